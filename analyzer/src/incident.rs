@@ -1,0 +1,235 @@
+//! An incident: one story, one root-cause ranking, one alert. The serialised form is the contract shared by the
+//! HTTP API, `analyze` and webhook bodies; fields are only ever added. Made by `detect`, kept and told by the daemon.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of slow failure an incident is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentKind {
+    /// An operation or a hop takes longer than it used to.
+    LatencyShift,
+}
+
+/// Where an incident is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentStatus {
+    /// Still going on.
+    Open,
+    /// Back to usual.
+    Resolved,
+}
+
+/// How much it hurts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Noticeable.
+    Info,
+    /// Transactions are clearly slower.
+    Warning,
+    /// Transactions take a multiple of their usual time.
+    Critical,
+}
+
+/// One incident, as JSON in `DESIGN`'s contract. Times are RFC 3339 in UTC, event time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Stable for the incident's whole life, across updates, reopening and restarts.
+    pub id: String,
+    /// Short number that people say aloud.
+    pub number: u64,
+    /// Kind of slow failure.
+    pub kind: IncidentKind,
+    /// Open or resolved.
+    pub status: IncidentStatus,
+    /// From impact.
+    pub severity: Severity,
+    /// One line, at most 120 characters.
+    pub title: String,
+    /// A few plain sentences made from the numbers.
+    pub summary: String,
+    /// Estimated onset.
+    pub started_at: String,
+    /// Half-width of the onset's interval, seconds.
+    pub started_at_uncertainty_s: f64,
+    /// Event time at which the evidence sufficed.
+    pub detected_at: String,
+    /// When it was back to usual.
+    pub resolved_at: Option<String>,
+    /// Whether it was resolved before and came back.
+    pub reopened: bool,
+    /// Transaction type that suffers most.
+    pub transaction: TransactionRef,
+    /// Ranked, most likely first.
+    pub root_cause: Vec<RootCause>,
+    /// Services and operations that became slower, the cause included.
+    pub affected: Vec<Affected>,
+    /// State changes near the onset: candidates for the reason, never proof.
+    pub changes: Vec<Change>,
+    /// Who is hurt, and by how much.
+    pub impact: Impact,
+    /// Whether it reaches further.
+    pub spread: Spread,
+    /// What to do next.
+    pub suggestions: Vec<String>,
+    /// What proves it.
+    pub evidence: Evidence,
+    /// Transactions to look at.
+    pub exemplars: Vec<Exemplar>,
+    /// Free labels, for routing.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Page of this incident; filled in by the daemon, which knows its public address.
+    pub url: String,
+}
+
+/// A transaction type by its root operation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TransactionRef {
+    /// Service of the root operation.
+    pub service: String,
+    /// Root operation.
+    pub operation: String,
+}
+
+/// One candidate for the root cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RootCause {
+    /// Service, or an uninstrumented peer's address or system.
+    pub service: String,
+    /// Operation within it, when the data says so.
+    pub operation: Option<String>,
+    /// Instance, when the fault is one replica's.
+    pub instance: Option<String>,
+    /// `self`, `network_gap`, `queue_wait`, `uninstrumented_peer` or `unexplained`.
+    pub cause: String,
+    /// Relative weight in the ranking, 0 to 1.
+    pub score: f64,
+    /// Usual milliseconds.
+    pub usual_ms: Option<f64>,
+    /// Milliseconds now.
+    pub now_ms: Option<f64>,
+    /// Share of the extra time, 0 to 1.
+    pub share: Option<f64>,
+    /// When this candidate left its baseline.
+    pub onset: Option<String>,
+    /// Why this rank, in words.
+    pub evidence: String,
+}
+
+/// A service and operation that became slower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Affected {
+    /// Service.
+    pub service: String,
+    /// Operation.
+    pub operation: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// A state change near the onset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// `version`, `instance`, `traffic`, …
+    pub kind: String,
+    /// When.
+    pub at: String,
+    /// In words.
+    pub text: String,
+}
+
+/// How many transactions are hurt.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Impact {
+    /// Slower than the usual 95th percentile since the onset.
+    pub transactions: u64,
+    /// Their share of the affected type's transactions, 0 to 1.
+    pub share: f64,
+    /// Affected transactions a minute, now.
+    pub per_minute: f64,
+    /// Extra seconds that all of them waited together.
+    pub extra_seconds: f64,
+    /// Attribute values that are over-represented.
+    pub who: Vec<String>,
+}
+
+/// Whether the incident reaches further.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spread {
+    /// `steady`, `growing` or `shrinking`.
+    pub trend: String,
+}
+
+/// What proves an incident.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Test that was used, in words.
+    pub test: String,
+    /// Its statistic.
+    pub statistic: f64,
+    /// Value that the statistic had to pass.
+    pub threshold: f64,
+    /// Transactions in the window that was judged.
+    pub samples: u64,
+    /// Transactions in the reference.
+    pub reference_samples: u64,
+    /// Which reference was used, in words.
+    pub reference: String,
+    /// Durations of the affected type before the onset.
+    pub before: Distribution,
+    /// Durations of the affected type since the onset.
+    pub after: Distribution,
+    /// Milliseconds of extra time that no candidate explains.
+    pub unexplained_ms: f64,
+}
+
+/// Durations of one transaction type.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Transactions counted.
+    pub count: u64,
+    /// Median, milliseconds.
+    pub p50_ms: f64,
+    /// 95th percentile, milliseconds.
+    pub p95_ms: f64,
+    /// 99th percentile, milliseconds.
+    pub p99_ms: f64,
+    /// Counts by duration: upper bound in milliseconds and count, ascending, empty bins left out.
+    pub bins: Vec<(f64, u64)>,
+}
+
+/// A transaction to look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exemplar {
+    /// Trace id, hex.
+    pub trace_id: String,
+    /// `affected` or `usual`.
+    pub role: String,
+    /// Milliseconds.
+    pub duration_ms: f64,
+}
+
+/// Why an incident is told about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentEvent {
+    /// New, or reopened.
+    Opened,
+    /// Changed in a way that matters.
+    Updated,
+    /// Back to usual.
+    Resolved,
+}
+
+impl IncidentEvent {
+    /// Returns the webhook's event type, such as `incident.opened`.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Self::Opened => "incident.opened",
+            Self::Updated => "incident.updated",
+            Self::Resolved => "incident.resolved",
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A stitched transaction: spans as a tree, self times, and the critical path.
+//! Made by `stitch`; read by `detect`, by the daemon (which stores it as rows) and by pages.
+
+use std::sync::Arc;
+
+use collector_table::{SpanId, SpanKind, TraceId};
+use serde::Serialize;
+
+/// A span as stitching needs it. Strings are shared between spans.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// Trace that the span belongs to.
+    pub trace_id: TraceId,
+    /// Id within the trace.
+    pub span_id: SpanId,
+    /// Parent as stated, whether or not it arrived.
+    pub parent_span_id: Option<SpanId>,
+    /// `service.name`.
+    pub service: Arc<str>,
+    /// Low-cardinality name of what it does.
+    pub operation: Arc<str>,
+    /// Instance, pod or host.
+    pub instance: Option<Arc<str>>,
+    /// `service.version`.
+    pub version: Option<Arc<str>>,
+    /// Kind.
+    pub kind: SpanKind,
+    /// Address or system on the other side of a client or producer span.
+    pub peer: Option<Arc<str>>,
+    /// Unix nanoseconds.
+    pub start_ns: i64,
+    /// Unix nanoseconds, never before the start.
+    pub end_ns: i64,
+    /// Whether its status is error.
+    pub has_error: bool,
+}
+
+impl Span {
+    /// Returns nanoseconds from start to end.
+    pub fn duration_ns(&self) -> i64 {
+        self.end_ns - self.start_ns
+    }
+}
+
+/// Why a stretch of the critical path passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// The owner worked, or waited for something that no span shows.
+    SelfTime,
+    /// Between the caller's and the callee's view of one call: network, queues of connections, serialisation.
+    NetworkGap,
+    /// Between a producer and its consumer.
+    QueueWait,
+    /// The owner waited for a peer that sends no telemetry.
+    UninstrumentedPeer,
+    /// No span covers it.
+    Unexplained,
+}
+
+impl Cause {
+    /// Returns the word used in tables and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SelfTime => "self",
+            Self::NetworkGap => "network_gap",
+            Self::QueueWait => "queue_wait",
+            Self::UninstrumentedPeer => "uninstrumented_peer",
+            Self::Unexplained => "unexplained",
+        }
+    }
+}
+
+/// A stretch of the critical path, owned by one span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Index of the owning span.
+    pub span: usize,
+    /// Why the time passed.
+    pub cause: Cause,
+    /// Unix nanoseconds.
+    pub start_ns: i64,
+    /// Unix nanoseconds.
+    pub end_ns: i64,
+}
+
+/// Why a transaction stopped waiting for spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Its root and every parent arrived, and nothing came for a short while.
+    Settled,
+    /// Nothing came for long, although something is missing.
+    Idle,
+    /// It has as many spans as the limit allows.
+    SpanLimit,
+    /// It was open for as long as the limit allows.
+    AgeLimit,
+    /// Too many transactions were open; this one had waited longest.
+    Evicted,
+    /// The input ended.
+    EndOfInput,
+}
+
+impl CloseReason {
+    /// Returns the word used in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Idle => "idle",
+            Self::SpanLimit => "span_limit",
+            Self::AgeLimit => "age_limit",
+            Self::Evicted => "evicted",
+            Self::EndOfInput => "end_of_input",
+        }
+    }
+}
+
+/// A step from a caller to a callee.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    /// Index of the calling span: the client or producer span, or the parent where there is none.
+    pub caller: usize,
+    /// Index of the called span; none when the peer sends no telemetry.
+    pub callee: Option<usize>,
+    /// `call`, `message` or `database`.
+    pub kind: HopKind,
+    /// Caller's view minus callee's view of a call, or the wait between producer and consumer, nanoseconds.
+    pub gap_ns: Option<i64>,
+}
+
+/// What passes between caller and callee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HopKind {
+    /// A synchronous request.
+    Call,
+    /// A message.
+    Message,
+    /// A request to a database or cache.
+    Database,
+}
+
+impl HopKind {
+    /// Returns the word used in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Message => "message",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// One end-to-end piece of business work.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    /// Id of the trace in which it began.
+    pub id: TraceId,
+    /// 1, and one more each time late spans change it.
+    pub revision: u32,
+    /// Spans in depth-first order, siblings by start; a parent stands before its children.
+    pub spans: Vec<Span>,
+    /// Index of each span's parent; none for roots and for spans whose parent is missing.
+    pub parents: Vec<Option<usize>>,
+    /// Depth of each span below its root.
+    pub depths: Vec<u32>,
+    /// Nanoseconds of each span that no child explains.
+    pub self_ns: Vec<i64>,
+    /// Index of the root.
+    pub root: usize,
+    /// Unix nanoseconds at which the first span started.
+    pub started_ns: i64,
+    /// Nanoseconds from there to the last end.
+    pub duration_ns: i64,
+    /// Segments in order of time; their lengths sum exactly to `duration_ns`.
+    pub critical_path: Vec<Segment>,
+    /// Steps between services, and to databases and uninstrumented peers.
+    pub hops: Vec<Hop>,
+    /// Whether there is one root and no missing parent.
+    pub is_complete: bool,
+    /// Spans whose stated parent did not arrive.
+    pub missing_parents: usize,
+    /// Copies of spans that were left out.
+    pub duplicates: usize,
+    /// Largest amount by which a child starts before or ends after the call that caused it, nanoseconds: clocks differ.
+    pub clock_skew_ns: i64,
+    /// Why it stopped waiting.
+    pub close_reason: CloseReason,
+    /// Hash of the call path: like transactions share it.
+    pub path_id: u64,
+}
+
+/// A transaction as JSON in `DESIGN`'s contract.
+#[derive(Debug, Serialize)]
+pub struct TransactionJson {
+    transaction_id: String,
+    #[serde(rename = "type")]
+    transaction_type: String,
+    started_at: String,
+    duration_ns: i64,
+    status: &'static str,
+    complete: bool,
+    trace_ids: Vec<String>,
+    span_ids: Vec<String>,
+    stitched_by: Vec<StitchedBy>,
+    critical_path: Vec<SegmentJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct StitchedBy {
+    rule: &'static str,
+    key: Option<String>,
+    confidence: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct SegmentJson {
+    service: String,
+    operation: String,
+    cause: &'static str,
+    self_ns: i64,
+}
+
+impl Transaction {
+    /// Returns the root span.
+    pub fn root_span(&self) -> &Span {
+        &self.spans[self.root]
+    }
+
+    /// Returns whether any span has an error that its root reports too.
+    pub fn has_error(&self) -> bool {
+        self.root_span().has_error
+    }
+
+    /// Returns the JSON form of the contract.
+    pub fn to_json(&self) -> TransactionJson {
+        let root = self.root_span();
+        TransactionJson {
+            transaction_id: self.id.to_string(),
+            transaction_type: format!("{} {}", root.service, root.operation),
+            started_at: crate::time::rfc3339(self.started_ns),
+            duration_ns: self.duration_ns,
+            status: if self.has_error() { "error" } else { "ok" },
+            complete: self.is_complete,
+            trace_ids: vec![self.id.to_string()],
+            span_ids: self.spans.iter().map(|span| span.span_id.to_string()).collect(),
+            stitched_by: vec![StitchedBy { rule: "trace_id", key: None, confidence: 1.0 }],
+            critical_path: self.critical_path.iter().map(|segment| self.segment_json(segment)).collect(),
+        }
+    }
+
+    fn segment_json(&self, segment: &Segment) -> SegmentJson {
+        let owner = &self.spans[segment.span];
+        SegmentJson {
+            service: owner.service.to_string(),
+            operation: owner.operation.to_string(),
+            cause: segment.cause.as_str(),
+            self_ns: segment.end_ns - segment.start_ns,
+        }
+    }
+}
