@@ -1,1 +1,22 @@
-//! placeholder
+//! Keeps what was received: write-ahead log with group commit, tables in memory, Parquet segments, and SQL over all of it.
+//! `receiver` appends, the daemon's analysis reads what was committed and appends what it derived, `web` and the
+//! command line query. Must never acknowledge a row that a crash could lose, store one twice, or grow without bound.
+//!
+//! One writer thread owns everything that changes: log, tables in memory, list of segments, recent requests. Queries
+//! only see the immutable [`snapshot`] that it publishes after each commit.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod committed;
+mod config;
+mod error;
+mod sql;
+mod stats;
+mod store;
+
+pub use committed::{Committed, CommittedReceiver};
+pub use config::{Config, QueryLimits};
+pub use error::{AppendError, SqlError, StoreError};
+pub use sql::{QueryParam, QueryResult, Reader};
+pub use stats::{StoreStats, TableStats};
+pub use store::{Appended, Recovery, Store};
