@@ -1,0 +1,130 @@
+//! What pages ask of stored data. `StoreSource` answers from the store; tests answer from memory.
+
+use arrow::record_batch::RecordBatch;
+use collector_table::{LogTable, SpanTable, TraceId};
+use futures::future::BoxFuture;
+
+/// An answer that is being computed.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, SourceError>>;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The question was wrong; the text says how, for the person who asked.
+    #[error("{0}")]
+    Question(String),
+    /// The store cannot answer now.
+    #[error("reading stored data")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Reads what is stored.
+pub trait Source: Send + Sync {
+    /// Returns every span of a trace; empty when it is unknown.
+    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, Vec<SpanTable>>;
+
+    /// Returns log records written in a trace, oldest first, at most `limit`.
+    fn logs_of_trace(&self, trace_id: TraceId, limit: usize) -> Answer<'_, Vec<LogTable>>;
+
+    /// Returns the latest revision of each transaction that fits.
+    fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>>;
+
+    /// Returns log records that fit, newest first.
+    fn logs(&self, query: LogQuery) -> Answer<'_, Vec<LogTable>>;
+
+    /// Returns services that sent spans in the period, by name.
+    fn services(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<String>>;
+
+    /// Runs SQL that only reads, and returns at most `limit` rows.
+    fn sql(&self, query: String, limit: usize) -> Answer<'_, Vec<RecordBatch>>;
+}
+
+/// Which transactions are wanted. Empty fields do not restrict.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TransactionQuery {
+    /// Unix nanoseconds, inclusive.
+    pub from_ns: i64,
+    /// Unix nanoseconds, exclusive.
+    pub to_ns: i64,
+    /// Text contained in the transaction type, in any case.
+    pub text: Option<String>,
+    /// Service of the root operation, exactly.
+    pub service: Option<String>,
+    /// Root operation, exactly.
+    pub operation: Option<String>,
+    /// `ok` or `error`.
+    pub status: Option<String>,
+    /// Nanoseconds.
+    pub duration_min_ns: Option<i64>,
+    /// Nanoseconds.
+    pub duration_max_ns: Option<i64>,
+    /// Attributes that one span of the transaction has, key and value.
+    pub attributes: Vec<(String, String)>,
+    /// Slowest first instead of newest first.
+    pub is_slowest_first: bool,
+    /// Rows to skip.
+    pub offset: usize,
+    /// Rows to return at most.
+    pub limit: usize,
+}
+
+/// A stored transaction.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TransactionRow {
+    /// Id: the trace in which it began.
+    pub id: TraceId,
+    /// Service of the root operation.
+    pub service: String,
+    /// Root operation.
+    pub operation: String,
+    /// Unix nanoseconds.
+    pub started_ns: i64,
+    /// Nanoseconds.
+    pub duration_ns: i64,
+    /// Whether its root failed.
+    pub has_error: bool,
+    /// Whether a root arrived and no parent is missing.
+    pub is_complete: bool,
+    /// Distinct spans.
+    pub spans_count: u32,
+    /// Spans with status error.
+    pub errors_count: u32,
+    /// Services it touches.
+    pub services: Vec<String>,
+    /// Critical path in order of time; sums to the duration.
+    pub critical_path: Vec<TransactionSegment>,
+}
+
+/// A stretch of a stored transaction's critical path.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TransactionSegment {
+    /// Service that owns the time.
+    pub service: String,
+    /// Operation that owns the time.
+    pub operation: String,
+    /// Why the time passed, as in [`analyzer::transaction::Cause::as_str`].
+    pub cause: String,
+    /// Nanoseconds.
+    pub self_ns: i64,
+}
+
+/// Which log records are wanted.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogQuery {
+    /// Unix nanoseconds, inclusive.
+    pub from_ns: i64,
+    /// Unix nanoseconds, exclusive.
+    pub to_ns: i64,
+    /// Text contained in the body, in any case.
+    pub text: Option<String>,
+    /// Service, exactly.
+    pub service: Option<String>,
+    /// Trace in which they were written.
+    pub trace_id: Option<TraceId>,
+    /// Lowest severity number, 1 to 24.
+    pub severity_min: Option<i32>,
+    /// Rows to skip.
+    pub offset: usize,
+    /// Rows to return at most.
+    pub limit: usize,
+}

@@ -1,0 +1,67 @@
+//! Everything the pages need from the daemon, in one value. Filled in once, before the port is bound.
+
+use std::sync::Arc;
+
+use analyzer::Summary;
+use collector_table::SpanTable;
+use tokio::sync::watch;
+
+use crate::{IngestView, Source, Webhooks};
+
+/// What the daemon hands to [`crate::router`].
+pub struct State {
+    /// Stored spans, logs and transactions.
+    pub source: Arc<dyn Source>,
+    /// Latest snapshot of what is watched.
+    pub summary: watch::Receiver<Arc<Summary>>,
+    /// Returns what was received and refused so far; called once a page, must not block.
+    pub ingest: Arc<dyn Fn() -> IngestView + Send + Sync>,
+    /// Webhook targets and their deliveries.
+    pub webhooks: Arc<dyn Webhooks>,
+    /// Returns the daemon's own metrics in the Prometheus text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Returns nothing when requests can be served, or why they cannot.
+    pub ready: Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
+    /// Writes spans as an OTLP/JSON `ExportTraceServiceRequest`.
+    pub otlp_json: Arc<dyn Fn(&[SpanTable]) -> serde_json::Value + Send + Sync>,
+    /// Returns the time in unix nanoseconds: only the daemon reads the clock.
+    pub now_ns: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Effective configuration, secrets already masked.
+    pub settings: Vec<Setting>,
+    /// Where exporters and browsers reach the daemon.
+    pub endpoints: Endpoints,
+    /// Names by which browsers may reach these pages.
+    pub allowed_hosts: AllowedHosts,
+}
+
+/// One configured value.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Key with dots, such as `receivers.otlp.protocols.grpc.endpoint`.
+    pub key: String,
+    /// Value as text; secrets are `set` or `not set`.
+    pub value: String,
+    /// Where it came from: `default`, a file and line, a variable, or a flag.
+    pub origin: String,
+}
+
+/// Addresses as other programs should use them.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// Such as `http://127.0.0.1:4317`; none when the receiver is switched off.
+    pub grpc: Option<String>,
+    /// Such as `http://127.0.0.1:4318`; none when the receiver is switched off.
+    pub http: Option<String>,
+    /// Such as `http://127.0.0.1:8317`, without a slash at the end.
+    pub public_url: String,
+}
+
+/// Which `Host` headers are answered. Without this check a foreign page could reach a daemon on loopback by pointing
+/// its own name at 127.0.0.1 (DNS rebinding) and read everything.
+#[derive(Debug, Clone)]
+pub enum AllowedHosts {
+    /// Every name: something in front of the daemon decides.
+    Any,
+    /// `localhost`, loopback addresses, and these names (without a port).
+    LoopbackAnd(Vec<String>),
+}
