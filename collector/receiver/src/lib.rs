@@ -1,1 +1,22 @@
-//! placeholder
+//! Receives OTLP over gRPC and HTTP: bounded reading, decompression, decoding, and the specification's answers.
+//! The daemon binds it and gives it a [`Keep`]; what is kept, and where, is not known here.
+//! Must never answer success before `Keep` has, and never repeat a sender's raw input in an answer or in the ledger.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod compression;
+mod config;
+mod grpc;
+mod http;
+mod in_flight;
+mod intake;
+mod keep;
+mod ledger;
+mod refusal;
+mod server;
+
+pub use compression::Compression;
+pub use config::Config;
+pub use keep::{Keep, Protocol, Received, Refused, Sender};
+pub use ledger::{Counts, Ledger, LedgerSnapshot, RefusalRow, SenderRow, StreamRow};
+pub use refusal::RefusalReason;
+pub use server::{BindError, Bound, bind};

@@ -1,0 +1,48 @@
+//! The receiver's configuration: addresses and bounds. Filled by the daemon; read by every module here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use collector_otlp::Limits;
+
+/// Addresses and bounds of the receiver.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen for OTLP/gRPC; nothing to not listen.
+    pub grpc: Option<SocketAddr>,
+    /// Where to listen for OTLP/HTTP; nothing to not listen.
+    pub http: Option<SocketAddr>,
+    /// Bytes of one request's body, before and after decompression (OTLP 1.11 recommends 64 MiB).
+    pub body_bytes_max: usize,
+    /// Bytes of request bodies, compressed and not, of all requests that are not yet answered. More are refused, retryably.
+    pub in_flight_bytes_max: usize,
+    /// Open connections of both protocols together. More are closed at once and counted.
+    pub connections_max: usize,
+    /// From connecting, or from the last answer on an HTTP/1 connection, to the end of the next request's headers.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_idle_timeout: Duration,
+    /// From connecting to the first request on a gRPC connection (clients connect early and send later).
+    pub first_request_timeout: Duration,
+    /// From the start of the shutdown until requests that are still open are cut off.
+    pub drain_timeout: Duration,
+    /// Bounds of decoding.
+    pub otlp: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grpc: Some(SocketAddr::from(([127, 0, 0, 1], 4317))),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 4318))),
+            body_bytes_max: 64 << 20,
+            in_flight_bytes_max: 256 << 20,
+            connections_max: 1024,
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(30),
+            first_request_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(10),
+            otlp: Limits::default(),
+        }
+    }
+}
