@@ -1,0 +1,21 @@
+# What people and CI run. `just --list` shows it.
+
+# Formats, lints and tests everything, as CI does.
+check: lint test
+
+# Formatting and lints, without a warning left.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests.
+test:
+    cargo test --workspace
+
+# The daemon with a simulated shop that turns slow after a while.
+demo:
+    cargo run --release -- demo
+
+# What CI runs on a fresh machine: installs what is missing, then lints and tests.
+ci:
+    .ci/run

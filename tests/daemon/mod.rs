@@ -1,0 +1,163 @@
+//! The real daemon as a child process, and plain HTTP to talk to it. Used by the integration tests that need a
+//! running `throughline serve`. Must never outlive its test: dropping it kills the process.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long to wait for what should happen at once; only a failure waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon on loopback ports of its own.
+pub struct Daemon {
+    process: Child,
+    folder: tempfile::TempDir,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    pub web: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts `throughline serve` on an empty folder and waits until it is ready.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [grpc, http, web] = free_ports();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_throughline"))
+            .args(["serve", "--data-dir"])
+            .arg(folder.path().join("data"))
+            .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT", grpc.to_string())
+            .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__HTTP__ENDPOINT", http.to_string())
+            .env("THROUGHLINE_WEB__ENDPOINT", web.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { process, folder, grpc, http, web };
+        daemon.wait_until_ready();
+        daemon
+    }
+
+    /// Returns the rows of a query.
+    pub fn sql(&self, query: &str) -> Vec<Value> {
+        let (status, body) = post(self.web, "/api/v1/sql", &json!({ "query": query }));
+        assert_eq!(status, 200, "{query}: {body}\n{}", self.log());
+        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        answer["rows"].as_array().unwrap_or_else(|| panic!("no rows in {body}")).clone()
+    }
+
+    /// Returns the first column of the first row, as a whole number.
+    pub fn count(&self, query: &str) -> u64 {
+        let rows = self.sql(query);
+        let value = first_column(&rows[0]);
+        value.as_u64().unwrap_or_else(|| panic!("{query}: {value} is no count"))
+    }
+
+    /// Waits until a query counts at least so many; returns what it counted.
+    pub fn wait_for_count(&self, query: &str, at_least: u64) -> u64 {
+        let mut counted = 0;
+        wait_until(&format!("{query} >= {at_least}"), || {
+            counted = self.count(query);
+            counted >= at_least
+        });
+        counted
+    }
+
+    /// Returns status and body of a page.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        exchange(self.web, &format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.web)).unwrap()
+    }
+
+    /// Returns what the daemon logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn wait_until_ready(&mut self) {
+        let started = Instant::now();
+        while !exchange(self.web, "GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            .is_ok_and(|(status, _)| status == 200)
+        {
+            let ended = self.process.try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon ended: {}", self.log());
+            assert!(started.elapsed() < PATIENCE, "the daemon is not ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Polls another process, which has no way to call us.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "still waiting until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Returns status and body of a JSON request.
+pub fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, String) {
+    let body = body.to_string();
+    let length = body.len();
+    exchange(
+        address,
+        &format!(
+            "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+    .unwrap()
+}
+
+/// Sends one HTTP/1.0 request: no keep-alive and no chunks, so the answer ends where the connection does.
+pub fn exchange(address: SocketAddr, request: &str) -> std::io::Result<(u16, String)> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, body.to_owned()))
+}
+
+/// Returns the value of a row's first column, whether rows are objects or lists.
+pub fn first_column(row: &Value) -> &Value {
+    match row {
+        Value::Object(columns) => columns.values().next().unwrap_or(&Value::Null),
+        other => &other[0],
+    }
+}
+
+/// Says that a test could not run, and fails where skipping is forbidden, as on CI.
+pub fn skip(test: &str, reason: &str) {
+    assert!(std::env::var("TEST_SKIPS").as_deref() != Ok("forbidden"), "{test} cannot run: {reason}");
+    eprintln!("skipped: {test}: {reason}");
+}
+
+/// Returns a folder for what a test installs, which is kept between runs.
+pub fn kept_folder(name: &str) -> std::path::PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// All three are held at once, so that they differ.
+pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
+    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
+}
