@@ -1,7 +1,7 @@
 //! The receiver's configuration: addresses and bounds. Filled by the daemon; read by every module here.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use collector_otlp::Limits;
 
@@ -28,6 +28,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Bounds of decoding.
     pub otlp: Limits,
+    /// The daemon's clock, for the ledger's "last seen".
+    pub clock: fn() -> SystemTime,
 }
 
 impl Default for Config {
@@ -43,6 +45,7 @@ impl Default for Config {
             first_request_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
             otlp: Limits::default(),
+            clock: SystemTime::now,
         }
     }
 }

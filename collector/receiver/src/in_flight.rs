@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The bound and how much of it is taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct InFlight(Arc<Pool>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pool {
     taken: AtomicUsize,
     max: usize,

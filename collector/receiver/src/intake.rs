@@ -1,1 +1,178 @@
-//! Placeholder.
+//! What both protocols do with a request: read its body within the bounds, decompress and decode it, have it kept,
+//! count it. `http` and `grpc` call it and only translate. Success is returned after `Keep` has returned it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use collector_otlp::{DecodedBatch, PayloadKind, decode, encode_response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::compression::{Compression, decompress};
+use crate::in_flight::{InFlight, Reservation};
+use crate::ledger::Kept;
+use crate::refusal::Refusal;
+use crate::{Config, Keep, Ledger, Received, RefusalReason, Sender};
+
+/// Bodies from this size on are decoded off the threads that serve sockets.
+const BLOCKING_BYTES_MIN: usize = 256 << 10;
+/// The same for compressed bodies, which may grow a hundredfold.
+const BLOCKING_COMPRESSED_BYTES_MIN: usize = 16 << 10;
+/// How long the rest of a refused body is read and thrown away, so that the sender gets to read the answer: many
+/// clients write the whole request before they look, and a closed connection would hide the code from them.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Shared by all connections.
+#[derive(Clone)]
+pub(crate) struct Intake<K> {
+    keep: K,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    ledger: Ledger,
+    in_flight: InFlight,
+    /// Large bodies that are decoded at the same time: one a core, because each may take `decoded_bytes_max`.
+    decoders: Arc<Semaphore>,
+}
+
+/// A request whose body is complete.
+pub(crate) struct Arrival {
+    pub(crate) kind: PayloadKind,
+    pub(crate) compression: Compression,
+    pub(crate) sender: Sender,
+    pub(crate) body: ReadBody,
+}
+
+/// A body as sent, and its share of the bytes in flight.
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
+    reservation: Reservation,
+}
+
+/// A body after decompression and decoding.
+struct Opened {
+    payload: Bytes,
+    batch: DecodedBatch,
+    _reservation: Reservation,
+}
+
+impl<K: Keep> Intake<K> {
+    pub(crate) fn new(config: Config, ledger: Ledger, in_flight: InFlight, keep: K) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let decoders = Arc::new(Semaphore::new(cores));
+        Self { keep, shared: Arc::new(Shared { config, ledger, in_flight, decoders }) }
+    }
+
+    /// Reads a body of at most `body_bytes_max` and `frame_bytes` bytes.
+    pub(crate) async fn read(&self, mut body: Incoming, frame_bytes: usize) -> Result<ReadBody, Refusal> {
+        let read = self.read_within_bounds(&mut body, frame_bytes).await;
+        if read.is_err() {
+            let discard = async { while let Some(Ok(_)) = body.frame().await {} };
+            // Whether the rest came in time does not matter: the request is refused either way.
+            let _ = timeout(DISCARD_TIMEOUT, discard).await;
+        }
+        read
+    }
+
+    async fn read_within_bounds(&self, body: &mut Incoming, frame_bytes: usize) -> Result<ReadBody, Refusal> {
+        let Config { body_bytes_max, body_idle_timeout, .. } = self.shared.config;
+        let bytes_max = body_bytes_max.saturating_add(frame_bytes);
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(Refusal::too_large(body_bytes_max));
+        }
+        let mut reservation = self.shared.in_flight.reserve();
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = match timeout(body_idle_timeout, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => return Ok(ReadBody { bytes: bytes.freeze(), reservation }),
+                Ok(Some(Err(_))) => {
+                    return Err(Refusal::new(RefusalReason::Disconnected, "the body ended before its end"));
+                }
+                Err(_) => return Err(Refusal::new(RefusalReason::Timeout, "the body paused for too long")),
+            };
+            let Ok(piece) = frame.into_data() else { continue };
+            if bytes.len() + piece.len() > bytes_max {
+                return Err(Refusal::too_large(body_bytes_max));
+            }
+            if !reservation.grow(piece.len()) {
+                return Err(Refusal::in_flight());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+    }
+
+    /// Returns the body of the answer once the request is kept.
+    pub(crate) async fn admit(&self, arrival: Arrival) -> Result<Vec<u8>, Refusal> {
+        let Arrival { kind, compression, sender, body } = arrival;
+        let wire_bytes = body.bytes.len();
+        let opened = self.open(kind, compression, body).await?;
+        let rejected = opened.batch.rejected.clone();
+        let items_by_service = opened.batch.items_by_service();
+        let cut_attributes = opened.batch.cut_attributes;
+        let bytes = opened.payload.len();
+        if opened.batch.accepted > 0 {
+            let Opened { payload, batch, .. } = opened;
+            self.keep.keep(Received { batch, kind, payload, sender: sender.clone() }).await?;
+        }
+        let kept = Kept {
+            kind,
+            compression,
+            sender: &sender,
+            items_by_service: &items_by_service,
+            rejected: &rejected,
+            cut_attributes,
+            bytes,
+            wire_bytes,
+        };
+        self.shared.ledger.kept(&kept, self.now());
+        Ok(encode_response(kind.signal, kind.encoding, &rejected))
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn refused(&self, sender: &Sender, refusal: &Refusal) {
+        tracing::debug!(reason = refusal.reason.as_str(), message = refusal.message, "refused a request");
+        self.shared.ledger.refused(sender, refusal, self.now());
+    }
+
+    async fn open(&self, kind: PayloadKind, compression: Compression, body: ReadBody) -> Result<Opened, Refusal> {
+        let Config { body_bytes_max, otlp, .. } = self.shared.config;
+        let is_small = match compression {
+            Compression::Identity => body.bytes.len() < BLOCKING_BYTES_MIN,
+            Compression::Gzip | Compression::Zstd => body.bytes.len() < BLOCKING_COMPRESSED_BYTES_MIN,
+        };
+        let work = move || {
+            let ReadBody { bytes, mut reservation } = body;
+            let payload = match compression {
+                Compression::Identity => bytes,
+                Compression::Gzip | Compression::Zstd => {
+                    decompress(compression, &bytes, body_bytes_max, &mut reservation)?.into()
+                }
+            };
+            let batch = decode(kind, &payload, &otlp)?;
+            Ok(Opened { payload, batch, _reservation: reservation })
+        };
+        if is_small {
+            return work();
+        }
+        let permit = self.shared.decoders.clone().acquire_owned().await.expect("the semaphore is never closed");
+        // The permit moves along, because the work goes on when the sender hangs up.
+        let opened = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        opened.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "decoding a request panicked");
+            Err(Refusal::new(RefusalReason::Internal, "the request could not be decoded because of a fault here"))
+        })
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.shared.config.clock)()
+    }
+}

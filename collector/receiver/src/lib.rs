@@ -12,6 +12,7 @@ mod intake;
 mod keep;
 mod ledger;
 mod refusal;
+mod rpc_status;
 mod server;
 
 pub use compression::Compression;

@@ -43,11 +43,13 @@ pub enum RefusalReason {
     Timeout,
     /// The sender closed the connection within the body.
     Disconnected,
+    /// A fault of the daemon; its log says more.
+    Internal,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Busy,
         Self::InFlight,
         Self::NoSpace,
@@ -62,6 +64,7 @@ impl RefusalReason {
         Self::Method,
         Self::Timeout,
         Self::Disconnected,
+        Self::Internal,
     ];
 
     /// Returns the word used in counters and pages.
@@ -81,6 +84,7 @@ impl RefusalReason {
             Self::Method => "method",
             Self::Timeout => "timeout",
             Self::Disconnected => "disconnected",
+            Self::Internal => "internal",
         }
     }
 }
