@@ -1,0 +1,95 @@
+//! What has to hold between keys, and values that only the configuration knows. Called by `Config::load`.
+//! Looks at nothing outside the configuration, so that `config check` and the daemon say the same.
+
+use reqwest::Url;
+use serde_json::Value;
+
+use super::Config;
+use super::reader::Reader;
+use super::units::{self, Parsed};
+use crate::notify::EgressGuard;
+use crate::telemetry::LogFormat;
+
+const REMOTE: &str = "listen.allow_unauthenticated_remote";
+const GRPC: &str = "receivers.otlp.protocols.grpc.endpoint";
+const HTTP: &str = "receivers.otlp.protocols.http.endpoint";
+const WEB: &str = "web.endpoint";
+
+/// Complains about values that are fine alone and wrong together.
+pub(super) fn check(config: &Config, reader: &mut Reader) {
+    check_addresses(config, reader);
+    check_sizes(config, reader);
+    check_targets(config, reader);
+}
+
+/// Returns the public address without a slash at the end; nothing when it is empty.
+pub(super) fn public_url(value: &Value) -> Parsed<Option<String>> {
+    let text = units::text(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.query().is_none();
+    match Url::parse(&text) {
+        Ok(url) if is_web(&url) => Ok(Some(text.trim_end_matches('/').to_owned())),
+        _ => Err(format!("{text:?} is not an address that begins with http:// or https:// and names a host")),
+    }
+}
+
+/// Returns how log lines look.
+pub(super) fn log_format(value: &Value) -> Parsed<LogFormat> {
+    match units::text(value)?.as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("{other:?} is neither text nor json")),
+    }
+}
+
+fn check_addresses(config: &Config, reader: &mut Reader) {
+    let may_be_remote = reader.take(REMOTE, units::flag);
+    let listeners = [(GRPC, config.receivers.grpc), (HTTP, config.receivers.http), (WEB, config.web.endpoint)];
+    for (index, (key, address)) in listeners.iter().enumerate() {
+        let origin = reader.origin(key);
+        if !address.ip().is_loopback() && !may_be_remote {
+            let problem = format!("{address} can be reached from other machines, and there is no authentication yet");
+            let remedy = "bind 127.0.0.1, or say listen.allow_unauthenticated_remote: true if the network is trusted";
+            reader.complain(key, &origin, problem, remedy);
+        }
+        // Port 0 asks for any free port, so two of them do not meet.
+        if address.port() != 0
+            && let Some((other, _)) = listeners[..index].iter().find(|(_, taken)| taken == address)
+        {
+            reader.complain(key, &origin, format!("{address} is taken by {other}"), "give each its own port");
+        }
+    }
+}
+
+fn check_sizes(config: &Config, reader: &mut Reader) {
+    let limits = &config.limits;
+    let pairs = [
+        ("limits.request_bytes", limits.request_bytes, "limits.in_flight_bytes", limits.in_flight_bytes),
+        ("limits.in_flight_bytes", limits.in_flight_bytes, "limits.memory", limits.memory_bytes),
+        ("limits.query_memory", limits.query_memory_bytes, "limits.memory", limits.memory_bytes),
+    ];
+    for (key, bytes, roof_key, roof_bytes) in pairs {
+        if bytes > roof_bytes {
+            let origin = reader.origin(key);
+            let problem = format!("{bytes} bytes are more than {roof_key} ({roof_bytes} bytes)");
+            reader.complain(key, &origin, problem, &format!("lower it, or raise {roof_key}"));
+        }
+    }
+}
+
+fn check_targets(config: &Config, reader: &mut Reader) {
+    let guard = EgressGuard::new(config.webhooks.egress_allow.clone());
+    for (index, target) in config.webhooks.targets.iter().enumerate() {
+        let key = format!("webhooks.targets[{index}].url");
+        let origin = reader.origin(&key);
+        if let Err(refusal) = guard.check_literal(&target.url) {
+            reader.complain(&key, &origin, refusal.to_string(), "name an address that may be called");
+        }
+        if config.webhooks.targets[..index].iter().any(|other| other.name == target.name) {
+            let problem = format!("the name {:?} is taken by an earlier target", target.name);
+            reader.complain(&format!("webhooks.targets[{index}].name"), &origin, problem, "give each its own name");
+        }
+    }
+}
