@@ -1,12 +1,36 @@
 //! The handle that the daemon holds: opens the folder, passes requests to the writer, queries, closes.
 
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use collector_table::TableName;
+use tokio::sync::oneshot;
 
+use crate::disk::{Disk, OsDisk};
+use crate::queue::Place;
+use crate::recent::fingerprint;
+use crate::recovery::{self, LOG_FOLDER};
+use crate::segment::{self, io_error};
+use crate::snapshot::place;
+use crate::stats::Counters;
+use crate::writer::{Append, Derived, Message, Writer};
 use crate::{
-    AppendError, CommittedReceiver, Config, QueryParam, QueryResult, Reader, SqlError, StoreError, StoreStats,
+    AppendError, Committed, CommittedReceiver, Config, QueryParam, QueryResult, Reader, SqlError, StoreError,
+    StoreStats, committed,
 };
+
+/// What a refused sender is told to wait when the store is merely busy.
+pub(crate) const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// What a refused sender is told to wait when the disk is full: someone has to make room.
+pub(crate) const RETRY_WHEN_FULL: Duration = Duration::from_secs(10);
+/// Name of the file whose lock says that a daemon runs here.
+const LOCK_FILE: &str = "lock";
 
 /// What became of a request that may be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +46,8 @@ pub enum Appended {
 pub struct Recovery {
     /// Segment files.
     pub segments: usize,
+    /// Files that are named like segments but cannot be read; set aside, and replayed if the log still has them.
+    pub segments_unreadable: usize,
     /// Requests read back from the log into memory.
     pub replayed: u64,
     /// Requests in the log that were in a segment already.
@@ -34,10 +60,21 @@ pub struct Recovery {
     pub undecodable: u64,
 }
 
-/// The store. Cheap to clone; all clones are the same store.
+/// The store. Cheap to clone; all clones are the same store. When the last one is dropped the writer stops without a
+/// seal, as after a crash but in order; [`Store::close`] also seals.
 #[derive(Clone)]
 pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    disk: Arc<dyn Disk>,
     reader: Reader,
+    counters: Arc<Counters>,
+    writer: mpsc::Sender<Message>,
+    /// What the log held, until the analysis takes it.
+    replays: Mutex<Option<Vec<Committed>>>,
 }
 
 impl Store {
@@ -49,11 +86,35 @@ impl Store {
         config: Config,
         replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let (reader, recovery) = Reader::open(config.dir, config.query, replay).await?;
-        Ok((Self { reader }, recovery))
+        Self::open_on(Arc::new(OsDisk), config, replay)
+    }
+
+    /// Opens the folder on this disk.
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let lock = make_folders_and_lock(&config.dir)?;
+        let mut found = recovery::read(&config.dir, replay)?;
+        for table in TableName::ALL {
+            segment::tidy(&config.dir, table, &found.tables[place(table)].unreadable)
+                .map_err(|source| io_error("tidying", &config.dir, source))?;
+        }
+        let report = found.report.clone();
+        let replays = Mutex::new(Some(std::mem::take(&mut found.replays)));
+        let snapshot = Arc::new(ArcSwap::default());
+        let reader = Reader::new(&config.dir, config.query.clone(), Arc::clone(&snapshot))?;
+        let counters = Arc::new(Counters::default());
+        let (writer, inbox) = mpsc::channel();
+        Writer::new(config.clone(), Arc::clone(&disk), Arc::clone(&counters), snapshot, found)
+            .start((writer.clone(), inbox), lock)
+            .map_err(|source| io_error("starting the writer on", &config.dir, source))?;
+        Ok((Self { shared: Arc::new(Shared { config, disk, reader, counters, writer, replays }) }, report))
     }
 
     /// Keeps a request: resolves after the payload is in the log and synced and its rows are visible to queries.
+    /// Cheap to call in parallel: all that wait share one sync.
     ///
     /// # Errors
     /// See [`AppendError`]; then nothing was kept.
@@ -64,8 +125,13 @@ impl Store {
         table: TableName,
         rows: RecordBatch,
     ) -> Result<Appended, AppendError> {
-        let _ = (kind, payload, table, rows);
-        Err(AppendError::Closed)
+        check_schema(table, &rows)?;
+        let place = self.take_place(payload.len())?;
+        let fingerprint = fingerprint(kind, &payload);
+        let (answer, answered) = oneshot::channel();
+        let append = Append { kind, payload, fingerprint, table, rows, answer, _place: place };
+        self.send(Message::Append(append))?;
+        answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
     /// Keeps rows that can be derived again from logged ones (transactions, hops): in memory, sealed with the rest,
@@ -74,24 +140,34 @@ impl Store {
     /// # Errors
     /// See [`AppendError`]; then nothing was kept.
     pub async fn append_derived(&self, table: TableName, rows: RecordBatch) -> Result<(), AppendError> {
-        let _ = (table, rows);
-        Err(AppendError::Closed)
+        check_schema(table, &rows)?;
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Derived(Derived { table, rows, answer }))?;
+        answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
-    /// Returns the receiver of everything that is committed from now on, preceded by what the log still holds (also
+    /// Returns the receiver of everything that is appended from now on, preceded by what the log still holds (also
     /// of the previous seal, as context for transactions that were open). Returns nothing the second time.
     pub fn take_committed(&self) -> Option<CommittedReceiver> {
-        None
+        let shared = &self.shared;
+        let replays = shared.replays.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let bytes_max = shared.config.committed_bytes_max;
+        let (sender, receiver) = committed::channel(Arc::clone(&shared.counters), bytes_max, shared.writer.clone());
+        for committed in replays {
+            sender.send(committed);
+        }
+        self.send(Message::Subscribe(sender)).ok()?;
+        Some(receiver)
     }
 
     /// Makes `rows` the content of SQL table `name`, in place of what was there.
     pub fn publish(&self, name: &str, rows: RecordBatch) {
-        self.reader.publish(name, rows);
+        self.shared.reader.publish(name, rows);
     }
 
     /// Returns the part of the store that only queries.
     pub fn reader(&self) -> &Reader {
-        &self.reader
+        &self.shared.reader
     }
 
     /// Runs one read-only statement.
@@ -99,7 +175,7 @@ impl Store {
     /// # Errors
     /// See [`SqlError`].
     pub async fn query(&self, sql: &str) -> Result<QueryResult, SqlError> {
-        self.reader.query(sql).await
+        self.shared.reader.query(sql).await
     }
 
     /// Runs one read-only statement with values for its placeholders `$1`, `$2`…
@@ -107,17 +183,69 @@ impl Store {
     /// # Errors
     /// See [`SqlError`].
     pub async fn query_with(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
-        self.reader.query_with(sql, params).await
+        self.shared.reader.query_with(sql, params).await
     }
 
     /// Writes everything in memory to segments and waits for it. A failure is counted and tried again later.
-    pub async fn seal(&self) {}
+    pub async fn seal(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.send(Message::Seal(done)).is_ok() {
+            let _ = is_done.await;
+        }
+    }
 
     /// Commits what waits, seals, releases the folder and returns. Other clones get [`AppendError::Closed`].
-    pub async fn close(self) {}
+    pub async fn close(self) {
+        let (done, is_done) = oneshot::channel();
+        if self.send(Message::Close(done)).is_ok() {
+            let _ = is_done.await;
+        }
+    }
 
     /// Returns numbers about the store.
     pub fn stats(&self) -> StoreStats {
-        StoreStats::default()
+        let free = self.shared.disk.free_bytes(&self.shared.config.dir).ok();
+        self.shared.counters.read(&self.shared.reader.snapshot(), free)
+    }
+
+    fn take_place(&self, bytes: usize) -> Result<Place, AppendError> {
+        let Shared { config, counters, .. } = &*self.shared;
+        if bytes > config.queue_bytes_max {
+            return Err(AppendError::TooLarge { bytes, bytes_max: config.queue_bytes_max });
+        }
+        Place::take(config, counters, bytes).ok_or_else(|| {
+            counters.refused_busy.fetch_add(1, Relaxed);
+            AppendError::Busy { retry_after: RETRY_WHEN_BUSY }
+        })
+    }
+
+    fn send(&self, message: Message) -> Result<(), AppendError> {
+        self.shared.writer.send(message).map_err(|_| AppendError::Closed)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.writer.send(Message::Stop);
+    }
+}
+
+fn check_schema(table: TableName, rows: &RecordBatch) -> Result<(), AppendError> {
+    if *rows.schema_ref() == table.schema() { Ok(()) } else { Err(AppendError::WrongSchema { table }) }
+}
+
+fn make_folders_and_lock(dir: &Path) -> Result<File, StoreError> {
+    let folders = TableName::ALL.iter().map(|table| table.as_str()).chain([LOG_FOLDER]);
+    for folder in folders.map(|name| dir.join(name)) {
+        fs::create_dir_all(&folder).map_err(|source| io_error("creating", &folder, source))?;
+    }
+    // The folders themselves must survive a power failure too.
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("syncing", dir, source))?;
+    let path = dir.join(LOCK_FILE);
+    let lock = File::create(&path).map_err(|source| io_error("creating", &path, source))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(io_error("locking", &path, source)),
     }
 }

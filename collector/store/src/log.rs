@@ -1,0 +1,173 @@
+//! The write-ahead log: what an acknowledgement rests on. The writer commits groups of requests and rotates at a seal,
+//! recovery reads the files back.
+//!
+//! A file that refused a write or a sync is never written again: after a failed fdatasync the kernel may have dropped
+//! the pages and still report success the next time. It is cut to what was durable and the next group starts a new one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::disk::{Disk, DiskFile};
+use crate::stats::Counters;
+
+mod record;
+
+pub(crate) use record::{Record, Records};
+
+/// Most capacity that the encoding buffer keeps between groups.
+const BUFFER_BYTES_KEPT: usize = 16 * 1024 * 1024;
+
+/// A log file that is no longer written.
+#[derive(Debug)]
+pub(crate) struct ClosedFile {
+    pub(crate) path: PathBuf,
+    /// No record in it is later.
+    pub(crate) last_seq: u64,
+    pub(crate) bytes: u64,
+}
+
+struct ActiveFile {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    /// Length that is durable.
+    bytes: u64,
+}
+
+/// The log's writing end.
+pub(crate) struct Log {
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    counters: Arc<Counters>,
+    active: Option<ActiveFile>,
+    closed: Vec<ClosedFile>,
+    next_seq: u64,
+    buffer: Vec<u8>,
+}
+
+impl Log {
+    /// Returns a log that goes on at `next_seq`, always in a new file: what stands in the old ones stays as it is.
+    pub(crate) fn new(
+        dir: PathBuf,
+        disk: Arc<dyn Disk>,
+        counters: Arc<Counters>,
+        closed: Vec<ClosedFile>,
+        next_seq: u64,
+    ) -> Self {
+        let log = Self { dir, disk, counters, active: None, closed, next_seq, buffer: Vec::new() };
+        log.count_bytes();
+        log
+    }
+
+    /// Writes the requests and syncs once. Their numbers are never used again, whether it succeeds or not.
+    pub(crate) fn commit<'a>(&mut self, requests: impl Iterator<Item = (u8, &'a [u8])>) -> io::Result<()> {
+        let first_seq = self.next_seq;
+        self.buffer.clear();
+        for (kind, payload) in requests {
+            record::encode(&mut self.buffer, Record { seq: self.next_seq, kind, payload });
+            self.next_seq += 1;
+        }
+        let result = self.write(first_seq);
+        if result.is_err() {
+            self.abandon();
+        }
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        self.count_bytes();
+        result
+    }
+
+    /// Returns a number that no request has, later than all before it.
+    pub(crate) fn take_seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq - 1
+    }
+
+    /// Ends the active file; the next commit starts another one.
+    pub(crate) fn rotate(&mut self) {
+        if let Some(active) = self.active.take() {
+            self.closed.push(ClosedFile { path: active.path, last_seq: self.next_seq - 1, bytes: active.bytes });
+        }
+    }
+
+    /// Removes the files that hold nothing later than `seq`. One that cannot be removed is tried again next time.
+    pub(crate) fn remove_through(&mut self, seq: u64) {
+        let disk = &self.disk;
+        self.closed.retain(|file| {
+            if file.last_seq > seq {
+                return true;
+            }
+            let removed = disk.remove(&file.path);
+            if let Err(error) = &removed {
+                tracing::warn!(path = %file.path.display(), %error, "removing a log file that is no longer needed");
+            }
+            removed.is_err()
+        });
+        self.count_bytes();
+    }
+
+    /// Returns the size of the file that is being written.
+    pub(crate) fn active_bytes(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.bytes)
+    }
+
+    fn write(&mut self, first_seq: u64) -> io::Result<()> {
+        if self.active.is_none() {
+            self.active = Some(self.create(first_seq)?);
+        }
+        let active = self.active.as_mut().expect("it was created above");
+        active.file.write_all(&self.buffer)?;
+        let started = Instant::now();
+        active.file.sync()?;
+        self.counters.synced(started.elapsed());
+        active.bytes += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    fn create(&self, first_seq: u64) -> io::Result<ActiveFile> {
+        let path = self.dir.join(format!("wal-{first_seq:020}.wal"));
+        let mut file = self.disk.create(&path)?;
+        let created = file.write_all(&record::FILE_HEADER).and_then(|()| self.disk.sync_dir(&self.dir));
+        if let Err(error) = created {
+            drop(file);
+            // Nothing is in it; if it stays, recovery counts it as damaged and reads nothing from it.
+            let _ = self.disk.remove(&path);
+            return Err(error);
+        }
+        Ok(ActiveFile { path, file, bytes: record::FILE_HEADER.len() as u64 })
+    }
+
+    /// Gives the active file up after a failure. Should cutting it fail as well, the refused records may come back at
+    /// the next start: the sender was told to retry, and replaying drops the second copy.
+    fn abandon(&mut self) {
+        let Some(mut active) = self.active.take() else { return };
+        if active.bytes == record::FILE_HEADER.len() as u64 && self.disk.remove(&active.path).is_ok() {
+            return;
+        }
+        if let Err(error) = active.file.truncate(active.bytes) {
+            tracing::warn!(path = %active.path.display(), %error, "cutting a log file after a failed write");
+        }
+        self.closed.push(ClosedFile { path: active.path, last_seq: self.next_seq - 1, bytes: active.bytes });
+    }
+
+    fn count_bytes(&self) {
+        let closed: u64 = self.closed.iter().map(|file| file.bytes).sum();
+        self.counters.set_wal_bytes(closed + self.active_bytes());
+    }
+}
+
+/// Returns the log files of a folder with the number of their first record, in order.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let seq = name.strip_prefix("wal-").and_then(|rest| rest.strip_suffix(".wal")).and_then(|seq| seq.parse().ok());
+        if let Some(seq) = seq {
+            files.push((seq, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,67 @@
+//! Which requests were kept recently. A client that retries because the answer was lost sends the same bytes again;
+//! the writer asks here and acknowledges them without storing them twice. Recovery fills it from the log.
+
+use std::collections::{HashSet, VecDeque};
+
+use sha2::{Digest, Sha256};
+
+/// Requests that are remembered; the oldest is forgotten first. About 3 MiB.
+const REQUESTS_MAX: usize = 65_536;
+
+/// First half of the SHA-256 of a request. A cryptographic hash, so that nobody can make up a request that passes for
+/// another one's retry.
+pub(crate) type Fingerprint = [u8; 16];
+
+/// Returns the fingerprint of a request; nothing for an empty one, of which there may be many.
+pub(crate) fn fingerprint(kind: u8, payload: &[u8]) -> Option<Fingerprint> {
+    if payload.is_empty() {
+        return None;
+    }
+    let digest = Sha256::new().chain_update([kind]).chain_update(payload).finalize();
+    digest.first_chunk().copied()
+}
+
+/// The fingerprints of recent requests.
+#[derive(Default)]
+pub(crate) struct RecentRequests {
+    known: HashSet<Fingerprint>,
+    in_order: VecDeque<Fingerprint>,
+}
+
+impl RecentRequests {
+    /// Returns whether this request was kept.
+    pub(crate) fn contains(&self, fingerprint: &Fingerprint) -> bool {
+        self.known.contains(fingerprint)
+    }
+
+    /// Remembers a request. Returns false when it was known.
+    pub(crate) fn insert(&mut self, fingerprint: Fingerprint) -> bool {
+        if !self.known.insert(fingerprint) {
+            return false;
+        }
+        self.in_order.push_back(fingerprint);
+        if self.in_order.len() > REQUESTS_MAX
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oldest_request_is_forgotten_at_the_limit() {
+        let mut recent = RecentRequests::default();
+        let nth = |n: usize| fingerprint(0, &n.to_le_bytes()).unwrap();
+        for n in 0..=REQUESTS_MAX {
+            assert!(recent.insert(nth(n)));
+        }
+        assert!(!recent.contains(&nth(0)));
+        assert!(recent.contains(&nth(1)));
+        assert!(!recent.insert(nth(REQUESTS_MAX)));
+    }
+}
