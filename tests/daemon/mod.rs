@@ -3,7 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::io::{Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,17 +16,17 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running daemon on loopback ports of its own.
-pub struct Daemon {
+pub(crate) struct Daemon {
     process: Child,
     folder: tempfile::TempDir,
-    pub grpc: SocketAddr,
-    pub http: SocketAddr,
-    pub web: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) web: SocketAddr,
 }
 
 impl Daemon {
     /// Starts `throughline serve` on an empty folder and waits until it is ready.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [grpc, http, web] = free_ports();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
@@ -46,7 +47,7 @@ impl Daemon {
     }
 
     /// Returns the rows of a query.
-    pub fn sql(&self, query: &str) -> Vec<Value> {
+    pub(crate) fn sql(&self, query: &str) -> Vec<Value> {
         let (status, body) = post(self.web, "/api/v1/sql", &json!({ "query": query }));
         assert_eq!(status, 200, "{query}: {body}\n{}", self.log());
         let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
@@ -54,14 +55,14 @@ impl Daemon {
     }
 
     /// Returns the first column of the first row, as a whole number.
-    pub fn count(&self, query: &str) -> u64 {
+    pub(crate) fn count(&self, query: &str) -> u64 {
         let rows = self.sql(query);
         let value = first_column(&rows[0]);
         value.as_u64().unwrap_or_else(|| panic!("{query}: {value} is no count"))
     }
 
     /// Waits until a query counts at least so many; returns what it counted.
-    pub fn wait_for_count(&self, query: &str, at_least: u64) -> u64 {
+    pub(crate) fn wait_for_count(&self, query: &str, at_least: u64) -> u64 {
         let mut counted = 0;
         wait_until(&format!("{query} >= {at_least}"), || {
             counted = self.count(query);
@@ -71,20 +72,18 @@ impl Daemon {
     }
 
     /// Returns status and body of a page.
-    pub fn get(&self, path: &str) -> (u16, String) {
-        exchange(self.web, &format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.web)).unwrap()
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        exchange(self.web, "GET", path, None).unwrap()
     }
 
     /// Returns what the daemon logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     fn wait_until_ready(&mut self) {
         let started = Instant::now();
-        while !exchange(self.web, "GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            .is_ok_and(|(status, _)| status == 200)
-        {
+        while !exchange(self.web, "GET", "/readyz", None).is_ok_and(|(status, _)| status == 200) {
             let ended = self.process.try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended: {}", self.log());
             assert!(started.elapsed() < PATIENCE, "the daemon is not ready: {}", self.log());
@@ -101,7 +100,7 @@ impl Drop for Daemon {
 }
 
 /// Polls another process, which has no way to call us.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(started.elapsed() < PATIENCE, "still waiting until {what}");
@@ -110,33 +109,61 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Returns status and body of a JSON request.
-pub fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, String) {
-    let body = body.to_string();
-    let length = body.len();
-    exchange(
-        address,
-        &format!(
-            "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        ),
-    )
-    .unwrap()
+pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, String) {
+    exchange(address, "POST", path, Some(body)).unwrap()
 }
 
-/// Sends one HTTP/1.0 request: no keep-alive and no chunks, so the answer ends where the connection does.
-pub fn exchange(address: SocketAddr, request: &str) -> std::io::Result<(u16, String)> {
+/// Sends one request on a connection of its own.
+pub(crate) fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> std::io::Result<(u16, String)> {
+    let body = body.map(Value::to_string).unwrap_or_default();
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(PATIENCE))?;
-    connection.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, body.to_owned()))
+    write!(connection, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n")?;
+    write!(connection, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    let mut answer = BufReader::new(connection);
+    let (status, headers) = read_head(&mut answer)?;
+    let mut body = Vec::new();
+    match headers.get("content-length").and_then(|length| length.parse().ok()) {
+        Some(length) => answer.take(length).read_to_end(&mut body)?,
+        None => answer.read_to_end(&mut body)?,
+    };
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let is_chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
+    Ok((status, if is_chunked { dechunked(&body) } else { body }))
+}
+
+fn read_head(answer: &mut impl BufRead) -> std::io::Result<(u16, BTreeMap<String, String>)> {
+    let mut line = String::new();
+    answer.read_line(&mut line)?;
+    let status = line.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let mut headers = BTreeMap::new();
+    loop {
+        line.clear();
+        answer.read_line(&mut line)?;
+        let Some((name, value)) = line.split_once(':') else { return Ok((status, headers)) };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+}
+
+/// Joins the chunks of a body (RFC 9112, section 7.1).
+fn dechunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some(chunk) = rest.get(..size).filter(|chunk| !chunk.is_empty()) else { break };
+        whole.push_str(chunk);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    whole
 }
 
 /// Returns the value of a row's first column, whether rows are objects or lists.
-pub fn first_column(row: &Value) -> &Value {
+pub(crate) fn first_column(row: &Value) -> &Value {
     match row {
         Value::Object(columns) => columns.values().next().unwrap_or(&Value::Null),
         other => &other[0],
@@ -144,20 +171,20 @@ pub fn first_column(row: &Value) -> &Value {
 }
 
 /// Says that a test could not run, and fails where skipping is forbidden, as on CI.
-pub fn skip(test: &str, reason: &str) {
+pub(crate) fn skip(test: &str, reason: &str) {
     assert!(std::env::var("TEST_SKIPS").as_deref() != Ok("forbidden"), "{test} cannot run: {reason}");
     eprintln!("skipped: {test}: {reason}");
 }
 
 /// Returns a folder for what a test installs, which is kept between runs.
-pub fn kept_folder(name: &str) -> std::path::PathBuf {
+pub(crate) fn kept_folder(name: &str) -> std::path::PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 /// All three are held at once, so that they differ.
-pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
+pub(crate) fn free_ports<const N: usize>() -> [SocketAddr; N] {
     let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())
 }

@@ -1,0 +1,109 @@
+//! What a person sees: headless Chromium opens the pages of a daemon that has watched a shop turn slow.
+//! Must never check looks or timings: words on the page, an empty console, and nothing wider than a phone.
+
+#![allow(clippy::unwrap_used)]
+
+mod chrome;
+mod daemon;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrome::Chrome;
+use daemon::{Daemon, skip};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use throughline::demo::shop::{Shop, Slowdown};
+
+const SECOND_NS: u64 = 1_000_000_000;
+const MINUTE_NS: u64 = 60 * SECOND_NS;
+/// Pages that need no more than their address.
+const PLAIN_PAGES: [&str; 3] = ["/tx", "/incidents", "/ingest"];
+
+#[test]
+fn pages_tell_what_turned_slow() {
+    let chrome = match Chrome::start() {
+        Ok(chrome) => chrome,
+        Err(reason) => return skip("the browser test", &reason),
+    };
+    let daemon = Daemon::start();
+    expect_page(&chrome, &daemon, "/", &["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+
+    send_a_shop_that_turns_slow(&daemon);
+    daemon.wait_for_count("SELECT count(*) FROM incidents", 1);
+    expect_page(&chrome, &daemon, "/", &["POST /checkout", "payment"]);
+    let number = daemon.count("SELECT number FROM incidents ORDER BY number LIMIT 1");
+    expect_page(&chrome, &daemon, &format!("/incidents/{number}"), &["payment", "POST /charges", "POST /checkout"]);
+    let rows = daemon.sql("SELECT trace_id FROM spans WHERE name = 'process orders.placed' LIMIT 1");
+    let trace = daemon::first_column(&rows[0]).as_str().unwrap().to_owned();
+    expect_page(&chrome, &daemon, &format!("/trace/{trace}"), &["fulfilment", "POST /charges", "api.bank.example"]);
+    for page in PLAIN_PAGES {
+        expect_page(&chrome, &daemon, page, &[]);
+    }
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let chrome = match Chrome::start() {
+        Ok(chrome) => chrome,
+        Err(reason) => return skip("the browser test", &reason),
+    };
+    let daemon = Daemon::start();
+    let name = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>";
+    let body = serde_json::json!({ "resourceSpans": [{
+        "resource": { "attributes": [{ "key": "service.name", "value": { "stringValue": name } }] },
+        "scopeSpans": [{ "spans": [{
+            "traceId": "0102030405060708090a0b0c0d0e0f10", "spanId": "0102030405060708", "name": name, "kind": 2,
+            "startTimeUnixNano": now_ns().to_string(), "endTimeUnixNano": (now_ns() + SECOND_NS).to_string(),
+            "attributes": [{ "key": name, "value": { "stringValue": name } }],
+        }] }],
+    }] });
+    let (status, answer) = daemon::post(daemon.http, "/v1/traces", &body);
+    assert_eq!(status, 200, "{answer}");
+    daemon.wait_for_count("SELECT count(*) FROM spans", 1);
+    expect_page(&chrome, &daemon, "/trace/0102030405060708090a0b0c0d0e0f10", &["<img src=x"]);
+    assert_ne!(chrome.run("return document.title"), "owned");
+}
+
+/// Opens a page at desk and phone width; expects these words, an empty console and no sideways scrolling.
+fn expect_page(chrome: &Chrome, daemon: &Daemon, path: &str, words: &[&str]) {
+    chrome.resize(1280, 900);
+    let text = chrome.open(&format!("http://{}{path}", daemon.web));
+    for word in words {
+        assert!(text.contains(word), "{path} does not say {word}:\n{text}");
+    }
+    assert_eq!(chrome.run("return document.querySelectorAll('h1').length"), 1, "{path} answers one question:\n{text}");
+    chrome.resize(390, 844);
+    let overflow = chrome.run("return document.documentElement.scrollWidth - window.innerWidth");
+    assert!(overflow.as_i64().unwrap() <= 0, "{path} is {overflow} px wider than a phone");
+    let complaints = chrome.complaints();
+    assert!(complaints.is_empty(), "{path}: {complaints:?}");
+}
+
+/// Sends 15 minutes of a shop, ending now, whose payment service is slow for the last four.
+fn send_a_shop_that_turns_slow(daemon: &Daemon) {
+    let now_ns = now_ns();
+    let from_ns = now_ns - 4 * MINUTE_NS;
+    let slowdown = Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns };
+    let shop = Shop::new(1, 6.0, Some(slowdown));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", daemon.grpc)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let channel = endpoint.connect().await.unwrap();
+        let mut traces = TraceServiceClient::new(channel.clone());
+        let mut logs = LogsServiceClient::new(channel);
+        let mut at_ns = now_ns - 15 * MINUTE_NS;
+        while at_ns < now_ns {
+            let until_ns = now_ns.min(at_ns + 5 * SECOND_NS);
+            let telemetry = shop.telemetry_between(at_ns, until_ns);
+            traces.export(ExportTraceServiceRequest { resource_spans: telemetry.spans }).await.unwrap();
+            logs.export(ExportLogsServiceRequest { resource_logs: telemetry.logs }).await.unwrap();
+            at_ns = until_ns;
+        }
+    });
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+}
