@@ -1,12 +1,15 @@
 //! Stitches spans into transactions and finds those that became slow without failing.
 //! The daemon feeds it tables and event time; pages use its types. It is pure: no I/O, no clock, no randomness.
 
+mod analyzer;
+pub mod detect;
 pub mod incident;
 pub mod stitch;
 pub mod summary;
 pub mod time;
 pub mod transaction;
 
+pub use analyzer::{Analyzer, AnalyzerLimits, Outcome};
 pub use incident::{Incident, IncidentEvent};
 pub use summary::Summary;
 pub use transaction::Transaction;

@@ -2,6 +2,7 @@
 //! Made by the analyzer's owner after each step; read by `web` as an immutable snapshot.
 
 use crate::incident::Incident;
+use crate::stitch::OpenTransaction;
 
 /// State of everything that is watched, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -12,7 +13,9 @@ pub struct Summary {
     pub types: Vec<TypeSummary>,
     /// Incidents, newest first; open ones are always among them, resolved ones up to a bound.
     pub incidents: Vec<Incident>,
-    /// Transactions that still wait for spans.
+    /// Transactions that still wait for spans, those that a span reached last.
+    pub arriving: Vec<OpenTransaction>,
+    /// How many transactions still wait for spans.
     pub open_transactions: usize,
     /// Spans seen since the start.
     pub spans: u64,

@@ -27,6 +27,8 @@ pub struct Span {
     pub kind: SpanKind,
     /// Address or system on the other side of a client or producer span.
     pub peer: Option<Arc<str>>,
+    /// Whether it is a request to a database or cache.
+    pub is_database: bool,
     /// Unix nanoseconds.
     pub start_ns: i64,
     /// Unix nanoseconds, never before the start.

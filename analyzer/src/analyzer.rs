@@ -1,0 +1,118 @@
+//! The whole analysis behind one owner: spans in, closed transactions and incident changes out.
+//! The daemon and `analyze` drive it with arrival time, so that a recording replays to the same result.
+
+use collector_table::SpanTable;
+
+use crate::detect::{Detector, DetectorLimits, IncidentChange};
+use crate::incident::Incident;
+use crate::stitch::{Stitcher, StitcherLimits};
+use crate::summary::Summary;
+use crate::transaction::Transaction;
+
+/// Open transactions that the summary lists.
+const OPEN_LISTED: usize = 50;
+
+/// Bounds of the whole analysis.
+#[derive(Debug, Clone, Default)]
+pub struct AnalyzerLimits {
+    /// Bounds of stitching.
+    pub stitcher: StitcherLimits,
+    /// Bounds and settings of detection.
+    pub detector: DetectorLimits,
+}
+
+/// What one step of the analysis gave.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Transactions that stopped waiting for spans.
+    pub transactions: Vec<Transaction>,
+    /// Incidents that opened, changed or were resolved.
+    pub changes: Vec<IncidentChange>,
+}
+
+/// Owns the state of stitching and detection.
+pub struct Analyzer {
+    stitcher: Stitcher,
+    detector: Detector,
+    /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
+    clock_ns: i64,
+    /// Arrival time at which the clock was last moved.
+    clock_set_ns: i64,
+}
+
+impl Analyzer {
+    /// Returns an analysis that has seen nothing.
+    pub fn new(limits: AnalyzerLimits) -> Self {
+        Self {
+            stitcher: Stitcher::new(limits.stitcher),
+            detector: Detector::new(limits.detector),
+            clock_ns: i64::MIN,
+            clock_set_ns: i64::MIN,
+        }
+    }
+
+    /// Takes over incidents from before a restart; see [`Detector::restore`].
+    pub fn restore(&mut self, incidents: Vec<Incident>, next_number: u64, judged_ns: i64) {
+        self.detector.restore(incidents, next_number, judged_ns);
+    }
+
+    /// Takes in spans that arrived at `now_ns` and moves everything on to then.
+    pub fn push(&mut self, table: &SpanTable, now_ns: i64) -> Outcome {
+        let closed = self.stitcher.push(table, now_ns);
+        self.step(closed, now_ns)
+    }
+
+    /// Moves everything on to `now_ns`, without spans.
+    pub fn advance(&mut self, now_ns: i64) -> Outcome {
+        self.step(Vec::new(), now_ns)
+    }
+
+    /// Closes what is open: the input ended.
+    pub fn finish(&mut self, now_ns: i64) -> Outcome {
+        let closed = self.stitcher.finish(now_ns);
+        self.step(closed, now_ns)
+    }
+
+    fn step(&mut self, mut transactions: Vec<Transaction>, now_ns: i64) -> Outcome {
+        transactions.extend(self.stitcher.advance(now_ns));
+        let mut changes = Vec::new();
+        for transaction in &transactions {
+            self.detector.observe(transaction);
+            // A sender whose clock runs ahead must not make everyone else late.
+            let ended_ns = transaction.root_span().end_ns.min(now_ns);
+            if ended_ns > self.clock_ns {
+                self.clock_ns = ended_ns;
+                self.clock_set_ns = now_ns;
+                changes.extend(self.detector.advance(ended_ns, now_ns));
+            }
+        }
+        // Without traffic, event time goes on as arrival time does.
+        if self.clock_ns != i64::MIN {
+            let silent_ns = now_ns.saturating_sub(self.clock_set_ns).max(0);
+            changes.extend(self.detector.advance(self.clock_ns.saturating_add(silent_ns), now_ns));
+        }
+        Outcome { transactions, changes }
+    }
+
+    /// Returns the state that pages show.
+    pub fn summary(&self) -> Summary {
+        let stats = self.stitcher.stats();
+        let mut at_bounds = vec![
+            ("transactions_at_span_limit", stats.at_span_limit),
+            ("transactions_at_age_limit", stats.at_age_limit),
+            ("transactions_evicted", stats.evicted),
+            ("spans_too_late", stats.too_late),
+        ];
+        at_bounds.extend(self.detector.at_bounds());
+        Summary {
+            as_of_ns: self.detector.judged_ns(),
+            types: self.detector.type_summaries(),
+            incidents: self.detector.incidents(),
+            arriving: self.stitcher.open_transactions(OPEN_LISTED),
+            open_transactions: self.stitcher.open_count(),
+            spans: stats.spans,
+            transactions: stats.closed,
+            at_bounds,
+        }
+    }
+}

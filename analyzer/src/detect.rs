@@ -1,0 +1,314 @@
+//! Detection of slow failures: from closed transactions to incidents. The analyzer's owner feeds it; it keeps signals
+//! and incidents, all bounded. It judges whole blocks of event time and never sees a clock.
+//!
+//! A signal stands out when its last minute is far from the half hour before, measured against how its own minutes
+//! differ (`series`), by a size that matters to the whole transaction, with enough traffic, for several ticks in a
+//! row. What stands out together and touches is one incident (`life`); who owns the extra time is ranked by `blame`.
+
+mod blame;
+mod life;
+mod recent;
+mod series;
+mod signals;
+mod sketch;
+mod steps;
+mod story;
+mod types;
+
+pub use sketch::Sketch;
+
+use std::collections::VecDeque;
+
+use self::life::OpenIncident;
+use self::recent::{Brief, Recent};
+use self::series::{BLOCK_S, Verdict};
+use self::signals::{Scope, Signal, Signals};
+use self::types::Types;
+use crate::incident::{Incident, IncidentEvent};
+use crate::summary::{TypeState, TypeSummary};
+use crate::transaction::Transaction;
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// Settings and bounds of detection.
+#[derive(Debug, Clone)]
+pub struct DetectorLimits {
+    /// False incidents a week that are tolerated over all signals together; thresholds follow from it.
+    pub false_alarms_per_week: f64,
+    /// Steps for which a baseline is kept; more are not judged and counted.
+    pub steps_max: usize,
+    /// Signals that are watched; more are not watched and counted.
+    pub signals_max: usize,
+    /// Transaction types that are tallied; more are folded into "(others)" and counted.
+    pub types_max: usize,
+    /// Resolved incidents that are kept in memory.
+    pub resolved_max: usize,
+}
+
+impl Default for DetectorLimits {
+    fn default() -> Self {
+        Self { false_alarms_per_week: 1.0, steps_max: 20_000, signals_max: 20_000, types_max: 1_000, resolved_max: 100 }
+    }
+}
+
+/// What a signal must reach to stand out.
+#[derive(Debug, Clone, Copy)]
+struct Thresholds {
+    /// Standard score.
+    z: f64,
+    /// Shift of the mean log ratio: 0.5 is 65 % longer.
+    shift: f64,
+    /// Extra milliseconds of a transaction.
+    extra_ms: f64,
+    /// Extra time as a share of the whole transaction.
+    extra_share: f64,
+    /// Transactions in the window.
+    n: f64,
+    /// Transactions in the reference.
+    reference_n: f64,
+    /// Minutes in the reference.
+    reference_windows: usize,
+}
+
+impl Thresholds {
+    /// Scores of 6 gave no incident in the certified-quiet time of the recordings that were at hand; each factor of
+    /// e in the budget moves it by half. The scores' tails are those of the signal's own minutes, not a normal's.
+    fn of_budget(false_alarms_per_week: f64) -> Self {
+        let z = (6.0 - 0.5 * false_alarms_per_week.max(1e-3).ln()).clamp(4.5, 9.0);
+        Self { z, shift: 0.5, extra_ms: 5.0, extra_share: 0.1, n: 4.0, reference_n: 30.0, reference_windows: 8 }
+    }
+}
+
+/// Ticks in a row for which a signal must stand out: a pause of one block is no incident.
+const PERSISTENCE_TICKS: u32 = 3;
+/// Factor by which a score must exceed the largest of the signal's own past.
+const PAST_Z_FACTOR: f64 = 1.2;
+/// Ticks before a score counts as past.
+const PAST_Z_DELAY: usize = 30;
+/// Factor by which the largest past score fades each tick: half in four hours.
+const PAST_Z_FADE: f64 = 0.9995;
+/// Blocks between renewals of what is usual.
+const RENEW_BLOCKS: i64 = 3;
+
+/// Judges transactions and keeps incidents.
+pub struct Detector {
+    limits: DetectorLimits,
+    thresholds: Thresholds,
+    signals: Signals,
+    types: Types,
+    recent: Recent,
+    /// Last block that was judged.
+    judged: Option<i64>,
+    /// Nothing opens before this event time: it was judged before a restart.
+    opens_from_ns: i64,
+    open: Vec<OpenIncident>,
+    resolved: VecDeque<Incident>,
+    next_number: u64,
+}
+
+/// A change in the life of an incident.
+#[derive(Debug, Clone)]
+pub struct IncidentChange {
+    /// What happened.
+    pub event: IncidentEvent,
+    /// The incident as it is now.
+    pub incident: Incident,
+}
+
+impl Detector {
+    /// Returns a detector that knows nothing.
+    pub fn new(limits: DetectorLimits) -> Self {
+        Self {
+            thresholds: Thresholds::of_budget(limits.false_alarms_per_week),
+            signals: Signals::new(limits.steps_max, limits.signals_max),
+            types: Types::new(limits.types_max),
+            recent: Recent::default(),
+            judged: None,
+            opens_from_ns: i64::MIN,
+            open: Vec::new(),
+            resolved: VecDeque::new(),
+            next_number: 1,
+            limits,
+        }
+    }
+
+    /// Takes over incidents from before a restart. Until event time `judged_ns`, which was judged then, transactions
+    /// only teach what is usual.
+    pub fn restore(&mut self, incidents: Vec<Incident>, next_number: u64, judged_ns: i64) {
+        self.next_number = next_number.max(1);
+        self.opens_from_ns = judged_ns;
+        for incident in incidents {
+            match incident.status {
+                crate::incident::IncidentStatus::Open => self.open.extend(OpenIncident::restored(incident)),
+                crate::incident::IncidentStatus::Resolved => self.keep_resolved(incident),
+            }
+        }
+    }
+
+    /// Takes in a closed transaction.
+    pub fn observe(&mut self, transaction: &Transaction) {
+        // A later revision or a late part would count the same work twice.
+        if transaction.revision != 1 {
+            return;
+        }
+        let block = block_of(transaction.root_span().end_ns);
+        let type_id = self.types.add(transaction);
+        let observations = self.signals.steps.observe(transaction);
+        let duration_ms = transaction.duration_ns as f64 / 1e6;
+        let deviation = self.signals.add(&observations, duration_ms, block);
+        self.recent.push(Brief {
+            id: transaction.id,
+            block,
+            type_id,
+            path_id: transaction.path_id,
+            duration_ms,
+            expected_ms: deviation.expected_ms,
+            extra_by_service: deviation.extra_by_service,
+        });
+    }
+
+    /// Judges every block that ended by event time `clock_ns`; changes are detected at `now_ns`.
+    pub fn advance(&mut self, clock_ns: i64, now_ns: i64) -> Vec<IncidentChange> {
+        let last = block_of(clock_ns) - 1;
+        let Some(judged) = self.judged else {
+            self.judged = Some(last);
+            return Vec::new();
+        };
+        // After a long silence there is nothing to judge in between.
+        let first = (judged + 1).max(last - series::WINDOW_BLOCKS);
+        let mut changes = Vec::new();
+        for block in first..=last {
+            self.tick(block, now_ns, &mut changes);
+        }
+        self.judged = Some(judged.max(last));
+        changes
+    }
+
+    fn tick(&mut self, block: i64, now_ns: i64, changes: &mut Vec<IncidentChange>) {
+        if block % RENEW_BLOCKS == 0 {
+            self.signals.renew_expectations();
+        }
+        let thresholds = self.thresholds;
+        let hot: Vec<(Scope, Verdict)> = self
+            .signals
+            .list
+            .iter_mut()
+            .filter_map(|signal| signal.watch(block, &thresholds).map(|verdict| (signal.scope.clone(), verdict)))
+            .collect();
+        let may_open = block_start_ns(block) >= self.opens_from_ns;
+        self.live(block, now_ns, &hot, may_open, changes);
+    }
+
+    fn keep_resolved(&mut self, incident: Incident) {
+        self.resolved.push_front(incident);
+        self.resolved.truncate(self.limits.resolved_max);
+    }
+
+    /// Returns open incidents, then resolved ones, newest first.
+    pub fn incidents(&self) -> Vec<Incident> {
+        let mut incidents: Vec<Incident> = self.open.iter().map(|open| open.incident.clone()).collect();
+        incidents.sort_by_key(|incident| std::cmp::Reverse(incident.number));
+        incidents.extend(self.resolved.iter().cloned());
+        incidents
+    }
+
+    /// Returns event time up to which was judged, unix nanoseconds; 0 before the first block.
+    pub fn judged_ns(&self) -> i64 {
+        self.judged.map_or(0, |block| block_start_ns(block + 1))
+    }
+
+    /// Returns every transaction type, most traffic first.
+    pub fn type_summaries(&self) -> Vec<TypeSummary> {
+        let minute = self.judged_ns().div_euclid(60 * SECOND_NS);
+        let mut summaries: Vec<TypeSummary> =
+            self.types.iter().map(|(_, kind)| self.type_summary(kind, minute)).collect();
+        summaries.sort_by(|a, b| {
+            b.per_minute
+                .total_cmp(&a.per_minute)
+                .then_with(|| (&a.service, &a.operation).cmp(&(&b.service, &b.operation)))
+        });
+        summaries
+    }
+
+    fn type_summary(&self, kind: &types::TransactionType, minute: i64) -> TypeSummary {
+        let (now, minutes) = kind.now(minute);
+        let before = kind.before(minute);
+        let count = now.durations.count();
+        let is_this = |open: &&OpenIncident| {
+            open.incident.transaction.service == kind.service && open.incident.transaction.operation == kind.operation
+        };
+        let incident = self.open.iter().find(is_this).map(|open| open.incident.number);
+        let is_learned = before.durations.count() as f64 >= self.thresholds.reference_n;
+        TypeSummary {
+            service: kind.service.clone(),
+            operation: kind.operation.clone(),
+            per_minute: count as f64 / minutes,
+            error_share: if count == 0 { 0.0 } else { now.errors as f64 / count as f64 },
+            p50_ms: now.durations.quantile(0.5).unwrap_or(0.0),
+            p99_ms: now.durations.quantile(0.99).unwrap_or(0.0),
+            usual_p50_ms: before.durations.quantile(0.5).filter(|_| is_learned),
+            usual_p99_ms: before.durations.quantile(0.99).filter(|_| is_learned),
+            minutes: kind.shown(minute),
+            state: match (incident, is_learned) {
+                (Some(_), _) => TypeState::Slow,
+                (None, true) => TypeState::Usual,
+                (None, false) => TypeState::Learning,
+            },
+            incident,
+            reference_count: before.durations.count(),
+        }
+    }
+
+    /// Returns what happened at bounds, by name.
+    pub fn at_bounds(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("steps_not_judged", self.signals.steps.left_out),
+            ("signals_not_watched", self.signals.left_out),
+            ("transactions_of_folded_types", self.types.folded),
+        ]
+    }
+}
+
+impl Signal {
+    /// Judges the window that ends with `block`; returns the verdict if the signal has stood out for long enough.
+    fn watch(&mut self, block: i64, thresholds: &Thresholds) -> Option<Verdict> {
+        let verdict = self.series.judge(block).filter(|verdict| {
+            verdict.reference.windows >= thresholds.reference_windows
+                && verdict.reference.n >= thresholds.reference_n
+                && verdict.n >= thresholds.n
+        });
+        self.remember(verdict.map_or(0.0, |verdict| verdict.z));
+        let stands_out = |verdict: &Verdict| {
+            verdict.z >= self.z_needed(thresholds)
+                && verdict.shift >= thresholds.shift
+                && verdict.extra_ms >= thresholds.extra_ms
+                && verdict.extra_share >= thresholds.extra_share
+        };
+        let verdict = verdict.filter(stands_out).filter(|_| !matches!(self.scope, Scope::Whole(_)));
+        self.hot_ticks = if verdict.is_some() { self.hot_ticks + 1 } else { 0 };
+        verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS)
+    }
+
+    fn z_needed(&self, thresholds: &Thresholds) -> f64 {
+        thresholds.z.max(PAST_Z_FACTOR * self.past_z)
+    }
+
+    /// Keeps the largest score of the signal's past; what is seen now counts only later, and not during an incident.
+    fn remember(&mut self, z: f64) {
+        self.pending_z.push_back(if self.series.is_held() { 0.0 } else { z });
+        if self.pending_z.len() > PAST_Z_DELAY {
+            let old = self.pending_z.pop_front().unwrap_or(0.0);
+            self.past_z = (self.past_z * PAST_Z_FADE).max(old);
+        }
+    }
+}
+
+/// Returns the number of the block in which a moment lies.
+fn block_of(unix_ns: i64) -> i64 {
+    unix_ns.div_euclid(BLOCK_S * SECOND_NS)
+}
+
+/// Returns the moment at which a block begins.
+fn block_start_ns(block: i64) -> i64 {
+    block * BLOCK_S * SECOND_NS
+}

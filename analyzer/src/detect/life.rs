@@ -1,0 +1,261 @@
+//! The life of incidents: what stands out joins an open incident that it touches or opens one; an incident is updated
+//! when something that matters changes, and resolved when all that stood out is back for two minutes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::blame::{self, Suspect};
+use super::series::Verdict;
+use super::signals::Scope;
+use super::story::{self, Facts};
+use super::{Detector, IncidentChange, block_of, block_start_ns};
+use crate::incident::{Incident, IncidentEvent, IncidentStatus, Severity};
+use crate::time::{parse_rfc3339, rfc3339};
+
+/// Ticks for which everything must be back before an incident is resolved.
+const CALM_TICKS: u32 = 12;
+/// Below these, a signal is back.
+const CALM_Z: f64 = 3.0;
+const CALM_SHIFT: f64 = 0.25;
+/// Blocks to look back for the onset.
+const ONSET_BLOCKS: i64 = 30;
+/// Blocks between two updates that only more hurt transactions justify.
+const UPDATE_BLOCKS: i64 = 30;
+/// Incidents that can be open at once; more of what stands out joins the newest.
+const OPEN_MAX: usize = 50;
+
+/// An incident that goes on.
+#[derive(Debug, Clone)]
+pub(super) struct OpenIncident {
+    pub(super) incident: Incident,
+    /// Services that it touches.
+    services: BTreeSet<Arc<str>>,
+    /// Signals that stood out.
+    scopes: Vec<Scope>,
+    pub(super) onset: i64,
+    /// Strongest verdict, and what it needed.
+    verdict: Option<Verdict>,
+    is_held: bool,
+    calm_ticks: u32,
+    told: Told,
+}
+
+/// What was last told about an incident.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    block: i64,
+    severity: Severity,
+    cause: Option<String>,
+    affected: usize,
+    hurt: u64,
+}
+
+impl Told {
+    fn of(incident: &Incident, block: i64) -> Self {
+        let services: BTreeSet<&str> = incident.affected.iter().map(|affected| affected.service.as_str()).collect();
+        Self {
+            block,
+            severity: incident.severity,
+            cause: incident.root_cause.first().map(|cause| cause.service.clone()),
+            affected: services.len(),
+            hurt: incident.impact.transactions,
+        }
+    }
+
+    /// Returns whether the difference to an earlier telling matters.
+    fn is_news_after(&self, earlier: &Self) -> bool {
+        let more_hurt = self.hurt >= 2 * earlier.hurt.max(1) && self.block - earlier.block >= UPDATE_BLOCKS;
+        self.severity > earlier.severity || self.cause != earlier.cause || self.affected > earlier.affected || more_hurt
+    }
+}
+
+impl OpenIncident {
+    /// Returns an incident from before a restart, or nothing if its onset cannot be read.
+    pub(super) fn restored(incident: Incident) -> Option<Self> {
+        let onset = block_of(parse_rfc3339(&incident.started_at)?);
+        let mut services: BTreeSet<Arc<str>> =
+            incident.affected.iter().map(|affected| affected.service.as_str().into()).collect();
+        services.extend(incident.root_cause.first().map(|cause| Arc::from(cause.service.as_str())));
+        let scopes = services.iter().cloned().map(Scope::Service).collect();
+        let told = Told::of(&incident, onset);
+        Some(Self { incident, services, scopes, onset, verdict: None, is_held: false, calm_ticks: 0, told })
+    }
+
+    fn touches(&self, service: &str) -> bool {
+        self.services.contains(service)
+    }
+}
+
+impl Detector {
+    /// Moves every incident on by one block.
+    pub(super) fn live(
+        &mut self,
+        block: i64,
+        now_ns: i64,
+        hot: &[(Scope, Verdict)],
+        may_open: bool,
+        changes: &mut Vec<IncidentChange>,
+    ) {
+        let mut groups: Vec<Vec<(Scope, Verdict)>> = Vec::new();
+        for (scope, verdict) in hot {
+            let services = self.signals.services(scope);
+            if let Some(open) = self.open.iter().position(|open| self.is_near(&services, &open.services)) {
+                self.join(open, scope, *verdict);
+            } else if may_open {
+                self.gather(&mut groups, scope, *verdict);
+            }
+        }
+        for group in groups {
+            changes.extend(self.open_incident(block, now_ns, &group));
+        }
+        for index in (0..self.open.len()).rev() {
+            self.hold(index, block);
+            changes.extend(self.renew(index, block));
+            changes.extend(self.resolve_if_calm(index, block));
+        }
+    }
+
+    /// Returns whether one of the services is among the others or exchanges calls or messages with one of them.
+    fn is_near(&self, services: &[Arc<str>], others: &BTreeSet<Arc<str>>) -> bool {
+        let is_near = |a: &Arc<str>, b: &Arc<str>| a == b || self.signals.are_adjacent(a, b);
+        services.iter().any(|a| others.iter().any(|b| is_near(a, b)))
+    }
+
+    fn join(&mut self, open: usize, scope: &Scope, verdict: Verdict) {
+        let services = self.signals.services(scope);
+        let open = &mut self.open[open];
+        if !open.scopes.contains(scope) {
+            open.scopes.push(scope.clone());
+            open.is_held &= services.iter().all(|service| open.services.contains(service));
+            open.services.extend(services);
+        }
+        if open.verdict.is_none_or(|strongest| verdict.z > strongest.z) {
+            open.verdict = Some(verdict);
+        }
+    }
+
+    /// Puts a signal to the first group that it touches, or into a new one.
+    fn gather(&self, groups: &mut Vec<Vec<(Scope, Verdict)>>, scope: &Scope, verdict: Verdict) {
+        let services = self.signals.services(scope);
+        let touched = groups.iter_mut().find(|group| {
+            let members: BTreeSet<Arc<str>> =
+                group.iter().flat_map(|(member, _)| self.signals.services(member)).collect();
+            self.is_near(&services, &members)
+        });
+        match touched {
+            Some(group) => group.push((scope.clone(), verdict)),
+            None => groups.push(vec![(scope.clone(), verdict)]),
+        }
+    }
+
+    fn open_incident(&mut self, block: i64, now_ns: i64, group: &[(Scope, Verdict)]) -> Option<IncidentChange> {
+        let (strongest, verdict) = group.iter().max_by(|a, b| a.1.z.total_cmp(&b.1.z)).cloned()?;
+        if self.open.len() >= OPEN_MAX {
+            let newest = self.open.len() - 1;
+            self.join(newest, &strongest, verdict);
+            return None;
+        }
+        let onset = self.signals.onset(&strongest, block, ONSET_BLOCKS);
+        let services: BTreeSet<Arc<str>> = group.iter().flat_map(|(scope, _)| self.signals.services(scope)).collect();
+        let number = self.next_number;
+        let incident = story::begin(number, &services, block_start_ns(onset), now_ns);
+        let told = Told::of(&incident, block);
+        let scopes = group.iter().map(|(scope, _)| scope.clone()).collect();
+        let verdict = Some(verdict);
+        self.open.push(OpenIncident {
+            incident,
+            services,
+            scopes,
+            onset,
+            verdict,
+            is_held: false,
+            calm_ticks: 0,
+            told,
+        });
+        let index = self.open.len() - 1;
+        self.hold(index, block);
+        if !self.tell(index, block) {
+            self.open.pop();
+            self.let_go(onset, block);
+            return None;
+        }
+        self.next_number += 1;
+        let open = &mut self.open[index];
+        open.told = Told::of(&open.incident, block);
+        Some(IncidentChange { event: IncidentEvent::Opened, incident: open.incident.clone() })
+    }
+
+    /// Stops learning from what an incident touches, from its onset on.
+    fn hold(&mut self, index: usize, block: i64) {
+        let open = &mut self.open[index];
+        if open.is_held || block < open.onset {
+            return;
+        }
+        open.is_held = true;
+        let open = &self.open[index];
+        self.signals.hold(|service| open.touches(service), open.onset);
+    }
+
+    /// Renews the incident's numbers and words; returns whether there is someone to blame and someone hurt.
+    fn tell(&mut self, index: usize, block: i64) -> bool {
+        let open = &self.open[index];
+        let Some(verdict) = open.verdict else { return true };
+        let suspects: Vec<Suspect> = blame::suspects(&self.signals, open.onset, block);
+        let facts = Facts {
+            signals: &self.signals,
+            types: &self.types,
+            recent: &self.recent,
+            thresholds: &self.thresholds,
+            suspects: &suspects,
+            verdict: &verdict,
+            onset: open.onset,
+            block,
+        };
+        let mut incident = open.incident.clone();
+        let is_told = story::tell(&mut incident, &facts);
+        self.open[index].incident = incident;
+        is_told
+    }
+
+    fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
+        if self.open[index].calm_ticks > 0 || self.open[index].told.block == block || !self.tell(index, block) {
+            return None;
+        }
+        let open = &mut self.open[index];
+        let told = Told::of(&open.incident, block);
+        if !told.is_news_after(&open.told) {
+            return None;
+        }
+        open.told = told;
+        Some(IncidentChange { event: IncidentEvent::Updated, incident: open.incident.clone() })
+    }
+
+    fn resolve_if_calm(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
+        let open = &self.open[index];
+        if block < open.onset {
+            return None;
+        }
+        let is_calm = |scope: &Scope| {
+            let verdict = self.signals.judge(scope, block);
+            verdict.is_none_or(|verdict| verdict.z < CALM_Z || verdict.shift < CALM_SHIFT)
+        };
+        let all_calm = open.scopes.iter().all(is_calm);
+        let open = &mut self.open[index];
+        open.calm_ticks = if all_calm { open.calm_ticks + 1 } else { 0 };
+        if open.calm_ticks < CALM_TICKS {
+            return None;
+        }
+        let OpenIncident { mut incident, onset, .. } = self.open.remove(index);
+        incident.status = IncidentStatus::Resolved;
+        incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
+        self.let_go(onset, block);
+        self.keep_resolved(incident.clone());
+        Some(IncidentChange { event: IncidentEvent::Resolved, incident })
+    }
+
+    /// Learns again from everything that no open incident touches.
+    fn let_go(&mut self, from: i64, to: i64) {
+        let open = &self.open;
+        self.signals.release(|service| open.iter().any(|open| open.touches(service)), from, to);
+    }
+}

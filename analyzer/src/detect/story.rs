@@ -1,0 +1,337 @@
+//! An incident in numbers and words: title, summary, ranked causes, who is hurt, evidence, exemplars, what to do.
+//! Everything said is computed from the signals; nothing is guessed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::blame::Suspect;
+use super::recent::{Brief, Recent};
+use super::series::{BLOCK_S, Verdict};
+use super::signals::{Scope, Signals};
+use super::types::{TypeId, Types};
+use super::{Thresholds, block_start_ns};
+use crate::incident::{
+    Affected, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread, TransactionRef,
+};
+use crate::time::rfc3339;
+use crate::transaction::Cause;
+
+/// Candidates that are listed.
+const SUSPECTS_MAX: usize = 5;
+/// Affected operations that are listed.
+const AFFECTED_MAX: usize = 20;
+/// Blocks that are summed into "a minute now".
+const MINUTE_BLOCKS: i64 = 6;
+/// A candidate with less than this share of the extra time is not listed.
+const SHARE_MIN: f64 = 0.02;
+/// From here on an operation counts as slower.
+const AFFECTED_Z: f64 = 4.0;
+const AFFECTED_SHIFT: f64 = 0.2;
+
+/// What a story is told from.
+pub(super) struct Facts<'a> {
+    pub(super) signals: &'a Signals,
+    pub(super) types: &'a Types,
+    pub(super) recent: &'a Recent,
+    pub(super) thresholds: &'a Thresholds,
+    pub(super) suspects: &'a [Suspect],
+    pub(super) verdict: &'a Verdict,
+    pub(super) onset: i64,
+    pub(super) block: i64,
+}
+
+/// Returns an incident with its identity, still without a story.
+pub(super) fn begin(number: u64, services: &BTreeSet<Arc<str>>, started_ns: i64, detected_ns: i64) -> Incident {
+    // Deterministic, so that a recording replays to the same ids; the number tells apart what began together.
+    let mut id = 0xcbf2_9ce4_8422_2325u64;
+    for byte in services.iter().flat_map(|service| service.bytes()) {
+        id = (id ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    Incident {
+        id: format!("inc-{started_ns:016x}-{id:016x}-{number}"),
+        number,
+        kind: IncidentKind::LatencyShift,
+        status: IncidentStatus::Open,
+        severity: Severity::Info,
+        title: String::new(),
+        summary: String::new(),
+        started_at: rfc3339(started_ns),
+        started_at_uncertainty_s: BLOCK_S as f64,
+        detected_at: rfc3339(detected_ns),
+        resolved_at: None,
+        reopened: false,
+        transaction: TransactionRef { service: String::new(), operation: String::new() },
+        root_cause: Vec::new(),
+        affected: Vec::new(),
+        changes: Vec::new(),
+        impact: Impact::default(),
+        spread: Spread { trend: "steady".to_owned() },
+        suggestions: Vec::new(),
+        evidence: Evidence::default(),
+        exemplars: Vec::new(),
+        labels: BTreeMap::new(),
+        url: String::new(),
+    }
+}
+
+/// Fills in the story. Returns whether there is someone to blame and someone hurt; if not, nothing changes.
+pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
+    let Some(first) = facts.suspects.first() else { return false };
+    let blamed: BTreeSet<Arc<str>> = blamed_services(facts, first);
+    let is_blamed = |service: &str| blamed.contains(service);
+    let hurt: Vec<&Brief> = facts.recent.since(facts.onset).filter(|brief| brief.is_hurt(is_blamed)).collect();
+    let Some(type_id) = most_hurt_type(&hurt, is_blamed) else { return false };
+    let kind = facts.types.get(type_id);
+    incident.transaction = TransactionRef { service: kind.service.clone(), operation: kind.operation.clone() };
+    incident.root_cause = root_causes(facts);
+    incident.affected = affected(facts);
+    incident.impact = impact(facts, incident, &hurt, type_id, is_blamed);
+    incident.severity = incident.severity.max(severity(&hurt, incident.impact.share));
+    incident.evidence = evidence(facts, type_id, &hurt, is_blamed);
+    incident.exemplars = facts.recent.exemplars(facts.onset, is_blamed);
+    incident.spread.trend = trend(facts, &hurt).to_owned();
+    incident.title = clip(&title(incident, first), 120);
+    incident.summary = clip(&summary(incident, first), 1000);
+    incident.suggestions = suggestions(incident, first);
+    true
+}
+
+/// Services whose extra time makes a transaction hurt: the first suspect, or the caller that waits for a silent peer.
+fn blamed_services(facts: &Facts<'_>, first: &Suspect) -> BTreeSet<Arc<str>> {
+    let mut blamed = BTreeSet::from([first.service.clone()]);
+    if first.cause == Cause::UninstrumentedPeer {
+        blamed.insert(first.caller.clone());
+    }
+    debug_assert!(facts.block >= facts.onset);
+    blamed
+}
+
+fn most_hurt_type(hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Option<TypeId> {
+    let mut extra: BTreeMap<TypeId, f64> = BTreeMap::new();
+    for brief in hurt {
+        *extra.entry(brief.type_id).or_default() += brief.extra_ms(&is_blamed);
+    }
+    extra.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(type_id, _)| type_id)
+}
+
+fn root_causes(facts: &Facts<'_>) -> Vec<RootCause> {
+    let total: f64 = facts.suspects.iter().map(|suspect| suspect.extra_ms).sum();
+    let listed = facts.suspects.iter().take(SUSPECTS_MAX).filter(|suspect| suspect.extra_ms >= SHARE_MIN * total);
+    listed
+        .map(|suspect| {
+            let share = suspect.extra_ms / total;
+            let onset = facts.signals.onset(&Scope::Service(suspect.service.clone()), facts.block, 30);
+            RootCause {
+                service: suspect.service.to_string(),
+                operation: suspect.operation.as_ref().map(ToString::to_string),
+                instance: None,
+                cause: suspect.cause.as_str().to_owned(),
+                score: share,
+                usual_ms: Some(suspect.usual_ms),
+                now_ms: Some(suspect.now_ms),
+                share: Some(share),
+                onset: Some(rfc3339(block_start_ns(onset))),
+                evidence: format!(
+                    "{} of the extra time on critical paths; {} a call, usually {}, over {} calls since the onset",
+                    percent(share),
+                    millis(suspect.now_ms),
+                    millis(suspect.usual_ms),
+                    suspect.calls
+                ),
+            }
+        })
+        .collect()
+}
+
+fn affected(facts: &Facts<'_>) -> Vec<Affected> {
+    let mut found: Vec<(f64, Affected)> = Vec::new();
+    for signal in &facts.signals.list {
+        let Scope::Whole(step) = signal.scope else { continue };
+        let Some(verdict) = signal.series.judge(facts.block) else { continue };
+        if verdict.z >= AFFECTED_Z
+            && verdict.shift >= AFFECTED_SHIFT
+            && verdict.reference.n >= facts.thresholds.reference_n
+        {
+            let step = facts.signals.steps.get(step);
+            let since = signal.series.onset(facts.block, facts.block - facts.onset + 6);
+            let affected = Affected {
+                service: step.service.to_string(),
+                operation: step.operation.to_string(),
+                since: rfc3339(block_start_ns(since)),
+            };
+            found.push((verdict.shift * verdict.n, affected));
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    found.truncate(AFFECTED_MAX);
+    found.into_iter().map(|(_, affected)| affected).collect()
+}
+
+fn impact(
+    facts: &Facts<'_>,
+    incident: &Incident,
+    hurt: &[&Brief],
+    type_id: TypeId,
+    is_blamed: impl Fn(&str) -> bool,
+) -> Impact {
+    let of_type = facts.recent.since(facts.onset).filter(|brief| brief.type_id == type_id).count();
+    let hurt_of_type = hurt.iter().filter(|brief| brief.type_id == type_id).count();
+    let minute = hurt.iter().filter(|brief| brief.block > facts.block - MINUTE_BLOCKS).count();
+    let extra_ms: f64 = hurt.iter().map(|brief| brief.extra_ms(&is_blamed)).sum();
+    Impact {
+        // What was counted stays counted when the brief ones of long incidents are let go.
+        transactions: (hurt.len() as u64).max(incident.impact.transactions),
+        share: hurt_of_type as f64 / of_type.max(1) as f64,
+        per_minute: minute as f64,
+        extra_seconds: (extra_ms / 1e3).max(incident.impact.extra_seconds),
+        who: Vec::new(),
+    }
+}
+
+fn severity(hurt: &[&Brief], share: f64) -> Severity {
+    let expected: f64 = hurt.iter().map(|brief| brief.expected_ms).sum();
+    let took: f64 = hurt.iter().map(|brief| brief.duration_ms).sum();
+    let ratio = took / expected.max(f64::MIN_POSITIVE);
+    match ratio {
+        _ if ratio >= 3.0 && share >= 0.2 => Severity::Critical,
+        _ if ratio >= 1.5 => Severity::Warning,
+        _ => Severity::Info,
+    }
+}
+
+fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Evidence {
+    let kind = facts.types.get(type_id);
+    let onset_minute = block_start_ns(facts.onset).div_euclid(60_000_000_000);
+    let minute = block_start_ns(facts.block).div_euclid(60_000_000_000);
+    let beyond: f64 = hurt.iter().map(|brief| brief.duration_ms - brief.expected_ms - brief.extra_ms(&is_blamed)).sum();
+    Evidence {
+        test: "mean log ratio of observed to usual time, last minute against the minutes before the onset; \
+               standard score by the spread between those minutes"
+            .to_owned(),
+        statistic: facts.verdict.z,
+        threshold: facts.thresholds.z,
+        samples: whole(facts.verdict.n),
+        reference_samples: whole(facts.verdict.reference.n),
+        reference: format!(
+            "{} minutes with traffic before the onset, medians of each step",
+            facts.verdict.reference.windows
+        ),
+        before: kind.tally(onset_minute - 60, onset_minute).distribution(),
+        after: kind.tally(onset_minute, minute + 1).distribution(),
+        unexplained_ms: (beyond / hurt.len().max(1) as f64).max(0.0),
+    }
+}
+
+/// Compares the hurt of the last minute with the minute before.
+fn trend(facts: &Facts<'_>, hurt: &[&Brief]) -> &'static str {
+    let in_minute = |back: i64| {
+        let to = facts.block - back * MINUTE_BLOCKS;
+        hurt.iter().filter(|brief| brief.block <= to && brief.block > to - MINUTE_BLOCKS).count() as f64
+    };
+    let (now, before) = (in_minute(0), in_minute(1));
+    match () {
+        () if now > 1.5 * before + 2.0 => "growing",
+        () if now < before / 1.5 - 2.0 => "shrinking",
+        () => "steady",
+    }
+}
+
+fn title(incident: &Incident, first: &Suspect) -> String {
+    format!("{} is slow: {}", incident.transaction.operation, culprit(first))
+}
+
+/// Says in words what the first suspect does now and usually.
+fn culprit(suspect: &Suspect) -> String {
+    let (now, usual) = (millis(suspect.now_ms), millis(suspect.usual_ms));
+    let service = &suspect.service;
+    match (suspect.cause, &suspect.operation) {
+        (Cause::UninstrumentedPeer, _) => format!("{} waits {now} for {service}, usually {usual}", suspect.caller),
+        (Cause::NetworkGap, _) => format!("calls to or from {service} spend {now} on the way, usually {usual}"),
+        (Cause::QueueWait, _) => format!("messages of {service} wait {now}, usually {usual}"),
+        (_, Some(operation)) => format!("{service} {operation} takes {now}, usually {usual}"),
+        (_, None) => format!("{service} takes {now}, usually {usual}"),
+    }
+}
+
+fn summary(incident: &Incident, first: &Suspect) -> String {
+    let (before, after) = (&incident.evidence.before, &incident.evidence.after);
+    let mut text = format!(
+        "Since {} (±{} s) {} of {} {} take at least a quarter longer than their steps usually do, {} a minute now. \
+         Median {} before, {} since; 95th percentile {} before, {} since. {} of the extra time: {}.",
+        incident.started_at,
+        incident.started_at_uncertainty_s,
+        percent(incident.impact.share),
+        incident.transaction.service,
+        incident.transaction.operation,
+        incident.impact.per_minute,
+        millis(before.p50_ms),
+        millis(after.p50_ms),
+        millis(before.p95_ms),
+        millis(after.p95_ms),
+        percent(incident.root_cause.first().and_then(|cause| cause.share).unwrap_or(0.0)),
+        culprit(first),
+    );
+    let others: BTreeSet<&str> = incident
+        .affected
+        .iter()
+        .map(|affected| affected.service.as_str())
+        .filter(|service| *service != &*first.service)
+        .collect();
+    if !others.is_empty() {
+        let others: Vec<&str> = others.into_iter().take(6).collect();
+        text.push_str(&format!(" Also slower, as callers or beside it: {}.", others.join(", ")));
+    }
+    text.push_str(&format!(" Spread: {}.", incident.spread.trend));
+    text
+}
+
+fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
+    let service = &first.service;
+    let look = match first.cause {
+        Cause::UninstrumentedPeer => format!("Ask the owner of {service}: {} only waits for it.", first.caller),
+        Cause::NetworkGap => {
+            format!("Look at the network, connection pools and load of {service}: its own work is not what grew.")
+        }
+        Cause::QueueWait => format!("Look at the consumers of {service}: messages wait before they are worked on."),
+        Cause::SelfTime | Cause::Unexplained => format!(
+            "Look at what {service} does inside {}: no child span covers the time.",
+            first.operation.as_deref().unwrap_or("its work")
+        ),
+    };
+    let mut suggestions = vec![look];
+    if incident.exemplars.iter().any(|exemplar| exemplar.role == "usual") {
+        suggestions.push("Compare an affected transaction with a usual one of the same path.".to_owned());
+    }
+    suggestions
+}
+
+/// Returns milliseconds with digits that matter.
+fn millis(ms: f64) -> String {
+    match ms {
+        _ if ms >= 10_000.0 => format!("{:.1} s", ms / 1e3),
+        _ if ms >= 1_000.0 => format!("{:.2} s", ms / 1e3),
+        _ if ms >= 10.0 => format!("{ms:.0} ms"),
+        _ => format!("{ms:.1} ms"),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// Returns a count that is kept as a float.
+fn whole(count: f64) -> u64 {
+    // Counts are sums of ones, far below 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let count = count.max(0.0) as u64;
+    count
+}
+
+fn clip(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(chars_max - 1).collect();
+    cut.push('…');
+    cut
+}

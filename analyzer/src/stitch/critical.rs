@@ -1,0 +1,189 @@
+//! The critical path: the chain of segments, back from the last end, that sums exactly to a transaction's duration.
+//!
+//! At every moment exactly one span owns the time: the one that nothing later had to wait for less. Going back from a
+//! span's end, the child that ended last before that moment is what it waited for (as in CRISP, USENIX ATC '22),
+//! with three differences: back-to-back children with equal stamps count, a child that its parent did not wait for
+//! (a consumer, or one that outlives its parent in the same process) is no part of the parent's time, and work that
+//! goes on after the parent's end, down to consumers of consumers, is followed to the transaction's last end.
+
+use collector_table::SpanKind;
+
+use super::tree::{Children, is_entry};
+use crate::transaction::{Cause, Segment, Span};
+
+/// Returns the segments in order of time, from the first start to the last end.
+pub(super) fn critical_path(
+    spans: &[Span],
+    parents: &[Option<usize>],
+    children: &Children,
+    root: usize,
+) -> Vec<Segment> {
+    let walk = Walk::new(spans, parents, children);
+    let Some(first) = spans.iter().map(|span| span.start_ns).min() else { return Vec::new() };
+    let mut roots: Vec<usize> = (0..spans.len()).filter(|&index| parents[index].is_none()).collect();
+    // The stated root comes first wherever it covers the moment; orphans only fill what it leaves.
+    roots.sort_by_key(|&index| (index != root, std::cmp::Reverse(walk.subtree_end[index])));
+    let mut segments = Vec::new();
+    let mut cursor = walk.subtree_end.iter().copied().max().unwrap_or(first);
+    while cursor > first {
+        let covering =
+            roots.iter().copied().find(|&index| spans[index].start_ns < cursor && walk.subtree_end[index] >= cursor);
+        if let Some(index) = covering {
+            walk.descend(index, cursor, &mut segments);
+            cursor = spans[index].start_ns;
+            continue;
+        }
+        let resume =
+            roots.iter().map(|&index| walk.subtree_end[index]).filter(|&end| end < cursor).max().unwrap_or(first);
+        let resume = resume.max(first);
+        segments.push(Segment { span: root, cause: Cause::Unexplained, start_ns: resume, end_ns: cursor });
+        cursor = resume;
+    }
+    segments.reverse();
+    segments
+}
+
+struct Walk<'a> {
+    spans: &'a [Span],
+    children: &'a Children,
+    /// Last end in each span's subtree.
+    subtree_end: Vec<i64>,
+}
+
+/// A span that the walk is inside of. `cursor` moves back from where the time is explained to `floor_ns`.
+struct Frame {
+    span: usize,
+    cursor: i64,
+    floor_ns: i64,
+    /// Children whose work goes on after the span's end, last end first; then those that the span waited for.
+    after: Vec<usize>,
+    within: Vec<usize>,
+    after_next: usize,
+    within_next: usize,
+    /// Child that was visited last in `after`: a gap before its start was its wait.
+    last_after: Option<usize>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(spans: &'a [Span], parents: &[Option<usize>], children: &'a Children) -> Self {
+        let mut subtree_end: Vec<i64> = spans.iter().map(|span| span.end_ns).collect();
+        for index in (0..spans.len()).rev() {
+            if let Some(parent) = parents[index] {
+                subtree_end[parent] = subtree_end[parent].max(subtree_end[index]);
+            }
+        }
+        Self { spans, children, subtree_end }
+    }
+
+    /// Pushes the segments of `[start of span, to]`, latest first.
+    fn descend(&self, span: usize, to: i64, segments: &mut Vec<Segment>) {
+        let mut stack = vec![self.frame(span, to, self.spans[span].start_ns)];
+        while let Some(top) = stack.last_mut() {
+            match self.step(top, segments) {
+                Some(next) => stack.push(next),
+                None => {
+                    stack.pop();
+                }
+            }
+        }
+    }
+
+    fn frame(&self, span: usize, to: i64, floor_ns: i64) -> Frame {
+        let end_ns = self.spans[span].end_ns;
+        let children = self.children.get(span);
+        let mut after: Vec<usize> = Vec::new();
+        if to > end_ns {
+            after.extend(children.iter().copied().filter(|&child| self.subtree_end[child] > end_ns));
+            after.sort_by_key(|&child| std::cmp::Reverse(self.subtree_end[child]));
+        }
+        let mut within: Vec<usize> =
+            children.iter().copied().filter(|&child| self.is_waited_for(span, child)).collect();
+        within.sort_by_key(|&child| std::cmp::Reverse(self.spans[child].end_ns));
+        Frame { span, cursor: to, floor_ns, after, within, after_next: 0, within_next: 0, last_after: None }
+    }
+
+    /// A parent waits for a child unless the child works on a message, or outlives it in the same process.
+    /// A child in another process that ends a little later is cut at the parent's end: the clocks differ.
+    fn is_waited_for(&self, parent: usize, child: usize) -> bool {
+        let (above, below) = (&self.spans[parent], &self.spans[child]);
+        let is_message = below.kind == SpanKind::Consumer || above.kind == SpanKind::Producer;
+        let outlives = below.end_ns > above.end_ns;
+        !is_message && (!outlives || above.service != below.service)
+    }
+
+    /// Moves one step back. Returns the child to go into, or nothing when the frame is done.
+    fn step(&self, frame: &mut Frame, segments: &mut Vec<Segment>) -> Option<Frame> {
+        let end_ns = self.spans[frame.span].end_ns;
+        if frame.cursor > end_ns.max(frame.floor_ns)
+            && let Some(next) = self.step_after(frame, end_ns, segments)
+        {
+            return Some(next);
+        }
+        while frame.within_next < frame.within.len() {
+            let child = frame.within[frame.within_next];
+            frame.within_next += 1;
+            let (from, to) = (self.spans[child].start_ns, self.spans[child].end_ns.min(end_ns));
+            // A sibling that was still running when the next one began cannot have been waited for by it.
+            if to > frame.cursor || from >= to || to <= frame.floor_ns {
+                continue;
+            }
+            push(segments, frame.span, self.own_cause(frame.span), to, frame.cursor);
+            frame.cursor = from.max(frame.floor_ns);
+            return Some(self.frame(child, to, frame.cursor));
+        }
+        push(segments, frame.span, self.own_cause(frame.span), frame.floor_ns, frame.cursor);
+        None
+    }
+
+    /// One step through the time after the span's own end.
+    fn step_after(&self, frame: &mut Frame, end_ns: i64, segments: &mut Vec<Segment>) -> Option<Frame> {
+        let resume_ns = end_ns.max(frame.floor_ns);
+        while frame.after_next < frame.after.len() {
+            let child = frame.after[frame.after_next];
+            frame.after_next += 1;
+            let (from, to) =
+                (self.spans[child].start_ns.max(frame.floor_ns), self.subtree_end[child].min(frame.cursor));
+            if from >= to {
+                continue;
+            }
+            self.push_wait(segments, frame, to);
+            frame.last_after = Some(child);
+            frame.cursor = from;
+            return Some(self.frame(child, to, from));
+        }
+        self.push_wait(segments, frame, resume_ns);
+        frame.cursor = frame.cursor.min(resume_ns);
+        None
+    }
+
+    /// Explains the time from `from` to the cursor, in which nothing ran, by the wait of what ran next.
+    fn push_wait(&self, segments: &mut Vec<Segment>, frame: &Frame, from: i64) {
+        let (owner, cause) = match frame.last_after {
+            Some(child) if self.spans[child].kind == SpanKind::Consumer => (child, Cause::QueueWait),
+            Some(child) => (child, Cause::Unexplained),
+            None => (frame.span, Cause::Unexplained),
+        };
+        push(segments, owner, cause, from, frame.cursor);
+    }
+
+    /// Says why a span's own time passes.
+    fn own_cause(&self, span: usize) -> Cause {
+        if self.spans[span].kind != SpanKind::Client {
+            return Cause::SelfTime;
+        }
+        let children = self.children.get(span);
+        if children.iter().any(|&child| is_entry(&self.spans[child])) {
+            Cause::NetworkGap
+        } else if children.is_empty() {
+            Cause::UninstrumentedPeer
+        } else {
+            Cause::SelfTime
+        }
+    }
+}
+
+fn push(segments: &mut Vec<Segment>, span: usize, cause: Cause, start_ns: i64, end_ns: i64) {
+    if end_ns > start_ns {
+        segments.push(Segment { span, cause, start_ns, end_ns });
+    }
+}
