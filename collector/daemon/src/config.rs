@@ -25,6 +25,8 @@ pub struct Config {
     pub receivers: Receivers,
     /// Where pages and the API are served.
     pub web: Web,
+    /// Whether an endpoint may be one that other machines reach, although there is no authentication.
+    pub allows_unauthenticated_remote: bool,
     /// What the daemon may use.
     pub limits: Limits,
     /// How the store writes.
@@ -199,6 +201,7 @@ impl Config {
                 endpoint: reader.take("web.endpoint", units::endpoint),
                 public_url: reader.take("web.public_url", checks::public_url),
             },
+            allows_unauthenticated_remote: reader.take("listen.allow_unauthenticated_remote", units::flag),
             limits: Limits {
                 memory_bytes: reader.take("limits.memory", units::size),
                 request_bytes: reader.take("limits.request_bytes", units::size),
@@ -215,7 +218,7 @@ impl Config {
             detection: Detection {
                 false_alarms_per_week: reader.take("detection.false_alarms_per_week", units::positive),
             },
-            webhooks: Webhooks { egress_allow: webhooks::read_allow(reader), targets: webhooks::read_targets(reader) },
+            webhooks: Webhooks { targets: webhooks::read_targets(reader), egress_allow: webhooks::read_allow(reader) },
             log_format: reader.take("log.format", checks::log_format),
             explained: Vec::new(),
         }

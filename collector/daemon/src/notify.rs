@@ -9,8 +9,10 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::state::TestEvent;
-use crate::state::{DeliveryFilter, DeliveryRow, DeliveryState, Happening, Recorded, State, StateError, StoredTarget};
+use crate::state::{
+    DeliveryFilter, DeliveryRow, DeliveryState, Happening, Recorded, State, StateError, StoredTarget, TargetOrigin,
+    TestEvent,
+};
 use worker::Worker;
 
 pub use attempt::Timeouts;
@@ -175,8 +177,7 @@ impl Notifier {
         }
         // Nobody is there to take it only at shutdown; the next start delivers to it.
         let _ = self.added.send(target.clone()).await;
-        let origin = crate::state::TargetOrigin::Api;
-        Ok(StoredTarget { target, origin, disabled: None, problem: None })
+        Ok(StoredTarget { target, origin: TargetOrigin::Api, disabled: None, problem: None })
     }
 
     /// Sends a test event to one target through the very same pipeline, and returns its delivery after the first

@@ -10,7 +10,6 @@ use super::units::{self, Parsed};
 use crate::notify::EgressGuard;
 use crate::telemetry::LogFormat;
 
-const REMOTE: &str = "listen.allow_unauthenticated_remote";
 const GRPC: &str = "receivers.otlp.protocols.grpc.endpoint";
 const HTTP: &str = "receivers.otlp.protocols.http.endpoint";
 const WEB: &str = "web.endpoint";
@@ -45,11 +44,10 @@ pub(super) fn log_format(value: &Value) -> Parsed<LogFormat> {
 }
 
 fn check_addresses(config: &Config, reader: &mut Reader) {
-    let may_be_remote = reader.take(REMOTE, units::flag);
     let listeners = [(GRPC, config.receivers.grpc), (HTTP, config.receivers.http), (WEB, config.web.endpoint)];
     for (index, (key, address)) in listeners.iter().enumerate() {
         let origin = reader.origin(key);
-        if !address.ip().is_loopback() && !may_be_remote {
+        if !address.ip().is_loopback() && !config.allows_unauthenticated_remote {
             let problem = format!("{address} can be reached from other machines, and there is no authentication yet");
             let remedy = "bind 127.0.0.1, or say listen.allow_unauthenticated_remote: true if the network is trusted";
             reader.complain(key, &origin, problem, remedy);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Replaces variables in every text of the value, and tells of each that cannot be replaced, by key.
+/// Replaces variables in every text of the value, and complains about each that cannot be replaced, by key.
 pub(super) fn interpolate(
     value: &mut Value,
     key: &str,
@@ -15,7 +15,11 @@ pub(super) fn interpolate(
     match value {
         Value::String(text) => match replaced(text, env) {
             Ok(new) => *text = new,
-            Err(problem) => complain(key, problem),
+            // Left out instead, so that there is no second complaint about what stands there.
+            Err(problem) => {
+                complain(key, problem);
+                *value = Value::Null;
+            }
         },
         Value::Array(items) => {
             for (index, item) in items.iter_mut().enumerate() {

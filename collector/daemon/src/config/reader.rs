@@ -26,8 +26,9 @@ impl Reader {
         let Entry { value, origin } = self.take_entry(key);
         self.explain(key, &shown(&value), origin.clone());
         parse(&value).unwrap_or_else(|problem| {
-            self.complain(key, &origin, problem, "see the commented example for this key");
-            parse(&self.defaults.0[key].value).expect("the commented example's values parse; a test loads it")
+            let default = self.defaults.0[key].value.clone();
+            self.complain(key, &origin, problem, &format!("the default is {}", shown(&default)));
+            parse(&default).expect("the commented example's values parse; a test loads it")
         })
     }
 
@@ -97,6 +98,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 fn shown(value: &Value) -> String {
     match value {
+        Value::String(text) if text.is_empty() => "empty".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }

@@ -1,1 +1,215 @@
-//! Tests.
+//! Configuration through its boundary: texts in; values with origins, or complaints, out.
+
+use insta::assert_snapshot;
+
+use super::{Config, EXAMPLE, Explained, Override};
+
+/// Loads a file's text with an environment and flags; returns what `config show` or `config check` would print.
+fn loaded(yaml: &str, env: &[(&str, &str)], flags: Vec<Override>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("throughline.yaml");
+    std::fs::write(&path, yaml).unwrap();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let text = match Config::load(Some(&path), env, flags) {
+        Ok(config) => {
+            let written = config.explain().iter().filter(|explained| explained.origin != super::Origin::Default);
+            let lines: Vec<String> = written
+                .map(|explained| format!("{} = {} [{}]", explained.key, explained.value, explained.origin))
+                .collect();
+            lines.join("\n")
+        }
+        Err(complaints) => complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    };
+    text.replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn the_commented_example_is_complete_and_says_the_defaults() {
+    let config = Config::load(None, [], Vec::new()).unwrap();
+    let explained = config.explain();
+    for key in super::written::Written::defaults(EXAMPLE).0.keys() {
+        assert!(
+            explained.iter().any(|explained| explained.key == *key),
+            "{key} is in the example, and nobody reads it"
+        );
+    }
+    assert_eq!(config.receivers.grpc.to_string(), "127.0.0.1:4317");
+    assert_eq!(config.limits.request_bytes, 64 << 20);
+    assert_eq!(config.limits.query_time.as_secs(), 30);
+    assert!(config.web.public_url.is_none() && config.webhooks.targets.is_empty());
+    // Loaded as a user's file it says the same, and every value is then the file's.
+    let written = loaded(EXAMPLE, &[], Vec::new());
+    assert_eq!(written.lines().count(), explained.len(), "{written}");
+    for Explained { key, value, .. } in explained {
+        assert!(written.contains(&format!("{key} = {value} [throughline.yaml:")), "{key} is not in {written}");
+    }
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
+    let yaml = "
+data_dir: from-file
+web:
+  endpoint: localhost:9000
+  public_url: https://${env:HOST:-obs.example}/$${env}/
+limits: {memory: 2GiB, in_flight_bytes: '${env:IN_FLIGHT}'}
+";
+    let env = [
+        ("THROUGHLINE_DATA_DIR", "from-env"),
+        ("THROUGHLINE_WEB__ENDPOINT", "127.0.0.1:9001"),
+        ("THROUGHLINE_CONFIG", "throughline.yaml"),
+        ("IN_FLIGHT", "1GiB"),
+        ("PATH", "/bin"),
+    ];
+    let flags = vec![Override { key: "data_dir", value: "from-flag".to_owned(), flag: "--data-dir" }];
+    assert_snapshot!(loaded(yaml, &env, flags), @r"
+    data_dir = from-flag [--data-dir]
+    web.endpoint = 127.0.0.1:9001 [THROUGHLINE_WEB__ENDPOINT]
+    web.public_url = https://obs.example/${env}/ [throughline.yaml:5]
+    limits.memory = 2GiB [throughline.yaml]
+    limits.in_flight_bytes = 1GiB [throughline.yaml]
+    ");
+}
+
+#[test]
+fn targets_come_from_file_or_environment_and_hide_their_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret_file = folder.path().join("secret");
+    std::fs::write(&secret_file, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\n").unwrap();
+    let yaml = format!(
+        "
+webhooks:
+  egress: {{allow: [10.0.0.0/8, 'localhost:9000']}}
+  targets:
+    - name: on-call
+      url: https://hooks.example.com/a?token=hidden
+      secret: ${{env:SECRET}}
+    - {{name: log, url: 'http://10.1.2.3/', secret_file: {}, events: [incident.opened]}}
+",
+        secret_file.display()
+    );
+    let env = [("SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")];
+    assert_snapshot!(loaded(&yaml, &env, Vec::new()), @r#"
+    webhooks.targets[0].name = on-call [throughline.yaml:4]
+    webhooks.targets[0].url = https://hooks.example.com/a?… [throughline.yaml:4]
+    webhooks.targets[0].secret = set [throughline.yaml:4]
+    webhooks.targets[0].events = all [throughline.yaml:4]
+    webhooks.targets[1].name = log [throughline.yaml:4]
+    webhooks.targets[1].url = http://10.1.2.3/ [throughline.yaml:4]
+    webhooks.targets[1].secret = set [throughline.yaml:4]
+    webhooks.targets[1].events = incident.opened [throughline.yaml:4]
+    webhooks.egress.allow = ["10.0.0.0/8","localhost:9000"] [throughline.yaml]
+    "#);
+    let env = [("THROUGHLINE_WEBHOOKS__TARGETS", r#"[{"name":"a","url":"https://a.example/"}]"#)];
+    assert_snapshot!(loaded("", &env, Vec::new()), @r"
+    webhooks.targets[0].name = a [THROUGHLINE_WEBHOOKS__TARGETS]
+    webhooks.targets[0].url = https://a.example/ [THROUGHLINE_WEBHOOKS__TARGETS]
+    webhooks.targets[0].secret = not set [THROUGHLINE_WEBHOOKS__TARGETS]
+    webhooks.targets[0].events = all [THROUGHLINE_WEBHOOKS__TARGETS]
+    ");
+}
+
+#[test]
+fn all_complaints_come_at_once_each_with_key_origin_and_remedy() {
+    let yaml = "
+datadir: /data
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpoint: 0.0.0.0:4317
+      http: 4318
+web:
+  endpoint: 127.0.0.1:http
+  public_url: obs.example
+limits:
+  request_bytes: 64MB!
+  in_flight_bytes: 2GiB
+  query_time: ${env:NOT_SET}
+detection: {false_alarms_per_week: 0}
+entirely: {unknown: 1}
+";
+    let env = [("THROUGHLINE_LIMIT__MEMORY", "1GiB"), ("THROUGHLINE_LOG__FORMAT", "xml")];
+    assert_snapshot!(loaded(yaml, &env, Vec::new()), @r#"
+    limits.query_time: the environment variable NOT_SET is not set [throughline.yaml:15]; set the variable, or give a default as in ${env:NAME:-default}; a plain $ is written $$
+    web.endpoint: "127.0.0.1:http" is not an address and port, such as 127.0.0.1:4317 or [::1]:4317 [throughline.yaml:10]; the default is 127.0.0.1:8317
+    web.public_url: "obs.example" is not an address that begins with http:// or https:// and names a host [throughline.yaml:11]; the default is empty
+    limits.request_bytes: "64MB!" is not a size; write a number and a unit, such as 64MiB [throughline.yaml:13]; the default is 64MiB
+    detection.false_alarms_per_week: "0" is not a number above zero [throughline.yaml]; the default is 1
+    log.format: "xml" is neither text nor json [THROUGHLINE_LOG__FORMAT]; the default is text
+    datadir: there is no such key [throughline.yaml:2]; did you mean data_dir?
+    entirely.unknown: there is no such key [throughline.yaml]; remove it; the commented example lists every key
+    limit.memory: there is no such key [THROUGHLINE_LIMIT__MEMORY]; did you mean limits.memory?
+    receivers.otlp.protocols.http: this is a section, not a value [throughline.yaml:8]; set one of receivers.otlp.protocols.http.endpoint
+    receivers.otlp.protocols.grpc.endpoint: 0.0.0.0:4317 can be reached from other machines, and there is no authentication yet [throughline.yaml:7]; bind 127.0.0.1, or say listen.allow_unauthenticated_remote: true if the network is trusted
+    limits.in_flight_bytes: 2147483648 bytes are more than limits.memory (1073741824 bytes) [throughline.yaml:14]; lower it, or raise limits.memory
+    "#);
+}
+
+#[test]
+fn complaints_about_targets_name_the_target_and_never_the_secret() {
+    let yaml = "
+webhooks:
+  egress: {allow: ['10.0.0.0/33']}
+  targets:
+    - {name: a, url: 'http://2852039166/latest', secret: hunter2}
+    - {name: a, url: 'http://[::ffff:192.168.0.1]:8080/'}
+    - {name: b c, url: 'https://x.example', secret_file: /nowhere, uri: x}
+    - {url: 'ftp://x.example', events: [incident.closed]}
+    - https://x.example
+";
+    let told = loaded(yaml, &[], Vec::new());
+    assert!(!told.contains("hunter2"), "{told}");
+    assert_snapshot!(told, @r#"
+    webhooks.targets[0].secret: a secret is `whsec_` followed by base64 [throughline.yaml:4]; make one: whsec_ and the output of `openssl rand -base64 32`, in one of the two keys
+    webhooks.targets[2].uri: there is no such key [throughline.yaml:4]; did you mean url?
+    webhooks.targets[2].secret_file: /nowhere: No such file or directory (os error 2) [throughline.yaml:4]; make one: whsec_ and the output of `openssl rand -base64 32`, in one of the two keys
+    webhooks.targets[2]: a name has 1 to 64 letters, digits, dots, hyphens or underscores [throughline.yaml:4]; mend the target
+    webhooks.targets[3].name: it is missing [throughline.yaml:4]; every target has a name and a url
+    webhooks.targets[4]: expected a mapping [throughline.yaml:4]; write {name, url, secret}
+    webhooks.egress.allow: "10.0.0.0/33" is not a network (10.0.0.0/8), a host, or host:port [throughline.yaml]; mend or remove it
+    webhooks.targets[0].url: 169.254.169.254 is a cloud's metadata service, and never called [throughline.yaml:4]; name an address that may be called
+    webhooks.targets[1].url: [::ffff:c0a8:1] is a private address; to allow it, add "[::ffff:c0a8:1]:8080" to webhooks.egress.allow [throughline.yaml:4]; name an address that may be called
+    webhooks.targets[1].name: the name "a" is taken by an earlier target [throughline.yaml:4]; give each its own name
+    "#);
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_one_complaint() {
+    assert_snapshot!(loaded("web: {endpoint: 1", &[], Vec::new()), @r"
+    did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping at line 1 column 6 [throughline.yaml]; mend the YAML at that place
+    ");
+    assert_snapshot!(loaded("data_dir: a\ndata_dir: b", &[], Vec::new()), @r#"
+    duplicate entry with key "data_dir" [throughline.yaml]; mend the YAML at that place
+    "#);
+    assert_snapshot!(loaded("- a list", &[], Vec::new()), @r"
+    the file is not a mapping [throughline.yaml]; write `key: value` lines
+    ");
+    assert_snapshot!(loaded("webhooks: null\nweb:", &[], Vec::new()), @"");
+    let missing = Config::load(Some(std::path::Path::new("nowhere.yaml")), [], Vec::new()).unwrap_err();
+    assert_snapshot!(missing[0].to_string(), @r"
+    No such file or directory (os error 2) [nowhere.yaml]; name a readable YAML file
+    ");
+}
+
+#[test]
+fn the_same_port_twice_is_a_complaint_but_any_free_port_is_not() {
+    let env = [("THROUGHLINE_WEB__ENDPOINT", "127.0.0.1:4317")];
+    assert_snapshot!(loaded("", &env, Vec::new()), @r"
+    web.endpoint: 127.0.0.1:4317 is taken by receivers.otlp.protocols.grpc.endpoint [THROUGHLINE_WEB__ENDPOINT]; give each its own port
+    ");
+    let any = "127.0.0.1:0";
+    let env = [("THROUGHLINE_WEB__ENDPOINT", any), ("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT", any)];
+    assert!(loaded("", &env, Vec::new()).starts_with("receivers.otlp.protocols.grpc.endpoint = 127.0.0.1:0"));
+}
+
+#[test]
+fn listening_elsewhere_needs_an_explicit_word() {
+    let yaml = "web: {endpoint: '0.0.0.0:8317'}";
+    assert!(loaded(yaml, &[], Vec::new()).contains("listen.allow_unauthenticated_remote: true"));
+    let env = [("THROUGHLINE_LISTEN__ALLOW_UNAUTHENTICATED_REMOTE", "true")];
+    assert_snapshot!(loaded(yaml, &env, Vec::new()), @r"
+    web.endpoint = 0.0.0.0:8317 [throughline.yaml]
+    listen.allow_unauthenticated_remote = true [THROUGHLINE_LISTEN__ALLOW_UNAUTHENTICATED_REMOTE]
+    ");
+}

@@ -6,13 +6,11 @@ use serde_json::{Map, Value};
 use super::Origin;
 use super::reader::{Reader, suggestion};
 use super::units;
-use crate::notify::{AllowRule, Secret, Target};
+use crate::notify::{AllowRule, Secret, TARGETS_MAX, Target};
 
 const TARGETS: &str = "webhooks.targets";
 const ALLOW: &str = "webhooks.egress.allow";
 const TARGET_KEYS: [&str; 5] = ["name", "url", "secret", "secret_file", "events"];
-/// Each target has a task of its own, so their number is bounded.
-pub(crate) const TARGETS_MAX: usize = 200;
 /// A file that holds a secret is no larger, bytes.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
@@ -27,12 +25,9 @@ pub(super) fn read_allow(reader: &mut Reader) -> Vec<AllowRule> {
         Err(problem) => reader.complain(ALLOW, &entry.origin, problem, "write a list such as [10.0.0.0/8]"),
         Ok(texts) => {
             for text in texts {
-                match text.parse() {
+                match text.parse::<AllowRule>() {
                     Ok(rule) => rules.push(rule),
-                    Err(wrong) => {
-                        let wrong: crate::notify::AllowRuleError = wrong;
-                        reader.complain(ALLOW, &entry.origin, wrong.to_string(), "mend or remove it");
-                    }
+                    Err(wrong) => reader.complain(ALLOW, &entry.origin, wrong.to_string(), "mend or remove it"),
                 }
             }
         }

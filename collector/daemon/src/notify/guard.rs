@@ -55,22 +55,18 @@ pub enum GuardError {
     #[error("only http and https addresses with a host may be called")]
     Address,
     /// No rule can allow it: link-local, metadata, multicast, unspecified.
-    #[error("{host} leads to {address}, which is never called: it is {why}")]
+    #[error("{place} is {why}, and never called")]
     Never {
-        /// Host as written.
-        host: String,
-        /// Address that was refused.
-        address: IpAddr,
+        /// Host and address that was refused.
+        place: String,
         /// What it is.
         why: &'static str,
     },
     /// Private, and not allowed by a rule.
-    #[error("{host} leads to {address}, which is {why}; to allow it, add {rule:?} to webhooks.egress.allow")]
+    #[error("{place} is {why}; to allow it, add {rule:?} to webhooks.egress.allow")]
     Private {
-        /// Host as written.
-        host: String,
-        /// Address that was refused.
-        address: IpAddr,
+        /// Host and address that was refused.
+        place: String,
         /// What it is.
         why: &'static str,
         /// Rule that would allow it.
@@ -134,20 +130,21 @@ impl EgressGuard {
     /// When the URL or its address may not be called.
     pub fn check_literal(&self, url: &Url) -> Result<Option<IpAddr>, GuardError> {
         let (host, port) = host_and_port(url)?;
-        // The URL parser has already turned decimal, octal and hexadecimal hosts into plain addresses.
-        let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() else { return Ok(None) };
+        let Some(address) = address_in(&host) else { return Ok(None) };
         self.check_address(&host, address, port)?;
         Ok(Some(address))
     }
 
     fn check_address(&self, host: &str, address: IpAddr, port: u16) -> Result<(), GuardError> {
+        let is_literal = address_in(host).is_some();
+        let place = || if is_literal { host.to_owned() } else { format!("{host} ({address})") };
         match reach(address) {
             Reach::Public => Ok(()),
-            Reach::Never(why) => Err(GuardError::Never { host: host.to_owned(), address, why }),
+            Reach::Never(why) => Err(GuardError::Never { place: place(), why }),
             Reach::Private(_) if self.allow.iter().any(|rule| rule.covers(host, address, port)) => Ok(()),
             Reach::Private(why) => {
                 let rule = format!("{host}:{port}");
-                Err(GuardError::Private { host: host.to_owned(), address, why, rule })
+                Err(GuardError::Private { place: place(), why, rule })
             }
         }
     }
@@ -212,6 +209,12 @@ fn host_and_port(url: &Url) -> Result<(String, u16), GuardError> {
         ("http" | "https", Some(host), Some(port)) => Ok((host.to_owned(), port)),
         _ => Err(GuardError::Address),
     }
+}
+
+/// Returns the address that a URL's host is; the URL parser has already made plain addresses of decimal, octal and
+/// hexadecimal ones.
+fn address_in(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 fn plain_host(host: &str) -> String {
