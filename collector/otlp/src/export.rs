@@ -1,10 +1,14 @@
 //! Spans as OTLP/JSON `TracesData`, for `/api/v1/traces/{id}`. The inverse of `decode`: types are those received.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use collector_table::{Attributes, EventRow, LinkRow, SpanKind, SpanRow, StatusCode, ValueType};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 /// Returns `{"resourceSpans": […]}`. Spans keep their order within a resource and scope, and those the order in which
@@ -108,28 +112,60 @@ fn any(text: &str, value_type: ValueType) -> Value {
         ValueType::Double => text.parse::<f64>().ok().map(|number| json!({"doubleValue": double(number)})),
         ValueType::Bool => text.parse::<bool>().ok().map(|flag| json!({"boolValue": flag})),
         ValueType::Bytes => STANDARD.decode(text).ok().map(|_| json!({"bytesValue": text})),
-        ValueType::Json => serde_json::from_str::<Value>(text).ok().map(|value| any_of_json(&value)),
+        ValueType::Json => any_of_json(text),
     };
     typed.unwrap_or_else(|| json!({"stringValue": text}))
 }
 
-/// Returns plain JSON as an `AnyValue`. Recursive: serde_json has bounded the depth.
-fn any_of_json(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({}),
-        Value::Bool(flag) => json!({"boolValue": flag}),
-        Value::String(text) => json!({"stringValue": text}),
-        Value::Number(number) => match number.as_i64() {
-            Some(integer) => json!({"intValue": integer.to_string()}),
-            None => json!({"doubleValue": number}),
+/// Returns plain JSON as an `AnyValue`, or nothing if it is none. Recursive: `decode` has bounded the depth of what the
+/// tables hold. Numbers are read from their own text, because serde_json's float parser may be one ulp off.
+fn any_of_json(json: &str) -> Option<Value> {
+    match json.as_bytes().first()? {
+        b'n' => Some(json!({})),
+        b't' | b'f' => json.parse::<bool>().ok().map(|flag| json!({"boolValue": flag})),
+        b'"' => serde_json::from_str::<String>(json).ok().map(|text| json!({"stringValue": text})),
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            let values: Option<Vec<Value>> = items.into_iter().map(|item| any_of_json(item.get())).collect();
+            Some(json!({"arrayValue": {"values": values?}}))
+        }
+        b'{' => {
+            let Members(members) = serde_json::from_str(json).ok()?;
+            let members =
+                members.into_iter().map(|(key, value)| Some(json!({"key": key, "value": any_of_json(value.get())?})));
+            Some(json!({"kvlistValue": {"values": members.collect::<Option<Vec<_>>>()?}}))
+        }
+        _ => match json.parse::<i64>() {
+            Ok(integer) => Some(json!({"intValue": integer.to_string()})),
+            Err(_) => json.parse::<f64>().ok().map(|number| json!({"doubleValue": number})),
         },
-        Value::Array(items) => {
-            json!({"arrayValue": {"values": items.iter().map(any_of_json).collect::<Vec<_>>()}})
+    }
+}
+
+/// Members of a JSON object in their order.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
         }
-        Value::Object(members) => {
-            let members = members.iter().map(|(key, value)| json!({"key": key, "value": any_of_json(value)}));
-            json!({"kvlistValue": {"values": members.collect::<Vec<_>>()}})
-        }
+        Ok(Members(members))
     }
 }
 

@@ -112,11 +112,15 @@ impl Writer {
     fn integer<E: Error>(&mut self, field: &Field, value: i128) -> Result<(), E> {
         const RANGE: Fault = Fault::Value("an integer out of range");
         match field.kind {
-            Kind::Uint32 | Kind::Enum(_) if i32::try_from(value).is_err() && u32::try_from(value).is_err() => {
-                return Err(self.refuse(RANGE));
-            }
-            // A negative enum is written as protobuf does: sign-extended to 64 bits.
-            Kind::Uint32 | Kind::Enum(_) => self.varint(field, value as i64 as u64),
+            Kind::Uint32 => match u32::try_from(value) {
+                Ok(value) => self.varint(field, u64::from(value)),
+                Err(_) => return Err(self.refuse(RANGE)),
+            },
+            // Negative ones are sign-extended to 64 bits, as protobuf does.
+            Kind::Enum(_) => match i32::try_from(value) {
+                Ok(value) => self.varint(field, i64::from(value) as u64),
+                Err(_) => return Err(self.refuse(RANGE)),
+            },
             Kind::Uint64 => match u64::try_from(value) {
                 Ok(value) => self.varint(field, value),
                 Err(_) => return Err(self.refuse(RANGE)),

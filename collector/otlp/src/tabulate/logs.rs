@@ -78,11 +78,5 @@ fn add_record(
 
 fn text_bytes(fields: &LogFields<'_>) -> usize {
     let optional = |text: Option<&str>| text.map_or(0, str::len);
-    fields.body.len()
-        + optional(fields.severity_text)
-        + optional(fields.event_name)
-        + fields.service_name.len()
-        + optional(fields.service_instance)
-        + optional(fields.service_version)
-        + optional(fields.scope_name)
+    fields.body.len() + optional(fields.severity_text) + optional(fields.event_name) + optional(fields.scope_name)
 }

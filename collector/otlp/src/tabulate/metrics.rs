@@ -109,7 +109,7 @@ fn add_point(
         detail: point.detail.as_deref(),
     };
     let texts = metric.name.len() + metric.unit.len() + fields.detail.map_or(0, str::len);
-    tally.admit(origin.row_bytes * 2 + attribute_bytes(&attributes) + texts)?;
+    tally.admit(origin.row_bytes + attribute_bytes(&attributes) + texts)?;
     for attribute in &attributes {
         table.push_attribute(attribute.key, &attribute.value, attribute.value_type);
     }

@@ -27,8 +27,11 @@ impl<'a> Origin<'a> {
         let service_instance =
             find("service.instance.id").or_else(|| find("k8s.pod.name")).or_else(|| find("host.name"));
         let service_version = find("service.version");
-        let row_bytes = attribute_bytes(&attributes);
-        Self { attributes, row_bytes, service_name, service_instance, service_version }
+        let mut origin = Self { attributes, row_bytes: 0, service_name, service_instance, service_version };
+        let columns = [Some(origin.service_name()), origin.service_instance(), origin.service_version()];
+        let column_bytes: usize = columns.iter().flatten().map(|text| text.len()).sum();
+        origin.row_bytes = attribute_bytes(&origin.attributes) + column_bytes;
+        origin
     }
 
     pub(super) fn service_name(&self) -> &str {

@@ -115,9 +115,6 @@ fn text_bytes(fields: &SpanFields<'_>, parts: &Parts<'_>) -> usize {
     let links = parts.links.iter().map(|(link, attributes)| optional(link.trace_state) + attribute_bytes(attributes));
     fields.name.len()
         + optional(fields.trace_state)
-        + fields.service_name.len()
-        + optional(fields.service_instance)
-        + optional(fields.service_version)
         + optional(fields.status_message)
         + optional(fields.scope_name)
         + optional(fields.scope_version)
