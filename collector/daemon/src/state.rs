@@ -129,4 +129,4 @@ mod outbox;
 mod schema;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

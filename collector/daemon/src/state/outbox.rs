@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use super::{State, StateError};
 
 /// Deliveries that wait for one target. Beyond it the oldest is given up, and says so.
-const PENDING_PER_TARGET_MAX: i64 = 10_000;
+pub(super) const PENDING_PER_TARGET_MAX: i64 = 10_000;
 /// Finished deliveries that are kept to be looked at.
 const FINISHED_KEPT_MAX: i64 = 10_000;
 /// Finished deliveries are kept this long: thirty days, in milliseconds.
