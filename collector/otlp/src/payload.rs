@@ -109,3 +109,27 @@ impl PayloadKind {
         Ok(Self { signal, encoding })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Encoding, PayloadKind, Signal, UnknownKind};
+
+    #[test]
+    fn the_stored_bytes_never_change_and_no_other_byte_is_a_kind() {
+        let stored = [
+            (0x01, Signal::Traces, Encoding::Protobuf),
+            (0x02, Signal::Logs, Encoding::Protobuf),
+            (0x03, Signal::Metrics, Encoding::Protobuf),
+            (0x11, Signal::Traces, Encoding::Json),
+            (0x12, Signal::Logs, Encoding::Json),
+            (0x13, Signal::Metrics, Encoding::Json),
+        ];
+        for byte in 0..=u8::MAX {
+            let known = stored.iter().find(|(stored, _, _)| *stored == byte);
+            let expected =
+                known.map(|&(_, signal, encoding)| PayloadKind { signal, encoding }).ok_or(UnknownKind(byte));
+            assert_eq!(PayloadKind::from_byte(byte), expected);
+            assert!(expected.is_err() || expected.map(PayloadKind::to_byte) == Ok(byte));
+        }
+    }
+}

@@ -1,10 +1,10 @@
 //! A walk over protobuf bytes before prost decodes them: how deep messages nest and how much memory they will take.
 //! Called by `decode` for both encodings. Keeps its own stack, so that no input can exhaust the thread's.
 
-use crate::schema::{Kind, Message};
+use crate::schema::{Field, Kind, Message};
 use crate::{DecodeError, Limits};
 
-/// Most bytes that prost keeps beside a message's struct for each of its places in a vector (capacity is doubled).
+/// Places that a vector has for each of its items at most: its capacity is doubled when it is full.
 const VECTOR_GROWTH: usize = 2;
 
 /// Checks that the body stays within the limits on nesting and memory.
@@ -20,13 +20,16 @@ pub(crate) fn check(root: &'static Message, body: &[u8], limits: &Limits) -> Res
             open.pop();
             continue;
         }
-        let Some((kind, content_end)) = reader.field(message, end)? else { continue };
-        match kind {
-            Some(Kind::Message(inner)) => {
+        let Some((field, content_end)) = reader.field(message, end)? else { continue };
+        match field.map(|field| (field.kind, field.is_repeated)) {
+            Some((Kind::Message(inner), is_repeated)) => {
                 if open.len() == limits.nesting_max {
                     return Err(DecodeError::Nested { max: limits.nesting_max });
                 }
-                memory_bytes += inner.struct_bytes * VECTOR_GROWTH;
+                // A single message lies within its parent's struct.
+                if is_repeated {
+                    memory_bytes += inner.struct_bytes * VECTOR_GROWTH;
+                }
                 open.push((inner, content_end));
             }
             Some(_) => {
@@ -42,15 +45,18 @@ pub(crate) fn check(root: &'static Message, body: &[u8], limits: &Limits) -> Res
     Ok(())
 }
 
+/// Field, if known, and end of a content with a length.
+type Content = (Option<&'static Field>, usize);
+
 struct Reader<'a> {
     body: &'a [u8],
     at: usize,
 }
 
 impl Reader<'_> {
-    /// Reads a key and, unless the field has a length, its content too. Returns the known kind (if any) and the end of
-    /// a content that has a length.
-    fn field(&mut self, message: &Message, end: usize) -> Result<Option<(Option<Kind>, usize)>, DecodeError> {
+    /// Reads a key and, unless the field has a length, its content too. Returns the end of a content that has a
+    /// length, and its field if that is known.
+    fn field(&mut self, message: &Message, end: usize) -> Result<Option<Content>, DecodeError> {
         let key = self.varint(end)?;
         match key & 7 {
             0 => {
@@ -65,7 +71,7 @@ impl Reader<'_> {
                     return Err(self.damage("length beyond the end"));
                 }
                 let number = u32::try_from(key >> 3).map_err(|_| self.damage("field number out of range"))?;
-                Ok(Some((message.field(number).map(|field| field.kind), self.at + length)))
+                Ok(Some((message.field(number), self.at + length)))
             }
             // Groups (3, 4) left protobuf before OTLP was born; 6 and 7 never existed.
             _ => Err(self.damage("unknown wire type")),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use collector_otlp::{Encoding, PayloadKind, Signal};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -20,11 +20,29 @@ use crate::{Keep, Protocol, RefusalReason, Sender, rpc_status};
 /// Body of every answer of this crate.
 pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// What a person sees who opens the port in a browser.
 const GREETING: &str = "Throughline receives OTLP over HTTP here: POST /v1/traces, /v1/logs, /v1/metrics.\n";
 
 /// Returns the answer to one request.
 pub(crate) async fn answer<K: Keep>(
+    intake: &Intake<K>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let version = request.version();
+    let mut response = answer_any_version(intake, peer, request).await;
+    if version == Version::HTTP_11 {
+        // Told in time, a client does not send into a connection that is just being closed. One second is for the way.
+        let seconds = intake.silence_max().as_secs().saturating_sub(1);
+        let hint = HeaderValue::from_str(&format!("timeout={seconds}")).expect("letters and digits are a header value");
+        response.headers_mut().insert(KEEP_ALIVE, hint);
+    }
+    response
+}
+
+async fn answer_any_version<K: Keep>(
     intake: &Intake<K>,
     peer: IpAddr,
     request: Request<Incoming>,

@@ -134,6 +134,11 @@ impl<K: Keep> Intake<K> {
         Ok(encode_response(kind.signal, kind.encoding, &rejected))
     }
 
+    /// Returns for how long an HTTP/1 connection may stay silent.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.shared.config.header_timeout
+    }
+
     /// Counts a refusal.
     pub(crate) fn refused(&self, sender: &Sender, refusal: &Refusal) {
         tracing::debug!(reason = refusal.reason.as_str(), message = refusal.message, "refused a request");
@@ -150,6 +155,8 @@ impl<K: Keep> Intake<K> {
             let ReadBody { bytes, mut reservation } = body;
             let payload = match compression {
                 Compression::Identity => bytes,
+                // Nothing stays nothing: an empty body is an empty request, whatever its headers say.
+                Compression::Gzip | Compression::Zstd if bytes.is_empty() => bytes,
                 Compression::Gzip | Compression::Zstd => {
                     decompress(compression, &bytes, body_bytes_max, &mut reservation)?.into()
                 }
