@@ -130,7 +130,12 @@ mod tests {
                 Sample::of(f64::INFINITY).with("signal", "logs"),
             ],
         };
-        let nothing = Metric { samples: Vec::new(), ..refused.clone() };
+        let nothing = Metric {
+            name: "throughline_nothing",
+            help: "Has no samples and is left out.",
+            kind: Kind::Counter,
+            samples: Vec::new(),
+        };
         let depth = Metric::single(Kind::Gauge, "throughline_queue_bytes", "Bytes that wait.", 0.5);
         assert_snapshot!(render(&[refused, nothing, depth]), @r#"
         # HELP throughline_rejected_total Items refused, by cause.

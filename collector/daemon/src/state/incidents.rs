@@ -16,7 +16,8 @@ pub struct Happening {
     pub incident: Incident,
     /// What happened to it.
     pub event: IncidentEvent,
-    /// When, in event time, Unix nanoseconds. Grows from one change of an incident to the next.
+    /// When, in event time, Unix nanoseconds. Never falls from one change of an incident to the next: an earlier one is
+    /// taken for a replay.
     pub event_time_ns: i64,
 }
 
@@ -111,7 +112,7 @@ fn record(transaction: &Transaction<'_>, change: &Change, body: String, now_ms: 
         })
         .optional()?;
     let is_news = match &stored {
-        Some((_, at_ns, _)) if change.event_time_ns <= *at_ns => return Ok(Recorded::Known),
+        Some((_, at_ns, _)) if change.event_time_ns < *at_ns => return Ok(Recorded::Known),
         None => change.event != IncidentEvent::Resolved,
         Some((status, _, json)) => match (change.event, status.as_str()) {
             (IncidentEvent::Opened, "open") => false,
