@@ -4,13 +4,45 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod api;
+mod assets;
+mod chart;
+mod colour;
+mod error;
+mod format;
+mod guard;
+mod health;
+mod incident;
+mod incidents;
 mod ingest;
+mod logs;
+mod overview;
+mod page;
+mod search;
+mod settings;
 mod source;
+mod sql;
 mod state;
+mod table;
+mod text;
+mod trace;
+mod tx;
+mod tx_type;
 mod webhooks;
 
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
 pub use ingest::{IngestView, Refusal, SenderView, SignalView, StoreView};
-pub use source::{Answer, LogQuery, Source, SourceError, TransactionQuery, TransactionRow, TransactionSegment};
+pub use source::{
+    Answer, LogQuery, Source, SourceError, StoreSource, StoredSpans, TransactionQuery, TransactionRow,
+    TransactionSegment,
+};
 pub use state::{AllowedHosts, Endpoints, Setting, State};
 pub use webhooks::{
     AddWebhookError, DeliveryQuery, DeliveryView, NewWebhook, TestOutcome, TestWebhook, TestWebhookError, WebhookView,
@@ -18,6 +50,44 @@ pub use webhooks::{
 };
 
 /// Returns every page, the API, health, metrics and static files, behind the checks that all of them share.
-pub fn router(state: State) -> axum::Router {
-    axum::Router::new().with_state(std::sync::Arc::new(state))
+pub fn router(state: State) -> Router {
+    let state = Arc::new(state);
+    Router::new()
+        .route("/", get(overview::overview))
+        .route("/incidents", get(incidents::incidents))
+        .route("/incidents/{number}", get(incident::incident))
+        .route("/tx", get(tx::types))
+        // Operations contain slashes, and proxies like to decode them.
+        .route("/tx/{service}/{*operation}", get(tx_type::tx_type))
+        .route("/search", get(search::search))
+        .route("/trace/{id}", get(trace::trace))
+        .route("/logs", get(logs::logs))
+        .route("/sql", get(sql::sql))
+        .route("/ingest", get(ingest::ingest))
+        .route("/webhooks", get(webhooks::webhooks))
+        .route("/deliveries", get(webhooks::deliveries))
+        .route("/settings", get(settings::settings))
+        .nest("/api/v1", api::routes())
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/static/{name}", get(assets::file))
+        .fallback(not_found)
+        .layer(from_fn(guard::gzip))
+        .layer(from_fn_with_state(Arc::clone(&state), guard::headers))
+        .with_state(state)
 }
+
+async fn not_found(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return error::Problem::new(StatusCode::NOT_FOUND, "there is no such resource").into_response();
+    }
+    error::PageError::NotFound {
+        what: "There is no such page".to_owned(),
+        hint: format!("Nothing is at {}. It may have been a link from another version.", uri.path()),
+    }
+    .into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,12 @@
 //! What pages ask of stored data. `StoreSource` answers from the store; tests answer from memory.
 
-use arrow::record_batch::RecordBatch;
+use collector_store::QueryResult;
 use collector_table::{LogTable, SpanTable, TraceId};
 use futures::future::BoxFuture;
+
+mod store;
+
+pub use store::StoreSource;
 
 /// An answer that is being computed.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, SourceError>>;
@@ -20,8 +24,8 @@ pub enum SourceError {
 
 /// Reads what is stored.
 pub trait Source: Send + Sync {
-    /// Returns every span of a trace; empty when it is unknown.
-    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, Vec<SpanTable>>;
+    /// Returns the spans of a trace; empty when it is unknown.
+    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, StoredSpans>;
 
     /// Returns log records written in a trace, oldest first, at most `limit`.
     fn logs_of_trace(&self, trace_id: TraceId, limit: usize) -> Answer<'_, Vec<LogTable>>;
@@ -35,8 +39,17 @@ pub trait Source: Send + Sync {
     /// Returns services that sent spans in the period, by name.
     fn services(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<String>>;
 
-    /// Runs SQL that only reads, and returns at most `limit` rows.
-    fn sql(&self, query: String, limit: usize) -> Answer<'_, Vec<RecordBatch>>;
+    /// Runs SQL that only reads; the store's limits on rows, memory and time apply.
+    fn sql(&self, query: String) -> Answer<'_, QueryResult>;
+}
+
+/// Spans of one trace.
+#[derive(Debug, Clone, Default)]
+pub struct StoredSpans {
+    /// The spans, in any order.
+    pub tables: Vec<SpanTable>,
+    /// Whether there are more than the store's limit on rows.
+    pub is_cut: bool,
 }
 
 /// Which transactions are wanted. Empty fields do not restrict.

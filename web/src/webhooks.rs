@@ -1,7 +1,13 @@
 //! Webhook targets and deliveries: what the daemon's outbox offers to pages and the API, as plain data and one trait.
 
+use askama::Template;
+use axum::extract::Query;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+use crate::incidents::Badge;
+use crate::page::{Frame, PageResult, Shared, render};
+use crate::{format, text};
 
 /// The daemon's outbox, as pages and API see it.
 pub trait Webhooks: Send + Sync {
@@ -141,4 +147,122 @@ pub struct DeliveryView {
     pub duration_ms: Option<f64>,
     /// What went wrong last, in words; from the receiver, so hostile.
     pub error: Option<String>,
+}
+
+/// Deliveries shown on their page.
+const DELIVERIES_MAX: usize = 200;
+
+/// A delivery in one table row.
+pub(crate) struct DeliveryLine {
+    pub(crate) at: String,
+    pub(crate) event: String,
+    /// Page and label of the incident.
+    pub(crate) incident: Option<(String, String)>,
+    pub(crate) target: String,
+    pub(crate) badge: Badge,
+    pub(crate) outcome: String,
+}
+
+impl DeliveryLine {
+    /// Makes the line.
+    pub(crate) fn new(delivery: &DeliveryView, now_ns: i64) -> Self {
+        let badge = match delivery.state.as_str() {
+            "delivered" => Badge { shape: "✓", word: "delivered", class: "good" },
+            "dead" => Badge { shape: "✕", word: "given up", class: "bad" },
+            _ if delivery.attempts > 0 => Badge { shape: "▲", word: "retrying", class: "warn" },
+            _ => Badge { shape: "○", word: "pending", class: "quiet" },
+        };
+        Self {
+            at: format::moment(delivery.created_ns),
+            event: delivery.event_type.clone(),
+            incident: delivery.incident.map(|number| (format!("/incidents/{number}"), format!("#{number}"))),
+            target: delivery.target.clone(),
+            badge,
+            outcome: outcome(delivery, now_ns),
+        }
+    }
+}
+
+/// Longest error text shown in a row, characters.
+const ERROR_CHARS_MAX: usize = 300;
+
+fn outcome(delivery: &DeliveryView, now_ns: i64) -> String {
+    let mut parts = Vec::new();
+    parts.extend(delivery.status.map(|status| status.to_string()));
+    parts.extend(delivery.error.as_deref().map(|error| text::shortened(error, ERROR_CHARS_MAX)));
+    parts.extend(delivery.duration_ms.map(format::millis));
+    if delivery.attempts > 0 {
+        let attempts = usize::try_from(delivery.attempts).unwrap_or(usize::MAX);
+        parts.push(format::counted(attempts, "attempt", "attempts"));
+    }
+    if let Some(next) = delivery.next_attempt_ns.filter(|_| delivery.state == "pending") {
+        let is_due = next <= now_ns;
+        parts.push(if is_due { "next now".to_owned() } else { format!("next {}", format::moment(next)) });
+    }
+    parts.join(", ")
+}
+
+/// The webhook targets.
+#[derive(Template)]
+#[template(path = "webhooks.html")]
+struct WebhooksPage {
+    frame: Frame,
+    heading: String,
+    webhooks: Vec<WebhookView>,
+    deliveries: Vec<DeliveryLine>,
+    example: String,
+}
+
+/// `GET /webhooks`.
+pub(crate) async fn webhooks(state: Shared) -> PageResult {
+    let webhooks = state.webhooks.list().await;
+    let recent = DeliveryQuery { target: None, incident: None, limit: 10 };
+    let deliveries = state.webhooks.deliveries(recent).await;
+    let now_ns = (state.now_ns)();
+    Ok(render(&WebhooksPage {
+        frame: Frame::new("Webhooks", "/webhooks"),
+        heading: format::counted(webhooks.len(), "webhook", "webhooks"),
+        webhooks,
+        deliveries: deliveries.iter().map(|delivery| DeliveryLine::new(delivery, now_ns)).collect(),
+        example: format!(
+            "curl -X POST {}/api/v1/webhooks \\\n  -H 'content-type: application/json' \\\n  -d '{{\"name\":\"on-call\",\"url\":\"https://example.com/hook\"}}'",
+            state.endpoints.public_url
+        ),
+    }))
+}
+
+/// The deliveries.
+#[derive(Template)]
+#[template(path = "deliveries.html")]
+struct DeliveriesPage {
+    frame: Frame,
+    heading: String,
+    deliveries: Vec<DeliveryLine>,
+}
+
+/// Parameters of the deliveries.
+#[derive(Deserialize)]
+pub(crate) struct DeliveryParams {
+    target: Option<String>,
+    incident: Option<u64>,
+    live: Option<String>,
+}
+
+/// `GET /deliveries`.
+pub(crate) async fn deliveries(state: Shared, Query(params): Query<DeliveryParams>) -> PageResult {
+    let target = params.target.filter(|target| !target.is_empty());
+    let incident = params.incident.map(|number| number.to_string()).unwrap_or_default();
+    let here = text::url_with("/deliveries", &[("target", target.as_deref().unwrap_or("")), ("incident", &incident)]);
+    let query = DeliveryQuery { target, incident: params.incident, limit: DELIVERIES_MAX };
+    let found = state.webhooks.deliveries(query).await;
+    let now_ns = (state.now_ns)();
+    Ok(render(&DeliveriesPage {
+        frame: Frame::new("Deliveries", "/webhooks").live(&here, params.live.as_deref()),
+        heading: if found.len() == DELIVERIES_MAX {
+            format!("The latest {DELIVERIES_MAX} deliveries")
+        } else {
+            format::counted(found.len(), "delivery", "deliveries")
+        },
+        deliveries: found.iter().map(|delivery| DeliveryLine::new(delivery, now_ns)).collect(),
+    }))
 }

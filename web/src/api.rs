@@ -1,0 +1,232 @@
+//! `/api/v1`: the same answers as the pages, for programs; and the only place that writes: webhooks.
+//! Errors are problem+json. Described by `openapi.json` beside this file; a test compares the two.
+
+use std::sync::Arc;
+
+use analyzer::incident::IncidentStatus;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use collector_table::TraceId;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::error::{PageError, Problem};
+use crate::page::{Period, Shared};
+use crate::search::Filter;
+use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhook, TestWebhookError};
+use crate::{State, format, incident, logs, search, table};
+
+/// Largest body of a request, bytes.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Deliveries in one answer.
+const DELIVERIES_MAX: usize = 1_000;
+/// Media type of an Arrow IPC stream, as registered.
+const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
+
+type ApiResult = Result<Response, Problem>;
+
+/// Returns the routes below `/api/v1`.
+pub(crate) fn routes() -> Router<Arc<State>> {
+    Router::new()
+        .route("/incidents", get(incidents))
+        .route("/incidents/{id}", get(one_incident))
+        .route("/transactions", get(transactions))
+        .route("/transactions/{id}", get(one_transaction))
+        .route("/traces/{trace_id}", get(trace))
+        .route("/services", get(services))
+        .route("/logs", get(list_logs))
+        .route("/sql", post(sql))
+        .route("/ingest", get(ingest))
+        .route("/deliveries", get(deliveries))
+        .route("/webhooks", get(webhooks).post(add_webhook))
+        .route("/webhooks/{name}/test", post(test_webhook))
+        .route("/openapi.json", get(openapi))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such resource; /api/v1/openapi.json lists what there is")
+}
+
+/// Returns the text of an error that the page's parser made.
+fn as_problem(error: PageError) -> Problem {
+    match error {
+        PageError::BadRequest(text) => Problem::new(StatusCode::BAD_REQUEST, text),
+        PageError::NotFound { what, .. } => Problem::new(StatusCode::NOT_FOUND, what),
+        PageError::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stored data cannot be read now"),
+    }
+}
+
+fn read_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    query.map(|Query(value)| value).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))
+}
+
+fn read_body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    body.map(|Json(value)| value).map_err(|error| Problem::new(error.status(), error.body_text()))
+}
+
+fn read_id(text: &str) -> Result<TraceId, Problem> {
+    let wrong = || Problem::new(StatusCode::BAD_REQUEST, "an id has 32 hexadecimal digits");
+    text.to_lowercase().parse().map_err(|_| wrong())
+}
+
+#[derive(Deserialize)]
+struct IncidentParams {
+    status: Option<IncidentStatus>,
+}
+
+async fn incidents(state: Shared, params: Result<Query<IncidentParams>, QueryRejection>) -> ApiResult {
+    let params = read_query(params)?;
+    let summary = state.summary.borrow().clone();
+    let fits = |incident: &&analyzer::Incident| params.status.is_none_or(|status| incident.status == status);
+    let found: Vec<_> = summary.incidents.iter().filter(fits).collect();
+    Ok(Json(json!({ "incidents": found })).into_response())
+}
+
+async fn one_incident(state: Shared, Path(id): Path<String>) -> ApiResult {
+    let summary = state.summary.borrow().clone();
+    let found = incident::find(&summary, &id);
+    let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such incident"))?;
+    Ok(Json(found).into_response())
+}
+
+async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejection>) -> ApiResult {
+    let filter = read_query(filter)?;
+    let period = Period::read((state.now_ns)(), &filter.t, &filter.from, &filter.to).map_err(as_problem)?;
+    let rows = state.source.transactions(filter.query(&period).map_err(as_problem)?).await?;
+    Ok(Json(search::as_json(&rows)).into_response())
+}
+
+async fn one_transaction(state: Shared, Path(id): Path<String>) -> ApiResult {
+    let id = read_id(&id)?;
+    let spans = state.source.spans_of_trace(id).await?;
+    let stitched = analyzer::stitch::assemble(&spans.tables);
+    let found = stitched.iter().find(|transaction| transaction.id == id);
+    let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no span of this transaction is stored"))?;
+    Ok(Json(found.to_json()).into_response())
+}
+
+async fn trace(state: Shared, Path(id): Path<String>) -> ApiResult {
+    let spans = state.source.spans_of_trace(read_id(&id)?).await?;
+    if spans.tables.iter().all(|table| table.is_empty()) {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no span of this trace is stored"));
+    }
+    Ok(Json((state.otlp_json)(&spans.tables)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct PeriodParams {
+    t: String,
+    from: String,
+    to: String,
+}
+
+async fn services(state: Shared, params: Result<Query<PeriodParams>, QueryRejection>) -> ApiResult {
+    let params = read_query(params)?;
+    let period = Period::read((state.now_ns)(), &params.t, &params.from, &params.to).map_err(as_problem)?;
+    let services = state.source.services(period.from_ns, period.to_ns).await?;
+    Ok(Json(json!({ "services": services })).into_response())
+}
+
+async fn list_logs(state: Shared, params: Result<Query<logs::Params>, QueryRejection>) -> ApiResult {
+    let query = read_query(params)?.query((state.now_ns)()).map_err(as_problem)?;
+    let tables = state.source.logs(query).await?;
+    Ok(Json(logs::as_json(&tables)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqlRequest {
+    query: String,
+}
+
+async fn sql(state: Shared, headers: HeaderMap, body: Result<Json<SqlRequest>, JsonRejection>) -> ApiResult {
+    let request = read_body(body)?;
+    let result = state.source.sql(request.query).await?;
+    let unwritable = |error: arrow::error::ArrowError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if accepted.contains(ARROW_STREAM) {
+        let stream = table::arrow_stream(&result).map_err(unwritable)?;
+        return Ok(([(header::CONTENT_TYPE, ARROW_STREAM)], stream).into_response());
+    }
+    Ok(Json(table::json(&result).map_err(unwritable)?).into_response())
+}
+
+async fn ingest(state: Shared) -> Response {
+    Json((state.ingest)()).into_response()
+}
+
+#[derive(Deserialize)]
+struct DeliveryParams {
+    target: Option<String>,
+    incident: Option<u64>,
+}
+
+async fn deliveries(state: Shared, params: Result<Query<DeliveryParams>, QueryRejection>) -> ApiResult {
+    let params = read_query(params)?;
+    let query = DeliveryQuery { target: params.target, incident: params.incident, limit: DELIVERIES_MAX };
+    let found = state.webhooks.deliveries(query).await;
+    let deliveries: Vec<_> = found
+        .iter()
+        .map(|delivery| {
+            let mut value = serde_json::to_value(delivery).unwrap_or_default();
+            value["created_at"] = format::machine(delivery.created_ns).into();
+            value
+        })
+        .collect();
+    Ok(Json(json!({ "deliveries": deliveries })).into_response())
+}
+
+async fn webhooks(state: Shared) -> Response {
+    Json(json!({ "webhooks": state.webhooks.list().await })).into_response()
+}
+
+async fn add_webhook(state: Shared, body: Result<Json<NewWebhook>, JsonRejection>) -> ApiResult {
+    let webhook = read_body(body)?;
+    match state.webhooks.add(webhook).await {
+        Ok(added) => Ok((StatusCode::CREATED, Json(added)).into_response()),
+        Err(error) => {
+            let status = match &error {
+                AddWebhookError::NameExists => StatusCode::CONFLICT,
+                AddWebhookError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                AddWebhookError::Unavailable(cause) => {
+                    tracing::error!(%cause, "a webhook could not be stored");
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            };
+            Err(Problem::new(status, error.to_string()))
+        }
+    }
+}
+
+async fn test_webhook(
+    state: Shared,
+    Path(name): Path<String>,
+    body: Result<Json<TestWebhook>, JsonRejection>,
+) -> ApiResult {
+    let test = read_body(body)?;
+    match state.webhooks.test(name, test).await {
+        Ok(outcome) => Ok(Json(outcome).into_response()),
+        Err(error) => {
+            let status = match &error {
+                TestWebhookError::Unknown => StatusCode::NOT_FOUND,
+                TestWebhookError::Unavailable(cause) => {
+                    tracing::error!(%cause, "a test event could not be sent");
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            };
+            Err(Problem::new(status, error.to_string()))
+        }
+    }
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("api/openapi.json")).into_response()
+}

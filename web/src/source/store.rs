@@ -1,0 +1,292 @@
+//! Answers pages' questions from the store, by SQL. Values only ever travel as parameters; names of attributes, which
+//! cannot, are quoted.
+
+use std::fmt::Write;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, TimestampNanosecondArray, UInt32Array,
+};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use collector_store::{QueryParam, QueryResult, Reader, SqlError};
+use collector_table::{LogTable, SpanTable, TableName, TraceId};
+
+use super::{Answer, LogQuery, Source, SourceError, StoredSpans, TransactionQuery, TransactionRow, TransactionSegment};
+
+/// Services listed at most.
+const SERVICES_MAX: usize = 1_000;
+/// How much later than its transaction a span with a wanted attribute may start, nanoseconds.
+const SPAN_LATER_NS: i64 = 3_600_000_000_000;
+
+/// The store as a source.
+#[derive(Clone)]
+pub struct StoreSource {
+    reader: Reader,
+}
+
+impl StoreSource {
+    /// Makes a source of a store's reader.
+    pub fn new(reader: Reader) -> Self {
+        Self { reader }
+    }
+
+    async fn run(&self, statement: Statement) -> Result<QueryResult, SourceError> {
+        Ok(self.reader.query_with(&statement.sql, statement.params).await?)
+    }
+}
+
+impl From<SqlError> for SourceError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::Failed(_) => Self::Unavailable(Box::new(error)),
+            _ => Self::Question(error.to_string()),
+        }
+    }
+}
+
+/// A statement under construction.
+struct Statement {
+    sql: String,
+    params: Vec<QueryParam>,
+}
+
+impl Statement {
+    fn new(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), params: Vec::new() }
+    }
+
+    /// Adds text with `?` in place of the parameter.
+    fn with(&mut self, text: &str, param: QueryParam) {
+        self.params.push(param);
+        self.sql.push_str(&text.replace('?', &format!("${}", self.params.len())));
+    }
+
+    fn paged(mut self, limit: usize, offset: usize) -> Self {
+        write!(self.sql, " LIMIT {limit} OFFSET {offset}").expect("writing to a string cannot fail");
+        self
+    }
+}
+
+impl Source for StoreSource {
+    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, StoredSpans> {
+        Box::pin(async move {
+            let mut statement = Statement::new("SELECT * FROM spans WHERE ");
+            statement.with("trace_id = ?", id_param(trace_id));
+            let result = self.run(statement).await?;
+            let tables = in_schema(&result, TableName::Spans)?.into_iter().map(SpanTable::from_batch);
+            Ok(StoredSpans { tables: tables.collect::<Result<_, _>>().map_err(unavailable)?, is_cut: result.truncated })
+        })
+    }
+
+    fn logs_of_trace(&self, trace_id: TraceId, limit: usize) -> Answer<'_, Vec<LogTable>> {
+        Box::pin(async move {
+            let mut statement = Statement::new("SELECT * FROM logs WHERE ");
+            statement.with("trace_id = ? ORDER BY time", id_param(trace_id));
+            let result = self.run(statement.paged(limit, 0)).await?;
+            log_tables(&result)
+        })
+    }
+
+    fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>> {
+        Box::pin(async move {
+            let result = self.run(transactions_statement(&query)).await?;
+            transaction_rows(&result)
+        })
+    }
+
+    fn logs(&self, query: LogQuery) -> Answer<'_, Vec<LogTable>> {
+        Box::pin(async move {
+            let result = self.run(logs_statement(&query)).await?;
+            log_tables(&result)
+        })
+    }
+
+    fn services(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let mut statement = Statement::new("SELECT DISTINCT service_name FROM spans WHERE ");
+            statement.with("start_time >= ?", QueryParam::TimestampNs(from_ns));
+            statement.with(" AND start_time < ? ORDER BY service_name", QueryParam::TimestampNs(to_ns));
+            let result = self.run(statement.paged(SERVICES_MAX, 0)).await?;
+            let mut services = Vec::new();
+            for batch in &result.batches {
+                let names = cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(unavailable)?;
+                services.extend(names.as_string::<i32>().iter().flatten().map(str::to_owned));
+            }
+            Ok(services)
+        })
+    }
+
+    fn sql(&self, query: String) -> Answer<'_, QueryResult> {
+        Box::pin(async move { Ok(self.reader.query(&query).await?) })
+    }
+}
+
+fn id_param(id: TraceId) -> QueryParam {
+    QueryParam::Bytes(Bytes::copy_from_slice(id.as_bytes()))
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> SourceError {
+    SourceError::Unavailable(Box::new(error))
+}
+
+fn transactions_statement(query: &TransactionQuery) -> Statement {
+    let mut statement = Statement::new(
+        "SELECT transaction_id, service_name, operation, started_at, duration_ns, status, complete, spans_count, \
+         errors_count, services, critical_path FROM transactions WHERE ",
+    );
+    statement.with("started_at >= ?", QueryParam::TimestampNs(query.from_ns));
+    statement.with(" AND started_at < ?", QueryParam::TimestampNs(query.to_ns));
+    if let Some(text) = &query.text {
+        statement.with(" AND strpos(lower(type), ?) > 0", QueryParam::Text(text.to_lowercase()));
+    }
+    for (column, value) in
+        [("service_name", &query.service), ("operation", &query.operation), ("status", &query.status)]
+    {
+        if let Some(value) = value {
+            statement.with(&format!(" AND {column} = ?"), QueryParam::Text(value.clone()));
+        }
+    }
+    for (comparison, value) in [(">=", query.duration_min_ns), ("<=", query.duration_max_ns)] {
+        if let Some(value) = value {
+            statement.with(&format!(" AND duration_ns {comparison} ?"), QueryParam::Int(value));
+        }
+    }
+    for (key, value) in &query.attributes {
+        statement.with(
+            " AND transaction_id IN (SELECT trace_id FROM spans WHERE start_time >= ?",
+            QueryParam::TimestampNs(query.from_ns),
+        );
+        let to_ns = query.to_ns.saturating_add(SPAN_LATER_NS);
+        statement.with(" AND start_time < ?", QueryParam::TimestampNs(to_ns));
+        write!(statement.sql, " AND attributes[{}]", quoted(key)).expect("writing to a string cannot fail");
+        statement.with(" = ?)", QueryParam::Text(value.clone()));
+    }
+    statement.sql.push_str(if query.is_slowest_first {
+        " ORDER BY duration_ns DESC, started_at DESC"
+    } else {
+        " ORDER BY started_at DESC"
+    });
+    statement.paged(query.limit, query.offset)
+}
+
+/// Returns an SQL string literal.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn logs_statement(query: &LogQuery) -> Statement {
+    let mut statement = Statement::new("SELECT * FROM logs WHERE ");
+    statement.with("time >= ?", QueryParam::TimestampNs(query.from_ns));
+    statement.with(" AND time < ?", QueryParam::TimestampNs(query.to_ns));
+    if let Some(text) = &query.text {
+        statement.with(" AND strpos(lower(body), ?) > 0", QueryParam::Text(text.to_lowercase()));
+    }
+    if let Some(service) = &query.service {
+        statement.with(" AND service_name = ?", QueryParam::Text(service.clone()));
+    }
+    if let Some(trace_id) = query.trace_id {
+        statement.with(" AND trace_id = ?", id_param(trace_id));
+    }
+    if let Some(severity) = query.severity_min {
+        statement.with(" AND severity_number >= ?", QueryParam::Int(i64::from(severity)));
+    }
+    statement.sql.push_str(" ORDER BY time DESC");
+    statement.paged(query.limit, query.offset)
+}
+
+/// Returns the batches with the types of the table's schema: an engine may answer with other encodings of text.
+fn in_schema(result: &QueryResult, table: TableName) -> Result<Vec<RecordBatch>, SourceError> {
+    let schema = table.schema();
+    result.batches.iter().map(|batch| batch_in_schema(batch, &schema)).collect()
+}
+
+fn batch_in_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SourceError> {
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    for (column, found) in batch.columns().iter().zip(batch.schema_ref().fields()) {
+        let Ok(wanted) = schema.field_with_name(found.name()) else { continue };
+        let is_fit = column.data_type() == wanted.data_type();
+        columns.push(if is_fit { column.clone() } else { cast(column, wanted.data_type()).map_err(unavailable)? });
+        fields.push(wanted.clone());
+    }
+    RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(unavailable)
+}
+
+fn log_tables(result: &QueryResult) -> Result<Vec<LogTable>, SourceError> {
+    let tables = in_schema(result, TableName::Logs)?.into_iter().map(LogTable::from_batch);
+    tables.collect::<Result<_, _>>().map_err(unavailable)
+}
+
+fn column<'a, A: 'static>(batch: &'a RecordBatch, name: &str) -> &'a A {
+    let array = batch.column_by_name(name).expect("the statement names this column");
+    array.as_any().downcast_ref().expect("columns were cast to the table's schema")
+}
+
+fn transaction_rows(result: &QueryResult) -> Result<Vec<TransactionRow>, SourceError> {
+    let mut rows = Vec::new();
+    for batch in in_schema(result, TableName::Transactions)? {
+        let id: &FixedSizeBinaryArray = column(&batch, "transaction_id");
+        let service: &StringArray = column(&batch, "service_name");
+        let operation: &StringArray = column(&batch, "operation");
+        let started: &TimestampNanosecondArray = column(&batch, "started_at");
+        let duration: &Int64Array = column(&batch, "duration_ns");
+        let status: &StringArray = column(&batch, "status");
+        let complete: &BooleanArray = column(&batch, "complete");
+        let spans: &UInt32Array = column(&batch, "spans_count");
+        let errors: &UInt32Array = column(&batch, "errors_count");
+        let services: &ListArray = column(&batch, "services");
+        let path: &ListArray = column(&batch, "critical_path");
+        rows.extend((0..batch.num_rows()).map(|row| TransactionRow {
+            id: TraceId::from_otlp(id.value(row)).unwrap_or_default(),
+            service: service.value(row).to_owned(),
+            operation: operation.value(row).to_owned(),
+            started_ns: started.value(row),
+            duration_ns: duration.value(row),
+            has_error: status.value(row) == "error",
+            is_complete: complete.value(row),
+            spans_count: spans.value(row),
+            errors_count: errors.value(row),
+            services: services.value(row).as_string::<i32>().iter().flatten().map(str::to_owned).collect(),
+            critical_path: segments(path.value(row).as_struct()),
+        }));
+    }
+    Ok(rows)
+}
+
+fn segments(path: &StructArray) -> Vec<TransactionSegment> {
+    let text = |name: &str| path.column_by_name(name).expect("a segment has this field").as_string::<i32>();
+    let self_ns = path.column_by_name("self_ns").expect("a segment has this field");
+    let self_ns: &Int64Array = self_ns.as_primitive();
+    let (service, operation, cause) = (text("service"), text("operation"), text("cause"));
+    (0..path.len())
+        .map(|index| TransactionSegment {
+            service: service.value(index).to_owned(),
+            operation: operation.value(index).to_owned(),
+            cause: cause.value(index).to_owned(),
+            self_ns: self_ns.value(index),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_never_becomes_sql() {
+        let hostile = "'] = '' OR 1=1 --";
+        let query = TransactionQuery {
+            text: Some(hostile.to_owned()),
+            service: Some(hostile.to_owned()),
+            attributes: vec![(hostile.to_owned(), hostile.to_owned())],
+            limit: 5,
+            ..TransactionQuery::default()
+        };
+        let statement = transactions_statement(&query);
+        assert_eq!(statement.sql.matches("OR 1=1").count(), 1);
+        assert!(statement.sql.contains("attributes['''] = '''' OR 1=1 --'] = $7)"), "{}", statement.sql);
+        assert_eq!(statement.params.len(), 7);
+    }
+}

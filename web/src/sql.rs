@@ -1,0 +1,132 @@
+//! `/sql`: ask the tables directly. The query is in the address, so a finding can be shared as a link.
+
+use askama::Template;
+use axum::extract::Query;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+
+use crate::error::PageError;
+use crate::page::{Frame, PageResult, Shared, csv, render};
+use crate::source::SourceError;
+use crate::{format, table, text};
+
+/// Rows shown; downloads have all that the store's limit allows.
+const ROWS_MAX: usize = 1_000;
+/// Longest value shown, characters.
+const CELL_CHARS_MAX: usize = 400;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "sql.html")]
+struct SqlPage {
+    frame: Frame,
+    heading: String,
+    query: String,
+    columns: Vec<table::Column>,
+    rows: Vec<Vec<Cell>>,
+    error: Option<String>,
+    csv_url: String,
+    json_url: String,
+    examples: Vec<Example>,
+}
+
+struct Cell {
+    text: String,
+    is_number: bool,
+    /// Where the value leads, if it is an id of a trace.
+    url: Option<String>,
+}
+
+struct Example {
+    url: String,
+    what: &'static str,
+}
+
+const EXAMPLES: [(&str, &str); 5] = [
+    ("tables", "SHOW TABLES"),
+    (
+        "slowest transactions",
+        "SELECT started_at, type, duration_ns / 1e6 AS ms, transaction_id FROM transactions \
+         ORDER BY duration_ns DESC LIMIT 20",
+    ),
+    (
+        "operations by time spent",
+        "SELECT service_name, name, count(*) AS spans, sum(duration_ns) / 1e9 AS seconds FROM spans \
+         GROUP BY service_name, name ORDER BY seconds DESC LIMIT 20",
+    ),
+    (
+        "hops by gap",
+        "SELECT caller_service, callee_service, count(*) AS hops, approx_percentile_cont(gap_ns, 0.95) / 1e6 AS p95_gap_ms \
+         FROM hops GROUP BY caller_service, callee_service ORDER BY p95_gap_ms DESC LIMIT 20",
+    ),
+    ("incidents", "SELECT * FROM incidents"),
+];
+
+/// Parameters of the page.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub(crate) struct Params {
+    q: String,
+    format: String,
+}
+
+/// `GET /sql`.
+pub(crate) async fn sql(state: Shared, Query(params): Query<Params>) -> PageResult {
+    let mut page = empty(&params.q);
+    if params.q.trim().is_empty() {
+        return Ok(render(&page));
+    }
+    let result = match state.source.sql(params.q.clone()).await {
+        Ok(result) => result,
+        Err(SourceError::Question(error)) if params.format.is_empty() => {
+            "This query has no answer".clone_into(&mut page.heading);
+            page.error = Some(error);
+            return Ok(render(&page));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let unreadable = |error: arrow::error::ArrowError| PageError::BadRequest(error.to_string());
+    match params.format.as_str() {
+        "csv" => return Ok(csv(table::csv(&result).map_err(unreadable)?, "result")),
+        "json" => return Ok(axum::Json(table::json(&result).map_err(unreadable)?).into_response()),
+        _ => {}
+    }
+    let all: usize = result.batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+    page.columns = table::columns(&result);
+    let rows = table::rows(&result, ROWS_MAX).map_err(unreadable)?;
+    page.rows = rows.into_iter().map(|row| cells(row, &page.columns)).collect();
+    page.heading = format::counted(all, "row", "rows");
+    if result.truncated {
+        page.heading.push_str(", cut at the store's limit");
+    } else if all > ROWS_MAX {
+        page.heading = format!("{}, the first {} shown", page.heading, format::len(ROWS_MAX));
+    }
+    Ok(render(&page))
+}
+
+fn empty(query: &str) -> SqlPage {
+    SqlPage {
+        frame: Frame::new("SQL", "/sql"),
+        heading: "Ask the tables".to_owned(),
+        query: query.to_owned(),
+        columns: Vec::new(),
+        rows: Vec::new(),
+        error: None,
+        csv_url: text::url_with("/sql", &[("q", query), ("format", "csv")]),
+        json_url: text::url_with("/sql", &[("q", query), ("format", "json")]),
+        examples: EXAMPLES.map(|(what, query)| Example { url: text::url_with("/sql", &[("q", query)]), what }).into(),
+    }
+}
+
+fn cells(row: Vec<String>, columns: &[table::Column]) -> Vec<Cell> {
+    let cells = row.into_iter().zip(columns).map(|(value, column)| {
+        let is_trace = matches!(column.name.as_str(), "trace_id" | "transaction_id") && value.len() == 32;
+        Cell {
+            url: is_trace.then(|| format!("/trace/{}", text::url_part(&value))),
+            text: text::shortened(&value, CELL_CHARS_MAX),
+            is_number: column.is_number,
+        }
+    });
+    cells.collect()
+}
