@@ -16,7 +16,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
-use tokio::time::timeout;
+use tokio::task::AbortHandle;
 
 use crate::recovery;
 use crate::snapshot::{Snapshot, TableSnapshot};
@@ -26,6 +26,7 @@ mod engine;
 mod ids;
 mod latest;
 mod scan;
+mod threads;
 
 use engine::{Engine, Session};
 
@@ -117,19 +118,31 @@ impl Reader {
     /// # Errors
     /// See [`SqlError`].
     pub async fn query_with(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
-        let limits = &self.engine.limits;
-        let running = async {
-            let _permit = self.engine.permits.acquire().await;
-            self.run(sql, params).await
-        };
-        timeout(limits.timeout, Box::pin(running)).await.unwrap_or(Err(SqlError::Timeout { after: limits.timeout }))
+        let timeout = self.engine.limits.timeout;
+        let (reader, sql) = (self.clone(), sql.to_owned());
+        let running = self.engine.threads.spawn(async move { reader.run(&sql, params).await });
+        let task = AbortOnDrop(running.abort_handle());
+        let ended = tokio::time::timeout(timeout, running).await.map_err(|_| SqlError::Timeout { after: timeout })?;
+        drop(task);
+        ended.unwrap_or_else(|error| Err(SqlError::Failed(DataFusionError::ExecutionJoin(Box::new(error)))))
     }
 
     async fn run(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
+        // Held until the query has really ended: one that was told to stop counts until it does.
+        let _permit = self.engine.permits.acquire().await;
         let session = self.engine.session(&self.snapshot.load(), &self.published.load()).map_err(SqlError::Failed)?;
         let plan = plan(&session, sql, params).await?;
         let limits = &self.engine.limits;
         execute(&session, plan, limits).await.map_err(|error| explain(error, limits))
+    }
+}
+
+/// Stops a query whose caller no longer waits.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -151,18 +151,22 @@ impl Writer {
     pub(crate) fn start(self, channel: (Sender<Message>, Receiver<Message>), lock: File) -> io::Result<()> {
         thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let (outbox, inbox) = channel;
-            self.run(&inbox, &outbox);
+            let closed = self.run(&inbox, &outbox);
+            // Released before the answer, so that the folder can be opened again as soon as it is there.
             drop(lock);
+            if let Some(done) = closed {
+                let _ = done.send(());
+            }
         })?;
         Ok(())
     }
 
-    fn run(mut self, inbox: &Receiver<Message>, outbox: &Sender<Message>) {
+    fn run(mut self, inbox: &Receiver<Message>, outbox: &Sender<Message>) -> Option<oneshot::Sender<()>> {
         loop {
             let first = match inbox.recv_timeout(self.time_to_seal()) {
                 Ok(message) => Some(message),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return None,
             };
             let mut end = None;
             for message in first.into_iter().chain(inbox.try_iter()).take(MESSAGES_MAX) {
@@ -388,7 +392,6 @@ impl Writer {
 
     fn finish_seal(&mut self, result: Result<Vec<Segment>, StoreError>) {
         self.is_sealing = false;
-        answer_all(&mut self.seal_awaited);
         match (result, self.seal.take()) {
             (Ok(segments), Some(seal)) => {
                 self.seal_not_before = None;
@@ -408,28 +411,28 @@ impl Writer {
             }
             (Ok(_), None) => {}
         }
+        answer_all(&mut self.seal_awaited);
     }
 
-    /// Waits for a running seal, seals the rest when closing, and answers.
-    fn end(mut self, end: End, inbox: &Receiver<Message>) {
+    /// Waits for a running seal, seals the rest when closing, and returns whom to tell.
+    fn end(mut self, end: End, inbox: &Receiver<Message>) -> Option<oneshot::Sender<()>> {
         while self.is_sealing {
             match inbox.recv() {
                 Ok(Message::Sealed(result)) => self.finish_seal(result),
                 // Whatever else still arrives is answered as closed by being dropped.
                 Ok(_) => {}
-                Err(mpsc::RecvError) => return,
+                Err(mpsc::RecvError) => return None,
             }
         }
-        if let End::Close(done) = end {
-            // Twice: a seal that had failed before holds only the older rows.
-            for _ in 0..2 {
-                if let Some(seal) = self.next_seal() {
-                    let result = seal.run(&*self.disk, &self.config.dir);
-                    self.finish_seal(result);
-                }
+        let End::Close(done) = end else { return None };
+        // Twice: a seal that had failed before holds only the older rows.
+        for _ in 0..2 {
+            if let Some(seal) = self.next_seal() {
+                let result = seal.run(&*self.disk, &self.config.dir);
+                self.finish_seal(result);
             }
-            let _ = done.send(());
         }
+        Some(done)
     }
 }
 

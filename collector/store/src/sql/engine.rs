@@ -26,6 +26,7 @@ use super::Published;
 use super::ids::IdLiterals;
 use super::latest;
 use super::scan::StoredTable;
+use super::threads::{QueryThreads, YieldInJoins};
 use crate::QueryLimits;
 use crate::revisions;
 use crate::snapshot::{Snapshot, place};
@@ -37,7 +38,7 @@ pub(super) type Session = datafusion::execution::session_state::SessionState;
 const SEGMENTS_URL: &str = "segments://store/";
 /// Footers and indexes of segments that are kept for the next query, bytes.
 const METADATA_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A query runs on at most this many threads, so that pages and ingest keep theirs.
+/// Parts in which a query runs at once, and threads that queries have.
 const PARTITIONS: usize = 2;
 const CATALOG: &str = "throughline";
 const SCHEMA: &str = "public";
@@ -46,6 +47,7 @@ const SCHEMA: &str = "public";
 pub(super) struct Engine {
     pub(super) limits: QueryLimits,
     pub(super) permits: Semaphore,
+    pub(super) threads: QueryThreads,
     base: Session,
     segments_url: ObjectStoreUrl,
     files: Arc<CachedParquetFileReaderFactory>,
@@ -63,7 +65,8 @@ impl Engine {
         let metadata = runtime.cache_manager.get_file_metadata_cache();
         let files = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
         let permits = Semaphore::new(limits.concurrent_max);
-        Ok(Self { permits, limits, base: base_session(runtime), segments_url, files })
+        let threads = QueryThreads::start(PARTITIONS)?;
+        Ok(Self { permits, threads, limits, base: base_session(runtime), segments_url, files })
     }
 
     /// Returns a session that sees these tables and nothing else.
@@ -113,6 +116,7 @@ fn base_session(runtime: Arc<RuntimeEnv>) -> Session {
     let mut analyzer = Analyzer::new();
     analyzer.rules.insert(0, Arc::new(IdLiterals));
     let mut builder = SessionStateBuilder::new_with_default_features().with_config(config).with_runtime_env(runtime);
+    builder = builder.with_physical_optimizer_rule(Arc::new(YieldInJoins));
     *builder.analyzer() = Some(analyzer);
     builder.build()
 }
