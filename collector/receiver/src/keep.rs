@@ -9,7 +9,8 @@ use collector_otlp::{DecodedBatch, PayloadKind};
 
 /// Keeps requests; implemented by the daemon over the store.
 pub trait Keep: Clone + Send + Sync + 'static {
-    /// Returns once the request is durable, or with the reason why it cannot be kept now.
+    /// Returns once the request is durable, or with the reason why it cannot be kept now. The future is dropped when
+    /// the sender hangs up; the request may then be kept or not, for nobody was answered.
     ///
     /// # Errors
     /// If the request was not kept; the sender is then asked to send it again.
