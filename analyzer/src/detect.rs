@@ -80,9 +80,12 @@ impl Thresholds {
 }
 
 /// Ticks in a row for which a signal must stand out: a pause of one block is no incident.
-const PERSISTENCE_TICKS: u32 = 3;
-/// Factor by which a score must exceed the largest of the signal's own past.
-const PAST_Z_FACTOR: f64 = 1.2;
+const PERSISTENCE_TICKS: u32 = 2;
+/// Share of the largest score of the signal's own past that a score must reach, whatever the threshold.
+const PAST_Z_FACTOR: f64 = 0.8;
+/// Factors on the thresholds of signals finer than a service.
+const FINE_Z_FACTOR: f64 = 1.5;
+const FINE_SHIFT_FACTOR: f64 = 2.0;
 /// Ticks before a score counts as past.
 const PAST_Z_DELAY: usize = 30;
 /// Factor by which the largest past score fades each tick: half in four hours.
@@ -278,19 +281,21 @@ impl Signal {
                 && verdict.n >= thresholds.n
         });
         self.remember(verdict.map_or(0.0, |verdict| verdict.z));
+        // There are many operations and hops and few services; a fine signal must stand out more to speak for itself.
+        let (z_factor, shift_factor) = match self.scope {
+            Scope::Service(_) => (1.0, 1.0),
+            Scope::Operation(_) | Scope::Hop(..) | Scope::Whole(_) => (FINE_Z_FACTOR, FINE_SHIFT_FACTOR),
+        };
+        let z_needed = thresholds.z.max(PAST_Z_FACTOR * self.past_z) * z_factor;
         let stands_out = |verdict: &Verdict| {
-            verdict.z >= self.z_needed(thresholds)
-                && verdict.shift >= thresholds.shift
+            verdict.z >= z_needed
+                && verdict.shift >= thresholds.shift * shift_factor
                 && verdict.extra_ms >= thresholds.extra_ms
                 && verdict.extra_share >= thresholds.extra_share
         };
         let verdict = verdict.filter(stands_out).filter(|_| !matches!(self.scope, Scope::Whole(_)));
         self.hot_ticks = if verdict.is_some() { self.hot_ticks + 1 } else { 0 };
-        verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS)
-    }
-
-    fn z_needed(&self, thresholds: &Thresholds) -> f64 {
-        thresholds.z.max(PAST_Z_FACTOR * self.past_z)
+        verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS))
     }
 
     /// Keeps the largest score of the signal's past; what is seen now counts only later, and not during an incident.

@@ -14,9 +14,13 @@ use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
 const CALM_TICKS: u32 = 12;
-/// Below these, a signal is back.
+/// Below this score, or below this shift or share of the incident's largest shift, a signal is back.
 const CALM_Z: f64 = 3.0;
 const CALM_SHIFT: f64 = 0.25;
+const CALM_PEAK_SHARE: f64 = 0.2;
+/// From here on, a service can be blamed.
+const CREDIBLE_Z: f64 = 3.0;
+const CREDIBLE_SHIFT: f64 = 0.25;
 /// Blocks to look back for the onset.
 const ONSET_BLOCKS: i64 = 30;
 /// Blocks between two updates that only more hurt transactions justify.
@@ -32,8 +36,12 @@ pub(super) struct OpenIncident {
     services: BTreeSet<Arc<str>>,
     /// Signals that stood out.
     scopes: Vec<Scope>,
+    /// Those of them that opened it.
+    opened_by: Vec<Scope>,
     pub(super) onset: i64,
-    /// Strongest verdict, and what it needed.
+    /// Services and peers that were seen to be off their baseline themselves; only they can be blamed.
+    credible: BTreeSet<Arc<str>>,
+    /// Strongest verdict.
     verdict: Option<Verdict>,
     is_held: bool,
     calm_ticks: u32,
@@ -76,9 +84,16 @@ impl OpenIncident {
         let mut services: BTreeSet<Arc<str>> =
             incident.affected.iter().map(|affected| affected.service.as_str().into()).collect();
         services.extend(incident.root_cause.first().map(|cause| Arc::from(cause.service.as_str())));
-        let scopes = services.iter().cloned().map(Scope::Service).collect();
+        let scopes: Vec<Scope> = services.iter().cloned().map(Scope::Service).collect();
+        let opened_by = scopes.clone();
         let told = Told::of(&incident, onset);
-        Some(Self { incident, services, scopes, onset, verdict: None, is_held: false, calm_ticks: 0, told })
+        let credible = services.clone();
+        Some(Self { incident, services, scopes, opened_by, onset, credible, verdict: None, is_held: false, calm_ticks: 0, told })
+    }
+
+    /// Returns the service that is blamed most.
+    fn culprit(&self) -> Option<&str> {
+        self.incident.root_cause.first().map(|cause| cause.service.as_str())
     }
 
     fn touches(&self, service: &str) -> bool {
@@ -99,7 +114,7 @@ impl Detector {
         let mut groups: Vec<Vec<(Scope, Verdict)>> = Vec::new();
         for (scope, verdict) in hot {
             let services = self.signals.services(scope);
-            if let Some(open) = self.open.iter().position(|open| self.is_near(&services, &open.services)) {
+            if let Some(open) = self.open.iter().position(|open| self.belongs_to(&services, open)) {
                 self.join(open, scope, *verdict);
             } else if may_open {
                 self.gather(&mut groups, scope, *verdict);
@@ -112,6 +127,15 @@ impl Detector {
             self.hold(index, block);
             changes.extend(self.renew(index, block));
             changes.extend(self.resolve_if_calm(index, block));
+        }
+    }
+
+    /// Returns whether what stands out about the services belongs to an open incident: it is about the culprit or a
+    /// direct neighbour of it. Neighbours of neighbours do not count, or one busy gateway would join everything.
+    fn belongs_to(&self, services: &[Arc<str>], open: &OpenIncident) -> bool {
+        match open.culprit() {
+            Some(culprit) => self.is_near(services, &BTreeSet::from([Arc::from(culprit)])),
+            None => self.is_near(services, &open.services),
         }
     }
 
@@ -155,18 +179,23 @@ impl Detector {
             self.join(newest, &strongest, verdict);
             return None;
         }
-        let onset = self.signals.onset(&strongest, block, ONSET_BLOCKS);
+        let mut onsets: Vec<i64> = group.iter().map(|(scope, _)| self.signals.onset(scope, block, ONSET_BLOCKS)).collect();
+        onsets.sort_unstable();
+        let onset = onsets[onsets.len() / 2];
         let services: BTreeSet<Arc<str>> = group.iter().flat_map(|(scope, _)| self.signals.services(scope)).collect();
         let number = self.next_number;
         let incident = story::begin(number, &services, block_start_ns(onset), now_ns);
         let told = Told::of(&incident, block);
-        let scopes = group.iter().map(|(scope, _)| scope.clone()).collect();
+        let scopes: Vec<Scope> = group.iter().map(|(scope, _)| scope.clone()).collect();
+        let opened_by = scopes.clone();
         let verdict = Some(verdict);
         self.open.push(OpenIncident {
             incident,
             services,
             scopes,
+            opened_by,
             onset,
+            credible: BTreeSet::new(),
             verdict,
             is_held: false,
             calm_ticks: 0,
@@ -174,9 +203,15 @@ impl Detector {
         });
         let index = self.open.len() - 1;
         self.hold(index, block);
-        if !self.tell(index, block) {
+        let is_told = self.tell(index, block);
+        let culprit: Vec<Arc<str>> = self.open[index].culprit().map(Arc::from).into_iter().collect();
+        let earlier = self.open[..index].iter().position(|earlier| self.belongs_to(&culprit, earlier));
+        if !is_told || earlier.is_some() {
             self.open.pop();
             self.let_go(onset, block);
+            for (scope, verdict) in group {
+                earlier.into_iter().for_each(|earlier| self.join(earlier, scope, *verdict));
+            }
             return None;
         }
         self.next_number += 1;
@@ -200,7 +235,16 @@ impl Detector {
     fn tell(&mut self, index: usize, block: i64) -> bool {
         let open = &self.open[index];
         let Some(verdict) = open.verdict else { return true };
-        let suspects: Vec<Suspect> = blame::suspects(&self.signals, open.onset, block);
+        let mut suspects: Vec<Suspect> = blame::suspects(&self.signals, open.onset, block);
+        let newly_credible: Vec<Arc<str>> = suspects
+            .iter()
+            .filter(|suspect| self.is_off(suspect, block))
+            .map(|suspect| suspect.service.clone())
+            .collect();
+        let open = &mut self.open[index];
+        open.credible.extend(newly_credible);
+        suspects.retain(|suspect| open.credible.contains(&suspect.service));
+        let open = &self.open[index];
         let facts = Facts {
             signals: &self.signals,
             types: &self.types,
@@ -215,6 +259,14 @@ impl Detector {
         let is_told = story::tell(&mut incident, &facts);
         self.open[index].incident = incident;
         is_told
+    }
+
+    /// Returns whether a suspect is off its own baseline, by less than it takes to open an incident.
+    fn is_off(&self, suspect: &Suspect, block: i64) -> bool {
+        let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
+        let scopes = [Scope::Service(suspect.service.clone()), as_peer];
+        let verdicts = scopes.iter().filter_map(|scope| self.signals.judge(scope, block));
+        verdicts.into_iter().any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT)
     }
 
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
@@ -235,11 +287,14 @@ impl Detector {
         if block < open.onset {
             return None;
         }
+        let peak_shift = open.verdict.map_or(0.0, |strongest| strongest.shift);
+        let calm_shift = CALM_SHIFT.max(CALM_PEAK_SHARE * peak_shift);
         let is_calm = |scope: &Scope| {
             let verdict = self.signals.judge(scope, block);
-            verdict.is_none_or(|verdict| verdict.z < CALM_Z || verdict.shift < CALM_SHIFT)
+            verdict.is_none_or(|verdict| verdict.z < CALM_Z || verdict.shift < calm_shift)
         };
-        let all_calm = open.scopes.iter().all(is_calm);
+        let culprit = open.culprit().map(|culprit| Scope::Service(culprit.into()));
+        let all_calm = open.opened_by.iter().chain(&culprit).all(is_calm);
         let open = &mut self.open[index];
         open.calm_ticks = if all_calm { open.calm_ticks + 1 } else { 0 };
         if open.calm_ticks < CALM_TICKS {

@@ -16,6 +16,8 @@ use crate::incident::{
 use crate::time::rfc3339;
 use crate::transaction::Cause;
 
+/// Transactions that must be hurt before there is something to tell.
+const HURT_MIN: usize = 4;
 /// Candidates that are listed.
 const SUSPECTS_MAX: usize = 5;
 /// Affected operations that are listed.
@@ -80,7 +82,7 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let blamed: BTreeSet<Arc<str>> = blamed_services(facts, first);
     let is_blamed = |service: &str| blamed.contains(service);
     let hurt: Vec<&Brief> = facts.recent.since(facts.onset).filter(|brief| brief.is_hurt(is_blamed)).collect();
-    let Some(type_id) = most_hurt_type(&hurt, is_blamed) else { return false };
+    let Some(type_id) = most_hurt_type(&hurt, is_blamed).filter(|_| hurt.len() >= HURT_MIN) else { return false };
     let kind = facts.types.get(type_id);
     incident.transaction = TransactionRef { service: kind.service.clone(), operation: kind.operation.clone() };
     incident.root_cause = root_causes(facts);
