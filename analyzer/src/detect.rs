@@ -295,7 +295,7 @@ impl Signal {
         };
         let verdict = verdict.filter(stands_out).filter(|_| !matches!(self.scope, Scope::Whole(_)));
         self.hot_ticks = if verdict.is_some() { self.hot_ticks + 1 } else { 0 };
-        verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS))
+        verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS)
     }
 
     /// Keeps the largest score of the signal's past; what is seen now counts only later, and not during an incident.

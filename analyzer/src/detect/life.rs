@@ -88,7 +88,18 @@ impl OpenIncident {
         let opened_by = scopes.clone();
         let told = Told::of(&incident, onset);
         let credible = services.clone();
-        Some(Self { incident, services, scopes, opened_by, onset, credible, verdict: None, is_held: false, calm_ticks: 0, told })
+        Some(Self {
+            incident,
+            services,
+            scopes,
+            opened_by,
+            onset,
+            credible,
+            verdict: None,
+            is_held: false,
+            calm_ticks: 0,
+            told,
+        })
     }
 
     /// Returns the service that is blamed most.
@@ -179,7 +190,8 @@ impl Detector {
             self.join(newest, &strongest, verdict);
             return None;
         }
-        let mut onsets: Vec<i64> = group.iter().map(|(scope, _)| self.signals.onset(scope, block, ONSET_BLOCKS)).collect();
+        let mut onsets: Vec<i64> =
+            group.iter().map(|(scope, _)| self.signals.onset(scope, block, ONSET_BLOCKS)).collect();
         onsets.sort_unstable();
         let onset = onsets[onsets.len() / 2];
         let services: BTreeSet<Arc<str>> = group.iter().flat_map(|(scope, _)| self.signals.services(scope)).collect();
