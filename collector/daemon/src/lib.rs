@@ -6,3 +6,4 @@ pub mod state;
 pub mod notify;
 pub mod telemetry;
 pub mod metrics;
+pub mod demo;
