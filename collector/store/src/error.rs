@@ -35,6 +35,12 @@ pub enum StoreError {
         /// What Parquet said.
         source: ParquetError,
     },
+    /// A thread of the store panicked: a defect.
+    #[error("{doing} broke off")]
+    Broken {
+        /// What it was doing.
+        doing: &'static str,
+    },
     /// The SQL engine could not be set up.
     #[error("setting up the SQL engine")]
     Engine(#[source] DataFusionError),

@@ -72,3 +72,29 @@ impl MemoryTable {
         (is_small && bytes <= JOINED_BYTES_MAX).then_some(from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn many_small_batches_become_few_in_the_same_order() {
+        let mut table = MemoryTable::default();
+        for n in 0..10_000 {
+            let column = Arc::new(Int64Array::from(vec![n])) as _;
+            table.push(RecordBatch::try_from_iter([("n", column)]).unwrap()).unwrap();
+        }
+        assert!(table.batches().len() < 40, "{}", table.batches().len());
+        let bytes: usize = table.batches().iter().map(RecordBatch::get_array_memory_size).sum();
+        assert_eq!((table.rows(), table.bytes()), (10_000, bytes));
+        let columns =
+            table.batches().iter().map(|batch| batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap());
+        let values: Vec<i64> = columns.flat_map(|column| column.values().to_vec()).collect();
+        assert!(values.is_sorted());
+        assert_eq!(values.len(), 10_000);
+    }
+}

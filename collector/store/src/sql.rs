@@ -56,7 +56,7 @@ pub struct QueryResult {
     pub truncated: bool,
 }
 
-type Published = BTreeMap<String, RecordBatch>;
+type Published = BTreeMap<String, Arc<RecordBatch>>;
 
 /// Queries a data folder or a running store. Cheap to clone.
 #[derive(Clone)]
@@ -98,9 +98,10 @@ impl Reader {
 
     /// Makes `rows` the content of SQL table `name`, in place of what was there.
     pub fn publish(&self, name: &str, rows: RecordBatch) {
+        let rows = Arc::new(rows);
         self.published.rcu(|published| {
             let mut published = Published::clone(published);
-            published.insert(name.to_owned(), rows.clone());
+            published.insert(name.to_owned(), Arc::clone(&rows));
             published
         });
     }

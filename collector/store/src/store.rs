@@ -79,6 +79,7 @@ struct Shared {
 
 impl Store {
     /// Opens the folder, reads the log back, and starts the writer. `replay` decodes a logged payload by its kind.
+    /// Blocks the thread while it reads.
     ///
     /// # Errors
     /// If another process has the folder open or it cannot be read.
@@ -129,13 +130,14 @@ impl Store {
         let place = self.take_place(payload.len())?;
         let fingerprint = fingerprint(kind, &payload);
         let (answer, answered) = oneshot::channel();
-        let append = Append { kind, payload, fingerprint, table, rows, answer, _place: place };
+        let append = Append { kind, payload, fingerprint, table, rows, answer, place };
         self.send(Message::Append(append))?;
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
     /// Keeps rows that can be derived again from logged ones (transactions, hops): in memory, sealed with the rest,
     /// never logged. Rows of a revision that is already in a segment are dropped, so a replay stores nothing twice.
+    /// Taken also while requests wait for the analysis; the queue's limits do not apply, so await one call after another.
     ///
     /// # Errors
     /// See [`AppendError`]; then nothing was kept.
@@ -147,7 +149,8 @@ impl Store {
     }
 
     /// Returns the receiver of everything that is appended from now on, preceded by what the log still holds (also
-    /// of the previous seal, as context for transactions that were open). Returns nothing the second time.
+    /// of the previous seal, as context for transactions that were open). Returns nothing the second time. What the log
+    /// held stays in memory until this is called, so call it, or drop the receiver, soon after opening.
     pub fn take_committed(&self) -> Option<CommittedReceiver> {
         let shared = &self.shared;
         let replays = shared.replays.lock().unwrap_or_else(PoisonError::into_inner).take()?;

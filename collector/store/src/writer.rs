@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, mpsc};
@@ -71,7 +72,7 @@ pub(crate) struct Append {
     pub(crate) table: TableName,
     pub(crate) rows: RecordBatch,
     pub(crate) answer: oneshot::Sender<Result<Appended, AppendError>>,
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
 }
 
 /// Rows that need no log.
@@ -243,12 +244,11 @@ impl Writer {
         let mut in_group = HashSet::new();
         let is_first: Vec<bool> =
             group.iter().map(|append| append.fingerprint.is_none_or(|request| in_group.insert(request))).collect();
-        let first = |(append, is_first)| if is_first { Some(append) } else { None };
-        let records = group.iter().zip(is_first.iter().copied()).filter_map(first);
-        let written = if in_group.is_empty() && group.is_empty() {
+        let records = group.iter().zip(&is_first).filter(|(_, is_first)| **is_first);
+        let written = if group.is_empty() {
             Ok(())
         } else {
-            self.log.commit(records.map(|append| (append.kind, &*append.payload)))
+            self.log.commit(records.map(|(append, _)| (append.kind, &*append.payload)))
         };
         self.answer_duplicates(duplicates);
         match written {
@@ -274,7 +274,7 @@ impl Writer {
             if *is_first {
                 rows.push((append.table, append.rows));
             }
-            answers.push((append.answer, append._place, appended));
+            answers.push((append.answer, append.place, appended));
         }
         for (table, rows) in self.tables.push_group(rows) {
             if let Some(subscriber) = &self.subscriber {
@@ -294,7 +294,7 @@ impl Writer {
     fn answer_duplicates(&self, duplicates: Vec<Append>) {
         for append in duplicates {
             self.counters.duplicates.fetch_add(1, Relaxed);
-            drop(append._place);
+            drop(append.place);
             let _ = append.answer.send(Ok(Appended::Duplicate));
         }
     }
@@ -382,7 +382,10 @@ impl Writer {
         self.seal_awaited.append(&mut self.seal_wanted);
         let (disk, dir, outbox) = (Arc::clone(&self.disk), self.config.dir.clone(), outbox.clone());
         let run = move || {
-            let _ = outbox.send(Message::Sealed(seal.run(&*disk, &dir)));
+            // Whatever happens there is an answer, or else nothing would be sealed ever again.
+            let result = catch_unwind(AssertUnwindSafe(|| seal.run(&*disk, &dir)));
+            let broken = |_| Err(StoreError::Broken { doing: "sealing" });
+            let _ = outbox.send(Message::Sealed(result.unwrap_or_else(broken)));
         };
         if let Err(source) = thread::Builder::new().name("store-seal".to_owned()).spawn(run) {
             let path = self.config.dir.clone();
@@ -438,7 +441,7 @@ impl Writer {
 
 fn refuse(group: Vec<Append>, error: &AppendError) {
     for append in group {
-        drop(append._place);
+        drop(append.place);
         let _ = append.answer.send(Err(error.clone()));
     }
 }

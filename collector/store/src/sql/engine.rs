@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use collector_table::TableName;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
@@ -73,7 +74,7 @@ impl Engine {
     pub(super) fn session(&self, snapshot: &Snapshot, published: &Published) -> Result<Session, DataFusionError> {
         let schema = MemorySchemaProvider::new();
         for (name, rows) in published {
-            let table = MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?;
+            let table = MemTable::try_new(rows.schema(), vec![vec![RecordBatch::clone(rows)]])?;
             schema.register_table(name.clone(), Arc::new(table))?;
         }
         for table in TableName::ALL {

@@ -59,7 +59,8 @@ async fn crash_at_any_step_of_a_commit_keeps_what_was_acknowledged() {
     append(&store, "0 1 0").await.unwrap();
     copies.lock().unwrap().clear();
     append(&store, "1 1 1").await.unwrap();
-    for (effect, path, copied) in std::mem::take(&mut *copies.lock().unwrap()) {
+    let steps = std::mem::take(&mut *copies.lock().unwrap());
+    for (effect, path, copied) in steps {
         let (starts, _) = starts_after_restart(copied.path()).await;
         assert_eq!(starts.first(), Some(&0), "before {effect:?} of {}", path.display());
     }
@@ -246,6 +247,19 @@ async fn low_disk_refuses_until_there_is_room() {
     assert_eq!(store.stats().disk_free_bytes, Some(0));
     switch.store(0, SeqCst);
     assert_eq!(append(&store, "1 1 1").await, Ok(Appended::Kept));
+}
+
+#[tokio::test]
+async fn seal_that_panics_is_a_failed_seal() {
+    let dir = folder();
+    let store = open_on(dir.path(), |effect, _| {
+        assert!(effect != Effect::Rename, "a defect");
+        Ok(())
+    });
+    append(&store, "0 1 0").await.unwrap();
+    store.seal().await;
+    assert_eq!(store.stats().seals_failed, 1);
+    assert_eq!(starts(&store).await, [0]);
 }
 
 #[tokio::test]
