@@ -246,8 +246,9 @@ impl fmt::Display for Origin {
 mod checks;
 mod interpolate;
 mod reader;
-#[cfg(test)]
-mod tests;
 mod units;
 mod webhooks;
 mod written;
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use crate::state::{
 use worker::Worker;
 
 pub use attempt::Timeouts;
+pub(crate) use attempt::install_tls;
 pub use guard::{AllowRule, AllowRuleError, EgressGuard, GuardError, Lookup};
 pub use schedule::RetryPolicy;
 pub use secret::{Secret, SecretError};
@@ -25,8 +26,6 @@ pub use target::{EVENT_TYPES, PRESET_STANDARD, Target, TargetError};
 pub const TARGETS_MAX: usize = 200;
 /// Added targets that wait for their task; whoever adds one more waits.
 const ADDED_MAX: usize = 16;
-/// Longest key of a test event, bytes.
-const TEST_KEY_BYTES_MAX: usize = 128;
 
 /// Returns Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -92,9 +91,6 @@ pub enum TestError {
     /// There is no such target.
     #[error("there is no webhook with this name")]
     Unknown,
-    /// The key is too long.
-    #[error("a key has at most {TEST_KEY_BYTES_MAX} bytes")]
-    Key,
     /// It was not queued.
     #[error("sending the test event")]
     State(#[from] StateError),
@@ -184,11 +180,8 @@ impl Notifier {
     /// attempt (or as it is, when that takes too long). The same key is the same event; a key is made up when left out.
     ///
     /// # Errors
-    /// When there is no such target, the key is too long, or it was not queued.
+    /// When there is no such target, or it was not queued.
     pub async fn test(&self, name: &str, key: Option<String>, may_retry: bool) -> Result<DeliveryRow, TestError> {
-        if key.as_ref().is_some_and(|key| key.len() > TEST_KEY_BYTES_MAX) {
-            return Err(TestError::Key);
-        }
         if !self.state.targets().await?.iter().any(|stored| stored.target.name == name) {
             return Err(TestError::Unknown);
         }
@@ -278,6 +271,8 @@ mod guard;
 mod schedule;
 mod secret;
 mod target;
+mod view;
+mod worker;
+
 #[cfg(test)]
 mod tests;
-mod worker;

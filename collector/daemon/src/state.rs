@@ -8,8 +8,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
+pub use delivery::{AttemptRecord, DeliveryFilter, DeliveryRow, DeliveryState, DueDelivery, NextStep, TestEvent};
 pub use incidents::{Happening, Recorded};
-pub use outbox::{AttemptRecord, DeliveryFilter, DeliveryRow, DeliveryState, DueDelivery, NextStep, TestEvent};
 pub use targets::{StoredTarget, TargetOrigin};
 
 /// Name of the file in the data folder.
@@ -124,9 +124,11 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
+mod delivery;
 mod incidents;
 mod outbox;
 mod schema;
 mod targets;
+
 #[cfg(test)]
 pub(crate) mod tests;

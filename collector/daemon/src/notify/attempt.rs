@@ -63,7 +63,7 @@ impl Attempt {
 }
 
 /// Chooses ring for TLS, once; the HTTP client is built without a choice of its own.
-pub(super) fn install_tls() {
+pub(crate) fn install_tls() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Someone else in the process may have chosen already, which is as good.
