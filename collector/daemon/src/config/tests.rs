@@ -176,28 +176,18 @@ webhooks:
 
 #[test]
 fn a_file_that_is_no_configuration_is_one_complaint() {
-    assert_snapshot!(loaded("web: {endpoint: 1", &[], Vec::new()), @r"
-    did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping at line 1 column 6 [throughline.yaml]; mend the YAML at that place
-    ");
-    assert_snapshot!(loaded("data_dir: a\ndata_dir: b", &[], Vec::new()), @r#"
-    duplicate entry with key "data_dir" [throughline.yaml]; mend the YAML at that place
-    "#);
-    assert_snapshot!(loaded("- a list", &[], Vec::new()), @r"
-    the file is not a mapping [throughline.yaml]; write `key: value` lines
-    ");
+    assert_snapshot!(loaded("web: {endpoint: 1", &[], Vec::new()), @"did not find expected ',' or '}' at line 2 column 1, while parsing a flow mapping at line 1 column 6 [throughline.yaml]; mend the YAML at that place");
+    assert_snapshot!(loaded("data_dir: a\ndata_dir: b", &[], Vec::new()), @r#"duplicate entry with key "data_dir" [throughline.yaml]; mend the YAML at that place"#);
+    assert_snapshot!(loaded("- a list", &[], Vec::new()), @"the file is not a mapping [throughline.yaml]; write `key: value` lines");
     assert_snapshot!(loaded("webhooks: null\nweb:", &[], Vec::new()), @"");
     let missing = Config::load(Some(std::path::Path::new("nowhere.yaml")), [], Vec::new()).unwrap_err();
-    assert_snapshot!(missing[0].to_string(), @r"
-    No such file or directory (os error 2) [nowhere.yaml]; name a readable YAML file
-    ");
+    assert_snapshot!(missing[0].to_string(), @"No such file or directory (os error 2) [nowhere.yaml]; name a readable YAML file");
 }
 
 #[test]
 fn the_same_port_twice_is_a_complaint_but_any_free_port_is_not() {
     let env = [("THROUGHLINE_WEB__ENDPOINT", "127.0.0.1:4317")];
-    assert_snapshot!(loaded("", &env, Vec::new()), @r"
-    web.endpoint: 127.0.0.1:4317 is taken by receivers.otlp.protocols.grpc.endpoint [THROUGHLINE_WEB__ENDPOINT]; give each its own port
-    ");
+    assert_snapshot!(loaded("", &env, Vec::new()), @"web.endpoint: 127.0.0.1:4317 is taken by receivers.otlp.protocols.grpc.endpoint [THROUGHLINE_WEB__ENDPOINT]; give each its own port");
     let any = "127.0.0.1:0";
     let env = [("THROUGHLINE_WEB__ENDPOINT", any), ("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT", any)];
     assert!(loaded("", &env, Vec::new()).starts_with("receivers.otlp.protocols.grpc.endpoint = 127.0.0.1:0"));

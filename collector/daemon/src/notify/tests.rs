@@ -245,11 +245,11 @@ async fn a_target_without_a_secret_gets_no_signature() {
 #[tokio::test]
 async fn only_2xx_is_success() {
     let reply = |text| [Reply::Text(text)];
-    assert_snapshot!(outcome(&reply("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n")).await, @r"Delivered after 1 attempts: 201");
-    assert_snapshot!(outcome(&reply("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")).await, @r"Dead after 3 attempts: 400 the receiver answered 400 Bad Request");
-    assert_snapshot!(outcome(&reply("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n")).await, @r"Dead after 1 attempts: 410 the receiver answered 410 Gone");
-    assert_snapshot!(outcome(&[BROKEN, OK]).await, @r"Delivered after 2 attempts: 200");
-    assert_snapshot!(outcome(&[Reply::Close, Reply::Text("no http\r\n\r\n"), OK]).await, @r"Delivered after 3 attempts: 200");
+    assert_snapshot!(outcome(&reply("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n")).await, @"Delivered after 1 attempts: 201");
+    assert_snapshot!(outcome(&reply("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")).await, @"Dead after 3 attempts: 400 the receiver answered 400 Bad Request");
+    assert_snapshot!(outcome(&reply("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n")).await, @"Dead after 1 attempts: 410 the receiver answered 410 Gone");
+    assert_snapshot!(outcome(&[BROKEN, OK]).await, @"Delivered after 2 attempts: 200");
+    assert_snapshot!(outcome(&[Reply::Close, Reply::Text("no http\r\n\r\n"), OK]).await, @"Delivered after 3 attempts: 200");
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn a_redirect_is_not_followed() {
     let mut inside = Receiver::start(&[OK]).await;
     let redirect =
         format!("HTTP/1.1 307 Temporary\r\nlocation: http://{}/\r\ncontent-length: 0\r\n\r\n", inside.address);
-    assert_snapshot!(outcome(&[Reply::Text(Box::leak(redirect.into_boxed_str()))]).await, @r"Dead after 3 attempts: 307 the receiver answered 307 Temporary Redirect");
+    assert_snapshot!(outcome(&[Reply::Text(Box::leak(redirect.into_boxed_str()))]).await, @"Dead after 3 attempts: 307 the receiver answered 307 Temporary Redirect");
     assert!(inside.requests.try_recv().is_err(), "the redirect was followed");
 }
 
@@ -297,8 +297,8 @@ async fn what_went_wrong_is_told() {
 
 #[tokio::test]
 async fn an_endless_answer_is_read_up_to_a_bound() {
-    assert_snapshot!(outcome(&[Reply::Endless("HTTP/1.1 200 OK\r\n\r\n")]).await, @r"Delivered after 1 attempts: 200");
-    assert_snapshot!(outcome(&[Reply::Endless("HTTP/1.1 500 Oh\r\n\r\n"), OK]).await, @r"Delivered after 2 attempts: 200");
+    assert_snapshot!(outcome(&[Reply::Endless("HTTP/1.1 200 OK\r\n\r\n")]).await, @"Delivered after 1 attempts: 200");
+    assert_snapshot!(outcome(&[Reply::Endless("HTTP/1.1 500 Oh\r\n\r\n"), OK]).await, @"Delivered after 2 attempts: 200");
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ async fn of_each_incident_only_the_first_delivery_is_next() {
         sent.push(format!("{}{}", next.body, if fails { " (fails)" } else { "" }));
         state.record_attempt(next.seq, attempt(next_step)).await.unwrap();
     }
-    assert_snapshot!(sent.join(", "), @r"a opened (fails), b opened, b resolved, a opened, a resolved");
+    assert_snapshot!(sent.join(", "), @"a opened (fails), b opened, b resolved, a opened, a resolved");
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn old_finished_deliveries_are_forgotten() {
     state.record_attempt(next.seq, attempt(NextStep::Delivered)).await.unwrap();
     let opened = happening(incident("a", 1, IncidentStatus::Open), IncidentEvent::Opened, 10);
     state.record(&opened, "{}".to_owned(), MONTH_MS).await.unwrap();
-    assert_snapshot!(outbox(&state).await, @r"incident.opened → all Pending attempts=0 -");
+    assert_snapshot!(outbox(&state).await, @"incident.opened → all Pending attempts=0 -");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ fn status(status: u16) -> Answer {
 #[test]
 fn failures_are_retried_for_a_day_with_jitter() {
     let expected = attempts(status(500), true);
-    assert_snapshot!(expected, @r"0 s, 5 s, 34 s, 135 s, 790 s, 2911 s, 7172 s, 15503 s, 28720 s, 61510 s, 84840 s, GiveUp");
+    assert_snapshot!(expected, @"0 s, 5 s, 34 s, 135 s, 790 s, 2911 s, 7172 s, 15503 s, 28720 s, 61510 s, 84840 s, GiveUp");
     for same in [Answer::None, status(408), status(425), status(429), status(503), status(599)] {
         assert_eq!(attempts(same, true), expected, "{same:?}");
     }
@@ -57,7 +57,7 @@ fn jitter_stays_within_a_fifth_and_differs_between_events() {
 #[test]
 fn what_a_retry_will_hardly_mend_gets_three_attempts() {
     let expected = attempts(status(404), true);
-    assert_snapshot!(expected, @r"0 s, 5 s, 34 s, GiveUp");
+    assert_snapshot!(expected, @"0 s, 5 s, 34 s, GiveUp");
     for same in [status(302), status(400), status(401), status(413), Answer::Forbidden] {
         assert_eq!(attempts(same, true), expected, "{same:?}");
     }
