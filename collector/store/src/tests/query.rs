@@ -51,6 +51,22 @@ async fn ids_print_as_hex_and_compare_with_hex_or_bytes() {
 }
 
 #[tokio::test]
+async fn rows_are_ordered_cut_and_grouped_over_segments_and_memory() {
+    let dir = folder();
+    let store = two_spans(dir.path()).await;
+    append(&store, "3 1 300\n4 1 50").await.unwrap();
+    let newest = "SELECT CAST(start_time AS BIGINT) AS s FROM spans ORDER BY start_time DESC LIMIT 2";
+    assert_eq!(column(&store, newest).await, ["300", "200"]);
+    let oldest = "SELECT CAST(start_time AS BIGINT) AS s FROM spans WHERE start_time >= to_timestamp_nanos(60)
+                  ORDER BY start_time LIMIT 2";
+    assert_eq!(column(&store, oldest).await, ["100", "200"]);
+    let by_minute = "SELECT count(*) FROM spans
+                     GROUP BY date_bin(INTERVAL '1 minute', start_time), service_name
+                     HAVING approx_percentile_cont(duration_ns, 0.99) = 5";
+    assert_eq!(count(&store, by_minute).await, 4);
+}
+
+#[tokio::test]
 async fn filters_reach_the_segments() {
     let dir = folder();
     let store = two_spans(dir.path()).await;
