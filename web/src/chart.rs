@@ -124,12 +124,14 @@ pub(crate) struct MinutesInput<'a> {
 const MINUTE_NS: i64 = 60_000_000_000;
 /// Room above the highest value, as a factor.
 const HEADROOM: f64 = 1.12;
+/// Height of a chart at least, in usual 99th percentiles: what is usual looks calm.
+const USUAL_ROOM: f64 = 1.6;
 
 impl Minutes {
     /// Draws the minutes.
     pub(crate) fn draw(input: &MinutesInput<'_>) -> Self {
         let highest = input.minutes.iter().flatten().map(|(_, p95)| *p95).fold(0.0, f64::max);
-        let highest = highest.max(input.usual.map_or(0.0, |(_, p99)| p99));
+        let highest = highest.max(input.usual.map_or(0.0, |(_, p99)| p99 * USUAL_ROOM));
         let y = Scale::linear(0.0, highest * HEADROOM);
         let count = i64::try_from(input.minutes.len()).unwrap_or(0);
         let from_ns = input.until_ns - count * MINUTE_NS;
@@ -147,7 +149,7 @@ impl Minutes {
                 .ticks(4)
                 .into_iter()
                 .filter(|tick| *tick > 0.0)
-                .map(|tick| Tick { at: percentage(100.0 - y.percent(tick)), label: format::millis(tick) })
+                .map(|tick| Tick { at: percentage(100.0 - y.percent(tick)), label: format::round_millis(tick) })
                 .collect(),
             x_ticks: time_ticks(from_ns, input.until_ns)
                 .into_iter()
@@ -212,7 +214,7 @@ pub(crate) struct BeforeAfter {
 }
 
 /// Columns of a histogram.
-const COLUMNS: usize = 56;
+const COLUMNS: usize = 44;
 
 impl BeforeAfter {
     /// Draws both distributions; nothing when neither has a bin.
@@ -232,10 +234,7 @@ impl BeforeAfter {
             ticks: scale
                 .ticks(7)
                 .into_iter()
-                .map(|tick| Tick {
-                    at: percentage(scale.percent(tick)),
-                    label: format::millis(tick).replace(".0 ", " "),
-                })
+                .map(|tick| Tick { at: percentage(scale.percent(tick)), label: format::round_millis(tick) })
                 .collect(),
             before_median: percentage(scale.percent(before.p50_ms)),
             after_median: percentage(scale.percent(after.p50_ms)),
@@ -303,8 +302,8 @@ mod tests {
             until_ns: 10 * MINUTE_NS,
             onset_ns: Some(9 * MINUTE_NS),
         });
-        assert_eq!(drawn.p95, ["0.00,10.71 33.33,10.71", "66.67,10.71 100.00,10.71"]);
-        assert_eq!(drawn.usual_top.as_deref(), Some("10.71"));
+        assert_eq!(drawn.p95, ["0.00,44.20 33.33,44.20", "66.67,44.20 100.00,44.20"]);
+        assert_eq!(drawn.usual_top.as_deref(), Some("44.20"));
         assert_eq!(drawn.onset.as_deref(), Some("66.67%"));
         assert_eq!(drawn.x_ticks[0].label, "00:08");
     }

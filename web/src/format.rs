@@ -24,6 +24,17 @@ pub(crate) fn millis(ms: f64) -> String {
     }
 }
 
+/// Returns a duration that is round, without digits that say nothing: `20 s`, `500 ms`.
+pub(crate) fn round_millis(ms: f64) -> String {
+    let text = millis(ms);
+    match text.split_once(' ') {
+        Some((amount, unit)) if amount.contains('.') => {
+            format!("{} {unit}", amount.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text,
+    }
+}
+
 /// Returns a duration given in nanoseconds, as [`millis`].
 pub(crate) fn nanos(ns: i64) -> String {
     millis(to_millis(ns))
@@ -170,6 +181,17 @@ pub(crate) fn ago(now_ns: i64, then_ns: i64) -> String {
     }
 }
 
+/// Returns an RFC 3339 time as time of day if it is on the day of another, or else as [`moment`]. The reader is told
+/// the zone beside.
+pub(crate) fn stated_near(text: &str, near: &str) -> String {
+    let is_same_day = text.get(..10).is_some_and(|day| near.get(..10) == Some(day));
+    match analyzer::time::parse_rfc3339(text) {
+        Some(ns) if is_same_day => clock(ns),
+        Some(ns) => moment(ns),
+        None => text.to_owned(),
+    }
+}
+
 /// Returns an RFC 3339 time as [`moment`]; other text as it is.
 pub(crate) fn stated_moment(text: &str) -> String {
     analyzer::time::parse_rfc3339(text).map_or_else(|| text.to_owned(), moment)
@@ -218,6 +240,10 @@ mod tests {
         ];
         assert_eq!(shown, wanted);
         assert_eq!(millis(f64::NAN), "–");
+        assert_eq!(
+            [20_000.0, 500.0, 1_500.0, 1_000.0, 200.0].map(round_millis),
+            ["20 s", "500 ms", "1.5 s", "1 s", "200 ms"]
+        );
     }
 
     #[test]
@@ -236,6 +262,8 @@ mod tests {
         assert_eq!(day_clock(at), "11-21 12:03:04.120");
         assert_eq!(stated_moment("2026-11-21T12:03:04Z"), "2026-11-21 12:03:04 UTC");
         assert_eq!(stated_moment("soon"), "soon");
+        assert_eq!(stated_near("2026-11-21T12:03:04Z", "2026-11-21T09:00:00Z"), "12:03:04");
+        assert_eq!(stated_near("2026-11-20T12:03:04Z", "2026-11-21T09:00:00Z"), "2026-11-20 12:03:04 UTC");
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn page(
         type_url: text::type_url(&transaction.service, &transaction.operation),
         type_name: format!("{} {}", transaction.service, transaction.operation),
         since: format::stated_moment(&incident.started_at),
-        uncertainty: format::millis(incident.started_at_uncertainty_s * 1e3),
+        uncertainty: format::round_millis(incident.started_at_uncertainty_s * 1e3),
         detected: format::stated_moment(&incident.detected_at),
         resolved: incident.resolved_at.as_deref().map(format::stated_moment),
         reopened: incident.reopened,
@@ -174,19 +174,24 @@ fn page(
             .changes
             .iter()
             .map(|change| Line {
-                at: format::stated_moment(&change.at),
+                at: format::stated_near(&change.at, &incident.started_at),
                 text: change.text.clone(),
                 kind: change.kind.clone(),
             })
             .collect(),
-        causes: incident.root_cause.iter().enumerate().map(|(index, cause)| cause_line(index, cause)).collect(),
+        causes: incident
+            .root_cause
+            .iter()
+            .enumerate()
+            .map(|(index, cause)| cause_line(index, cause, &incident.started_at))
+            .collect(),
         unexplained: format::difference(unexplained_ms),
         unexplained_share: if added_ms > 0.0 { format::share(unexplained_ms / added_ms) } else { "–".to_owned() },
         affected: incident
             .affected
             .iter()
             .map(|affected| Line {
-                at: format::stated_moment(&affected.since),
+                at: format::stated_near(&affected.since, &incident.started_at),
                 text: affected.operation.clone(),
                 kind: affected.service.clone(),
             })
@@ -226,7 +231,7 @@ fn impact(incident: &Incident) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn cause_line(index: usize, cause: &RootCause) -> CauseLine {
+fn cause_line(index: usize, cause: &RootCause, near: &str) -> CauseLine {
     let added = cause.now_ms.zip(cause.usual_ms).map(|(now, usual)| now - usual);
     let unknown = || "–".to_owned();
     CauseLine {
@@ -238,7 +243,7 @@ fn cause_line(index: usize, cause: &RootCause) -> CauseLine {
         added: added.map_or_else(unknown, format::difference),
         share: cause.share.map_or_else(unknown, format::share),
         share_bar: crate::chart::percentage(cause.share.unwrap_or(0.0).clamp(0.0, 1.0) * 100.0),
-        onset: cause.onset.as_deref().map_or_else(unknown, format::stated_moment),
+        onset: cause.onset.as_deref().map_or_else(unknown, |onset| format::stated_near(onset, near)),
         evidence: cause.evidence.clone(),
     }
 }
@@ -267,7 +272,7 @@ fn quantiles(evidence: &Evidence) -> Vec<QuantileLine> {
 fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
     vec![
         ("test", evidence.test.clone()),
-        ("statistic", format!("{:.3}, had to pass {:.3}", evidence.statistic, evidence.threshold)),
+        ("statistic", format!("{:.2}, had to pass {:.2}", evidence.statistic, evidence.threshold)),
         ("judged", format!("{} transactions", format::count(evidence.samples))),
         ("against", format!("{} transactions", format::count(evidence.reference_samples))),
         ("reference", evidence.reference.clone()),
@@ -308,7 +313,7 @@ fn as_text(incident: &Incident) -> String {
         format::rate(incident.impact.per_minute)
     ));
     for (index, cause) in incident.root_cause.iter().enumerate() {
-        let row = cause_line(index, cause);
+        let row = cause_line(index, cause, &incident.started_at);
         line(format!(
             "cause {}       {}: {} → {} ({}, {})",
             row.rank,

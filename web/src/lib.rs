@@ -88,6 +88,3 @@ async fn not_found(uri: Uri) -> Response {
     }
     .into_response()
 }
-
-#[cfg(test)]
-mod tests;

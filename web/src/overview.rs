@@ -1,6 +1,7 @@
 //! `/`: is anything wrong now? Open incidents first, then every transaction type beside its usual, then the pipe.
 
 use analyzer::incident::IncidentStatus;
+use analyzer::stitch::OpenTransaction;
 use analyzer::summary::TypeState;
 use analyzer::{Incident, Summary};
 use askama::Template;
@@ -15,6 +16,8 @@ use crate::{State, format};
 
 /// Resolved incidents shown below the types.
 const RESOLVED_MAX: usize = 5;
+/// Transactions that are still arriving, shown until types fill the page.
+const ARRIVING_MAX: usize = 8;
 /// Transaction types shown; the rest is a link away.
 const TYPES_MAX: usize = 50;
 
@@ -29,8 +32,17 @@ struct OverviewPage {
     open: Vec<IncidentCard>,
     types: Vec<TypeLine>,
     types_left_out: Option<String>,
+    arriving: Vec<ArrivingLine>,
     resolved: Vec<IncidentCard>,
     pipe: Pipe,
+}
+
+/// A transaction that still waits for spans.
+struct ArrivingLine {
+    url: String,
+    service: String,
+    operation: String,
+    so_far: String,
 }
 
 /// Health of receiving and keeping, in one line.
@@ -69,12 +81,22 @@ fn page(frame: Frame, state: &State, summary: &Summary, ingest: &IngestView, now
         setup: has_nothing.then(|| Setup::new(&state.endpoints)),
         open: open.into_iter().map(|incident| IncidentCard::new(incident, now_ns)).collect(),
         types: types.into_iter().take(TYPES_MAX).map(|line| TypeLine::new(line, summary.as_of_ns)).collect(),
+        arriving: summary.arriving.iter().take(ARRIVING_MAX).map(arriving_line).collect(),
         types_left_out: (left_out > 0).then(|| format!("{} more", format::len(left_out))),
         resolved: by_status(IncidentStatus::Resolved)
             .take(RESOLVED_MAX)
             .map(|incident| IncidentCard::new(incident, now_ns))
             .collect(),
         pipe: pipe(ingest, now_ns),
+    }
+}
+
+fn arriving_line(open: &OpenTransaction) -> ArrivingLine {
+    ArrivingLine {
+        url: format!("/trace/{}", open.id),
+        service: open.service.clone(),
+        operation: open.operation.clone(),
+        so_far: format!("{}, {} so far", format::counted(open.spans, "span", "spans"), format::nanos(open.duration_ns)),
     }
 }
 

@@ -182,7 +182,7 @@ fn page(
     };
     SearchPage {
         frame: Frame::new("Search", "/search").with_query(&filter.q),
-        heading: if has_more { format!("{range} of more") } else { range.clone() },
+        heading: if has_more { format!("{range}, and more") } else { range.clone() },
         periods: PERIODS.iter().map(|(value, label)| choice(value, label, &period.relative)).collect(),
         statuses: [("", "any status"), ("ok", "ok"), ("error", "error")]
             .map(|(value, label)| choice(value, label, &filter.status))

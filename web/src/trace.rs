@@ -240,7 +240,7 @@ fn ticks(transaction: &Transaction) -> Vec<chart::Tick> {
     ticks
         .map(|tick| chart::Tick {
             at: chart::percentage(scale.percent(tick)),
-            label: if tick == 0.0 { "0".to_owned() } else { format::millis(tick).replace(".0 ", " ") },
+            label: if tick == 0.0 { "0".to_owned() } else { format::round_millis(tick) },
         })
         .collect()
 }

@@ -40,9 +40,13 @@ pub(super) fn owners(transaction: &Transaction, colours: &mut Colours) -> Vec<Ow
     let mut owners: Vec<Owner> = totals
         .into_iter()
         .take(OWNERS_MAX)
-        .map(|((service, operation, cause), ns)| {
+        .map(|((service, name, cause), ns)| {
             let class = if is_waiting(cause) { "wait".to_owned() } else { colours.class(service) };
-            owner(transaction, class, format!("{service} {operation}"), cause_words(cause), ns)
+            let place = match cause {
+                Cause::UninstrumentedPeer => format!("{name}, called by {service}"),
+                _ => format!("{service} {name}"),
+            };
+            owner(transaction, class, place, cause_words(cause), ns)
         })
         .collect();
     if rest_count > 0 {
@@ -85,7 +89,7 @@ pub(super) fn cause_words(cause: Cause) -> &'static str {
         Cause::SelfTime => "its own time",
         Cause::NetworkGap => "network or connection",
         Cause::QueueWait => "waiting in a queue",
-        Cause::UninstrumentedPeer => "waiting for a peer without telemetry",
+        Cause::UninstrumentedPeer => "sends no telemetry",
         Cause::Unexplained => "no span covers it",
     }
 }

@@ -1,0 +1,378 @@
+//! Every page through the router, as a browser or a program sees it: bytes in, pages out.
+
+mod shop;
+
+use std::io::Read;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use tower::ServiceExt;
+
+/// Every page and its states, of the made-up shop.
+const PAGES: [&str; 22] = [
+    "/",
+    "/?live=0",
+    "/incidents",
+    "/incidents?status=resolved",
+    "/incidents/142",
+    "/tx",
+    "/tx?q=refund",
+    "/tx/gateway/POST%20%2Fcheckout",
+    "/tx/gateway/POST /checkout",
+    "/search",
+    "/search?q=order.id%3D1&status=error&sort=slowest&p=1&t=6h",
+    "/trace/4bf92f3577b34da60000000000000001",
+    "/trace/4bf92f3577b34da60000000000000001?span=0000000000000009",
+    "/trace/4bf92f3577b34da60000000000000001?only=critical&find=bank&logs=off",
+    "/logs",
+    "/logs?trace=4bf92f3577b34da60000000000000001",
+    "/sql",
+    "/sql?q=SELECT%201",
+    "/ingest",
+    "/webhooks",
+    "/deliveries",
+    "/settings",
+];
+
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).unwrap()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.bytes).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+async fn send(router: &Router, request: Request<Body>) -> Answer {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+    Answer { status: parts.status, headers: parts.headers, bytes }
+}
+
+async fn get(router: &Router, path: &str) -> Answer {
+    let path = path.replace(' ', "%20");
+    let request = Request::get(path).header(header::HOST, "localhost:8317").body(Body::empty()).unwrap();
+    send(router, request).await
+}
+
+async fn post(router: &Router, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut request = Request::post(path).header(header::HOST, "127.0.0.1:8317");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    send(router, request.body(Body::from(body.to_owned())).unwrap()).await
+}
+
+fn shop() -> Router {
+    web::router(shop::shop())
+}
+
+#[tokio::test]
+async fn every_page_answers_and_is_kept_strict_by_its_headers() {
+    for (router, may_be_unknown) in [(shop(), false), (web::router(shop::empty()), true)] {
+        for path in PAGES {
+            let page = get(&router, path).await;
+            let is_unknown = may_be_unknown && page.status == StatusCode::NOT_FOUND;
+            assert!(page.status == StatusCode::OK || is_unknown, "{path}: {}", page.status);
+            assert_eq!(
+                page.header("content-security-policy"),
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                 form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+                "{path}"
+            );
+            assert_eq!(page.header("x-content-type-options"), "nosniff");
+            assert_eq!(page.header("referrer-policy"), "same-origin");
+            let text = page.text();
+            assert_eq!(text.matches("<h1").count(), 1, "{path}");
+            assert!(!text.contains(" style=") && !text.contains("<style") && !text.contains(" onclick"), "{path}");
+            assert_eq!(text.matches("<script").count(), text.matches("<script src=\"/static/").count(), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_link_of_every_page_leads_to_a_page() {
+    let router = shop();
+    let mut links = std::collections::BTreeSet::new();
+    for path in PAGES {
+        let page = get(&router, path).await;
+        for part in page.text().split("href=\"").skip(1) {
+            let link = part.split(['"', '#']).next().unwrap().replace("&amp;", "&");
+            links.insert(link);
+        }
+    }
+    // The fake knows one trace: links to others of its list are right all the same.
+    links.retain(|link| !link.is_empty() && (!link.starts_with("/trace/") || link.contains("0000000000000001")));
+    assert!(links.len() > 60, "{links:?}");
+    for link in links {
+        assert_eq!(get(&router, &link).await.status, StatusCode::OK, "{link}");
+    }
+}
+
+#[tokio::test]
+async fn the_overview_says_first_what_is_wrong() {
+    let page = get(&shop(), "/").await;
+    let text = page.text();
+    let order = ["1 incident is open", "POST /checkout is slow because", "Transaction types", "Recently resolved"];
+    let places: Vec<usize> = order.iter().map(|words| text.find(words).unwrap_or_else(|| panic!("{words}"))).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(text.contains("248 ms") && text.contains("1.12 s"));
+    assert!(text.contains("▲ slow") && text.contains("● as usual") && text.contains("○ learning"));
+}
+
+#[tokio::test]
+async fn an_empty_daemon_says_how_to_send() {
+    let page = get(&web::router(shop::empty()), "/").await;
+    assert!(page.text().contains("Nothing received yet"));
+    assert!(page.text().contains("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317"));
+    assert!(page.text().contains("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"));
+}
+
+#[tokio::test]
+async fn an_incident_answers_the_six_questions() {
+    let text = get(&shop(), "/incidents/142").await.text().to_owned();
+    for answer in [
+        "2026-11-21 12:03:00 UTC",
+        "± 20 s",
+        "gateway POST /checkout",
+        "payment 1.0.0 → 1.1.0",
+        "Compare or roll back payment 1.1.0.",
+        "bank:9103",
+        "+800 ms",
+        "98%",
+        "not explained",
+        "41.70, had to pass 12.40",
+        "steady",
+        "on-call",
+    ] {
+        assert!(text.contains(answer), "{answer}");
+    }
+    assert_eq!(get(&shop(), "/incidents/142.json").await.json()["number"], 142);
+    let twin = get(&shop(), "/incidents/142.txt").await;
+    assert!(twin.header("content-type").starts_with("text/plain"));
+    assert!(twin.text().contains("waiting for bank:9103, which sends no telemetry: 15 ms → 815 ms (+800 ms, 98%)"));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_a_helpful_404() {
+    let router = shop();
+    let unknown = ["/nothing", "/incidents/9", "/trace/zz", "/trace/ffffffffffffffffffffffffffffffff", "/tx/no/such"];
+    for path in unknown {
+        let page = get(&router, path).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(page.text().contains("href=\"/ingest\""), "{path}");
+    }
+    let wrong = ["/search?min_ms=soon", "/search?t=forever", "/logs?trace=1", "/search?status=odd"];
+    for path in wrong {
+        assert_eq!(get(&router, path).await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_id_in_the_search_box_opens_the_trace() {
+    let answer = get(&shop(), "/search?q=%204BF92F3577B34DA60000000000000001%20").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(answer.header("location"), "/trace/4bf92f3577b34da60000000000000001");
+}
+
+#[tokio::test]
+async fn a_search_asks_for_what_its_address_says() {
+    let source = std::sync::Arc::new(shop::Fake::default());
+    let state = shop::state_with(
+        source.clone(),
+        analyzer::Summary::default(),
+        web::IngestView::default(),
+        shop::FakeWebhooks::default(),
+    );
+    let path = "/search?q=checkout%20order.id%3D123&service=gateway&min_ms=2.5&status=error&sort=slowest&p=2\
+                &from=2026-11-21T12:00:00Z&to=2026-11-21T12:10:00Z";
+    assert_eq!(get(&web::router(state), path).await.status, StatusCode::OK);
+    let asked = source.asked.lock().unwrap();
+    let query = asked.first().unwrap();
+    assert_eq!(query.attributes, [("order.id".to_owned(), "123".to_owned())]);
+    assert_eq!((query.text.as_deref(), query.service.as_deref()), (Some("checkout"), Some("gateway")));
+    assert_eq!((query.duration_min_ns, query.offset, query.is_slowest_first), (Some(2_500_000), 200, true));
+    assert_eq!(query.to_ns - query.from_ns, 600_000_000_000);
+}
+
+#[tokio::test]
+async fn long_lists_are_paged_and_can_be_taken_along() {
+    let router = shop();
+    let first = get(&router, "/search").await;
+    assert_eq!(first.text().matches("<tr>").count(), 101);
+    assert!(first.text().contains("href=\"/search?p=1\""));
+    let last = get(&router, "/search?p=2").await;
+    assert!(last.text().contains("Transactions 201 to 230") && !last.text().contains("rel=\"next\""));
+    assert_eq!(get(&router, "/search?format=csv").await.text().lines().count(), 231);
+    assert_eq!(get(&router, "/search?format=json").await.json()["transactions"].as_array().unwrap().len(), 230);
+}
+
+#[tokio::test]
+async fn sql_shows_rows_or_what_is_wrong_with_the_query() {
+    let router = shop();
+    let page = get(&router, "/sql?q=SELECT%20name").await;
+    assert!(page.text().contains("3 rows") && page.text().contains("POST /checkout"));
+    let csv = get(&router, "/sql?q=SELECT%20name&format=csv").await;
+    assert_eq!(csv.text(), "name,spans\nPOST /checkout,1204\n'=SUM(A1),37\n,2\n");
+    let wrong = get(&router, "/sql?q=wrong").await;
+    assert!(wrong.text().contains("no column &lt;wrong&gt;"));
+}
+
+#[tokio::test]
+async fn ingest_explains_each_refusal() {
+    let text = get(&shop(), "/ingest").await.text().to_owned();
+    assert!(text.contains("12 requests") && text.contains("Zipkin and Jaeger formats need a Collector between"));
+    assert!(text.contains("in OTLP/JSON ids are hex, not base64"));
+    assert!(text.contains("OTel-OTLP-Exporter-Python/1.45.0"));
+}
+
+#[tokio::test]
+async fn only_known_hosts_are_answered_but_probes_always_are() {
+    let router = shop();
+    let with_host = |host: &str, path: &str| Request::get(path).header(header::HOST, host).body(Body::empty()).unwrap();
+    for host in ["localhost", "127.0.0.1:8317", "[::1]:8317", "SHOP.example:80", "127.9.9.9"] {
+        assert_eq!(send(&router, with_host(host, "/")).await.status, StatusCode::OK, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example:8317", "127.0.0.1.evil.example", "", "[::2]:1"] {
+        assert_eq!(send(&router, with_host(host, "/")).await.status, StatusCode::MISDIRECTED_REQUEST, "{host}");
+        assert_eq!(send(&router, with_host(host, "/healthz")).await.status, StatusCode::OK);
+    }
+    let nameless = Request::get("/").body(Body::empty()).unwrap();
+    assert_eq!(send(&router, nameless).await.status, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn pages_are_compressed_for_those_who_take_it() {
+    let request = |coding: &str| {
+        Request::get("/ingest")
+            .header(header::HOST, "localhost")
+            .header(header::ACCEPT_ENCODING, coding)
+            .body(Body::empty())
+            .unwrap()
+    };
+    let router = shop();
+    let packed = send(&router, request("br, gzip;q=0.8")).await;
+    assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "accept-encoding"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(packed.bytes.as_slice()).read_to_string(&mut text).unwrap();
+    let plain = send(&router, request("gzip;q=0, br")).await;
+    assert_eq!(plain.header("content-encoding"), "");
+    assert_eq!(plain.text(), text);
+}
+
+#[tokio::test]
+async fn static_files_are_kept_for_good_under_the_hash_of_their_content() {
+    let router = shop();
+    let page = get(&router, "/").await;
+    let style = page.text().split("stylesheet\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let file = get(&router, &style).await;
+    assert_eq!(file.header("content-type"), "text/css; charset=utf-8");
+    assert!(file.header("cache-control").contains("immutable"));
+    assert_eq!(get(&router, "/static/throughline-old.css").await.header("cache-control"), "no-cache");
+    assert_eq!(get(&router, "/static/secret.txt").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_plain_text() {
+    let router = shop();
+    assert_eq!(get(&router, "/healthz").await.text(), "ok\n");
+    assert_eq!(get(&router, "/readyz").await.text(), "ready\n");
+    assert!(get(&router, "/metrics").await.text().contains("throughline_up 1"));
+    let mut state = shop::shop();
+    state.ready = std::sync::Arc::new(|| Err(vec!["the disk is full".to_owned()]));
+    let waiting = get(&web::router(state), "/readyz").await;
+    assert_eq!((waiting.status, waiting.text()), (StatusCode::SERVICE_UNAVAILABLE, "the disk is full\n"));
+}
+
+#[tokio::test]
+async fn the_api_answers_as_its_description_says() {
+    let router = shop();
+    let description = get(&router, "/api/v1/openapi.json").await.json();
+    let trace = "4bf92f3577b34da60000000000000001";
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        if methods.get("get").is_none() {
+            continue;
+        }
+        let path = path.replace("{id}", if path.contains("incident") { "142" } else { trace });
+        let answer = get(&router, &format!("/api/v1{}", path.replace("{trace_id}", trace))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        assert!(answer.json().is_object(), "{path}");
+    }
+    let transaction = get(&router, &format!("/api/v1/transactions/{trace}")).await.json();
+    let path = transaction["critical_path"].as_array().unwrap();
+    let sum: i64 = path.iter().map(|segment| segment["self_ns"].as_i64().unwrap()).sum();
+    assert_eq!(Some(sum), transaction["duration_ns"].as_i64());
+    for path in ["incidents/9", "transactions/zz", "traces/ffffffffffffffffffffffffffffffff", "nothing", "logs?p=-1"] {
+        let problem = get(&router, &format!("/api/v1/{path}")).await;
+        assert_eq!(problem.header("content-type"), "application/problem+json", "{path}");
+        assert_eq!(problem.json()["status"], problem.status.as_u16(), "{path}");
+    }
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test]
+async fn sql_answers_json_rows_or_an_arrow_stream() {
+    let router = shop();
+    let body = r#"{"query":"SELECT name, spans"}"#;
+    let rows = post(&router, "/api/v1/sql", &[JSON], body).await.json();
+    assert_eq!(rows["rows"][0], serde_json::json!({ "name": "POST /checkout", "spans": 1204 }));
+    assert_eq!((rows["columns"][1]["name"].as_str(), rows["truncated"].as_bool()), (Some("spans"), Some(false)));
+    let arrow = ("accept", "application/vnd.apache.arrow.stream");
+    let stream = post(&router, "/api/v1/sql", &[JSON, arrow], body).await;
+    let reader = arrow::ipc::reader::StreamReader::try_new(stream.bytes.as_slice(), None).unwrap();
+    assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 3);
+    let wrong = post(&router, "/api/v1/sql", &[JSON], r#"{"query":"wrong"}"#).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert!(wrong.json()["detail"].as_str().unwrap().contains("no column"));
+}
+
+#[tokio::test]
+async fn webhooks_are_added_and_tested_and_refusals_say_why() {
+    let router = shop();
+    let add = |name: &str, url: &str| serde_json::json!({ "name": name, "url": url }).to_string();
+    let cases = [
+        (add("ops", "https://ops.example/hook"), StatusCode::CREATED),
+        (add("on-call", "https://ops.example/hook"), StatusCode::CONFLICT),
+        (add("meta", "http://169.254.169.254/"), StatusCode::UNPROCESSABLE_ENTITY),
+        ("{".to_owned(), StatusCode::BAD_REQUEST),
+        (r#"{"name":"x"}"#.to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+    ];
+    for (body, status) in cases {
+        assert_eq!(post(&router, "/api/v1/webhooks", &[JSON], &body).await.status, status, "{body}");
+    }
+    let tested = post(&router, "/api/v1/webhooks/on-call/test", &[JSON], r#"{"key":"k-1"}"#).await;
+    assert_eq!(tested.json()["event_id"], "k-1");
+    assert_eq!(post(&router, "/api/v1/webhooks/nobody/test", &[JSON], "{}").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn another_sites_page_cannot_write() {
+    let router = shop();
+    let body = r#"{"name":"spy","url":"https://spy.example/"}"#;
+    // A form can post text/plain without asking; JSON needs a preflight, which is never answered.
+    for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
+        let answer = post(&router, "/api/v1/webhooks", &[("content-type", content_type)], body).await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    for (site, status) in [("cross-site", StatusCode::FORBIDDEN), ("same-origin", StatusCode::CREATED)] {
+        let answer = post(&router, "/api/v1/webhooks", &[JSON, ("sec-fetch-site", site)], body).await;
+        assert_eq!(answer.status, status, "{site}");
+    }
+    let large = format!(r#"{{"name":"{}","url":"https://x.example/"}}"#, "x".repeat(300_000));
+    let answer = post(&router, "/api/v1/webhooks", &[JSON], &large).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}

@@ -1,0 +1,194 @@
+//! Timelines through the router: what is drawn, how large ones are paged, and that nothing hostile gets through.
+
+mod shop;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use shop::{Drawn, Fake, NOW_NS, log_table, slow_checkout, span, table, trace_id};
+
+async fn get(fake: Fake, query: &str) -> (StatusCode, String) {
+    let state = shop::state(fake, shop::findings::summary(), web::IngestView::default(), shop::FakeWebhooks::default());
+    let path = format!("/trace/{}{query}", trace_id(1));
+    let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(web::router(state), request).await.unwrap();
+    let status = response.status();
+    let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+fn stored(spans: &[Drawn<'_>]) -> Fake {
+    Fake { spans: vec![table(trace_id(1), NOW_NS, spans)], ..Fake::default() }
+}
+
+fn rows(page: &str) -> usize {
+    page.matches("<div class=\"row").count() - page.matches("row head").count() - page.matches("row remark").count()
+}
+
+#[tokio::test]
+async fn a_trace_as_text_is_a_waterfall() {
+    let (_, text) = get(stored(&slow_checkout()), ".txt").await;
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn a_timeline_says_where_the_time_went_and_shows_logs_and_events_in_place() {
+    let logs = [(701.0, 9, 13, "payment", "bank slow, attempt 1 still open")];
+    let fake = Fake { logs: vec![log_table(trace_id(1), NOW_NS, &logs)], ..stored(&slow_checkout()) };
+    let (status, page) = get(fake, "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("1.07 s of 1.41 s went to bank.example:9103, called by payment (sends no telemetry)."));
+    let bank = page.find("id=\"0000000000000009\"").unwrap();
+    let (event, log) = (page.find("still waiting").unwrap(), page.find("attempt 1 still open").unwrap());
+    let next = page.find("id=\"000000000000000a\"").unwrap();
+    assert!(bank < event && event < log && log < next);
+    assert!(page.contains("✕ label printer refused once"));
+    assert!(page.contains("waiting in a queue"));
+}
+
+#[tokio::test]
+async fn a_chosen_span_shows_everything_that_was_sent() {
+    let (_, page) = get(stored(&slow_checkout()), "?span=0000000000000009").await;
+    let details = page.split("id=\"details\"").nth(1).unwrap();
+    for part in
+        ["server.address", "bank.example", "/search?q=server.port%3D9103", "no answer after 600 ms", "host.name"]
+    {
+        assert!(details.contains(part), "{part}");
+    }
+    let (_, page) = get(stored(&slow_checkout()), "?span=000000000000000c").await;
+    assert!(page.contains("?span=0000000000000001"), "a consumer's link leads to its span");
+}
+
+#[tokio::test]
+async fn rows_can_be_found_by_attribute_and_narrowed_to_path_or_errors() {
+    let cases = [("?find=O-6B00", 1), ("?find=charge", 3), ("?only=error", 1), ("?find=nothing%20of%20it", 0)];
+    for (query, count) in cases {
+        let (_, page) = get(stored(&slow_checkout()), &format!("{query}&logs=off")).await;
+        assert_eq!(rows(&page), count, "{query}");
+        assert!(page.contains(&format!("{count} of 14 spans")), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_text_stays_text_wherever_it_comes_from() {
+    let hostile = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u{202e}\0";
+    let spans = [Drawn {
+        error: Some(hostile),
+        attributes: vec![(hostile, hostile), ("order.id", hostile)],
+        events: vec![(1.0, "exception", hostile), (2.0, hostile, "")],
+        ..span(1, 0, hostile, hostile, 0.0, 10.0)
+    }];
+    let logs = [(3.0, 1, 9, hostile, hostile)];
+    let mut summary = shop::findings::summary();
+    for incident in &mut summary.incidents {
+        for text in [&mut incident.title, &mut incident.summary, &mut incident.transaction.operation] {
+            hostile.clone_into(text);
+        }
+        hostile.clone_into(&mut incident.root_cause[0].service);
+        hostile.clone_into(&mut incident.root_cause[0].evidence);
+        hostile.clone_into(&mut incident.impact.who[0]);
+        hostile.clone_into(&mut incident.exemplars[0].trace_id);
+        hostile.clone_into(&mut incident.started_at);
+    }
+    hostile.clone_into(&mut summary.types[0].operation);
+    let mut ingest = shop::findings::ingest();
+    hostile.clone_into(&mut ingest.senders[0].service);
+    hostile.clone_into(&mut ingest.senders[0].exporter);
+    ingest.refusals[0].example = Some(hostile.to_owned());
+    let mut deliveries = shop::findings::deliveries();
+    deliveries[1].error = Some(hostile.to_owned());
+    let mut transactions = shop::transactions(2);
+    hostile.clone_into(&mut transactions[0].operation);
+    hostile.clone_into(&mut transactions[0].critical_path[0].service);
+    let fake = Fake {
+        spans: vec![table(trace_id(1), NOW_NS, &spans)],
+        logs: vec![log_table(trace_id(1), NOW_NS, &logs)],
+        transactions,
+        ..Fake::default()
+    };
+    let router = web::router(shop::state(fake, summary, ingest, shop::FakeWebhooks { deliveries }));
+    let in_url = "%22%27%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E%E2%80%AE";
+    let trace = trace_id(1);
+    for path in [
+        "/".to_owned(),
+        "/incidents".to_owned(),
+        "/incidents/142".to_owned(),
+        "/tx".to_owned(),
+        format!("/tx/gateway/{in_url}"),
+        "/search".to_owned(),
+        format!("/search?q={in_url}&service={in_url}&operation={in_url}"),
+        format!("/trace/{trace}?span=0000000000000001&find={in_url}"),
+        format!("/trace/{trace}?span=0000000000000001"),
+        format!("/trace/{in_url}"),
+        format!("/logs?q={in_url}&trace={trace}"),
+        format!("/sql?q={in_url}"),
+        "/ingest".to_owned(),
+        "/deliveries".to_owned(),
+        format!("/nothing/{in_url}"),
+    ] {
+        let request = Request::get(&path).header("host", "localhost").body(Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let page = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(!page.contains("<script>") && !page.contains("<img src=x"), "{path}");
+        assert!(!page.contains("\"'>") && !page.contains('\u{202e}') && !page.contains('\0'), "{path}");
+        let has_any = page.contains("&lt;script&gt;") || page.contains("%3Cscript%3E");
+        assert!(has_any, "{path} shows none of it: the test would not notice");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_spans_are_paged_and_the_whole_can_be_searched() {
+    let mut spans = vec![span(1, 0, "gateway", "GET /", 0.0, 100_000.0)];
+    spans.extend((2..=100_000).map(|id| {
+        let at = f64::from(u32::try_from(id).unwrap());
+        span(id, 1, if id % 2 == 0 { "worker" } else { "store" }, "step", at, at + 0.5)
+    }));
+    spans[77_777].attributes = vec![("order.id", "o-needle")];
+    let (status, page) = get(stored(&spans), "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(rows(&page), 1_000);
+    assert!(page.contains("rows 1 to 1,000 of 100,000"));
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
+    let (_, last) = get(stored(&spans), "?p=99").await;
+    assert!(last.contains("rows 99,001 to 100,000 of 100,000") && last.contains("above-0000000000000001"));
+    let (_, found) = get(stored(&spans), "?find=o-needle").await;
+    assert_eq!(rows(&found), 1);
+    let (_, of_span) = get(stored(&spans), "?span=0000000000012fd2").await;
+    assert!(of_span.contains("rows 77,001 to 78,000"), "a link to a span opens its page");
+}
+
+#[tokio::test]
+async fn a_chain_of_fifty_thousand_spans_is_drawn_without_recursion() {
+    let spans: Vec<Drawn<'_>> = (1..=50_000).map(|id| span(id, id - 1, "deep", "call", 0.0, 1_000.0)).collect();
+    let (status, page) = get(stored(&spans), "?p=49").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("level 49,999") && page.contains("more levels above"));
+    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    let (status, _) = get(stored(&spans), ".txt").await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn broken_traces_are_drawn_with_what_there_is() {
+    let orphans = [span(2, 99, "b", "lost parent", 0.0, 5.0), span(3, 2, "c", "its child", 1.0, 4.0)];
+    let cycle =
+        [span(1, 3, "a", "one", 0.0, 9.0), span(2, 1, "b", "two", 1.0, 8.0), span(3, 2, "c", "three", 2.0, 7.0)];
+    let own_parent = [span(1, 1, "a", "self", 0.0, 9.0)];
+    let backwards = [span(1, 0, "a", "clock jumped", 10.0, 2.0), span(2, 1, "a", "child", 3.0, 30.0)];
+    let instant = [span(1, 0, "a", "no time", 0.0, 0.0)];
+    let copies = [span(1, 0, "a", "twice", 0.0, 9.0), span(1, 0, "a", "twice", 0.0, 9.0)];
+    let cases: [(&[Drawn<'_>], usize, &str); 6] = [
+        (&orphans, 2, "parent never arrived"),
+        (&cycle, 3, "three"),
+        (&own_parent, 1, "self"),
+        (&backwards, 2, "clock jumped"),
+        (&instant, 1, "took no time"),
+        (&copies, 1, "1 copy of a span was left out"),
+    ];
+    for (spans, count, words) in cases {
+        let (status, page) = get(stored(spans), "?span=0000000000000001").await;
+        assert_eq!(status, StatusCode::OK, "{words}");
+        assert_eq!(rows(&page), count, "{words}");
+        assert!(page.contains(words), "{words}");
+    }
+}
