@@ -116,19 +116,19 @@ impl Sketch {
 
 /// A sketch over the last few periods: old periods fall away as a whole.
 #[derive(Debug, Clone)]
-pub struct RollingSketch {
+pub(super) struct RollingSketch {
     periods: std::collections::VecDeque<Sketch>,
     current: i64,
 }
 
 impl RollingSketch {
     /// Returns an empty sketch.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { periods: std::collections::VecDeque::new(), current: i64::MIN }
     }
 
     /// Adds a duration that belongs to period number `period`; keeps the last `periods_max` periods.
-    pub fn add(&mut self, ms: f64, period: i64, periods_max: usize) {
+    pub(super) fn add(&mut self, ms: f64, period: i64, periods_max: usize) {
         if self.periods.is_empty() {
             self.current = period;
             self.periods.push_back(Sketch::default());
@@ -148,7 +148,7 @@ impl RollingSketch {
     }
 
     /// Returns all the periods as one sketch.
-    pub fn merged(&self) -> Sketch {
+    pub(super) fn merged(&self) -> Sketch {
         let mut all = Sketch::default();
         for period in &self.periods {
             all.merge(period);

@@ -26,6 +26,8 @@ pub struct StitcherLimits {
     pub reopen_ns: i64,
     /// Spans of one transaction; at the bound it is closed, and what follows is a part of its own.
     pub spans_per_transaction_max: usize,
+    /// Open transactions; at the bound those that waited longest are closed.
+    pub open_transactions_max: usize,
     /// Spans of all open transactions; at the bound those that waited longest are closed.
     pub open_spans_max: usize,
     /// Spans kept of closed transactions; at the bound the oldest can no longer be reopened.
@@ -40,6 +42,7 @@ impl Default for StitcherLimits {
             age_max_ns: 600 * SECOND_NS,
             reopen_ns: 60 * SECOND_NS,
             spans_per_transaction_max: 20_000,
+            open_transactions_max: 100_000,
             open_spans_max: 500_000,
             closed_spans_max: 300_000,
         }
@@ -160,7 +163,7 @@ impl Stitcher {
             self.stats.at_span_limit += 1;
             done.extend(self.close(id, CloseReason::SpanLimit, now_ns));
         }
-        while self.open_spans > self.limits.open_spans_max {
+        while self.open_spans > self.limits.open_spans_max || self.open.len() > self.limits.open_transactions_max {
             let Some(Reverse((_, oldest))) = self.wake.pop() else { break };
             if self.open.contains_key(&oldest) {
                 self.stats.evicted += 1;

@@ -78,7 +78,7 @@ fn without_ids(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for piece in name.split_inclusive(['/', ' ', '?', '&', '=']) {
         let (word, end) = match piece.char_indices().last() {
-            Some((at, last)) if matches!(last, '/' | ' ' | '?' | '&' | '=') => piece.split_at(at),
+            Some((at, '/' | ' ' | '?' | '&' | '=')) => piece.split_at(at),
             _ => (piece, ""),
         };
         out.push_str(if is_id(word) { "{id}" } else { word });

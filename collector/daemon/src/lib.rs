@@ -1,9 +1,21 @@
 //! The daemon: everything of Throughline that reads a clock, a file or a socket, wired together.
+//! `main.rs` calls [`cli::run`]; integration tests drive the parts that have no other boundary.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod analysis;
+pub mod analyze;
+pub mod cli;
 pub mod config;
-pub mod state;
-pub mod notify;
-pub mod telemetry;
-pub mod metrics;
 pub mod demo;
+pub mod metrics;
+pub mod notify;
+pub mod query;
+pub mod serve;
+pub mod state;
+pub mod telemetry;
+
+mod clock;
+mod incident_table;
+mod intake;
+mod stored;
+mod views;

@@ -1,0 +1,214 @@
+//! `throughline serve`: builds every part, binds every port, then runs until it is told to stop, and drains.
+//! Nothing is received before everything is built and bound.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use analyzer::AnalyzerLimits;
+use anyhow::Context as _;
+use axum::Router;
+use collector_otlp::Limits as OtlpLimits;
+use collector_receiver::Bound;
+use collector_store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use web::{AllowedHosts, Endpoints, Setting, StoreSource};
+
+use crate::analysis::Analysis;
+use crate::clock::now_ns;
+use crate::config::Config;
+use crate::intake::Intake;
+use crate::notify::{Notifier, NotifyConfig};
+use crate::state::State;
+use crate::stored;
+use crate::views::Views;
+
+/// Longest that pages may take to finish when the daemon stops.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// A daemon whose parts are built and whose ports are bound.
+pub struct Daemon {
+    receiver: Bound,
+    store: Store,
+    pages: (TcpListener, Router),
+    analysis: JoinHandle<()>,
+    notifier: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// Addresses that were bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// OTLP/gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// OTLP/HTTP.
+    pub http: Option<SocketAddr>,
+    /// Pages and API.
+    pub web: SocketAddr,
+}
+
+impl Daemon {
+    /// Opens the data folder, reads back what is needed, and binds every port.
+    ///
+    /// # Errors
+    /// When the folder is in use or unreadable, or a port is taken.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let receiver = collector_receiver::bind(receiver_config(&config)).await.context("binding the receivers")?;
+        let listener = TcpListener::bind(config.web.endpoint)
+            .await
+            .with_context(|| format!("binding the pages to {}", config.web.endpoint))?;
+        let web_addr = listener.local_addr().context("reading the pages' address")?;
+        let public_url = config.web.public_url.clone().unwrap_or_else(|| format!("http://{web_addr}"));
+        let (stop, stopped) = watch::channel(false);
+
+        let store = open_store(&config).await?;
+        let committed = store.take_committed().context("the store's commits are read twice")?;
+        let state = State::open(&config.data_dir).context("opening the state")?;
+        let notify = NotifyConfig::new(config.webhooks.targets.clone(), config.webhooks.egress_allow.clone());
+        let (notifier, deliveries) =
+            Notifier::start(state.clone(), notify, stopped).await.context("starting the notifier")?;
+        let limits = analyzer_limits(&config);
+        let (analysis, summary) =
+            Analysis::start(limits, store.clone(), &state, notifier.clone(), public_url.clone()).await?;
+        let analysis = tokio::spawn(analysis.run(committed));
+
+        let views = Views::new(receiver.ledger(), store.clone(), summary.clone(), &store_config(&config));
+        let (ingest, metrics, ready) = (views.clone(), views.clone(), views);
+        let pages = web::router(web::State {
+            source: Arc::new(StoreSource::new(store.reader().clone())),
+            summary,
+            ingest: Arc::new(move || ingest.ingest()),
+            webhooks: Arc::new(notifier),
+            metrics: Arc::new(move || metrics.metrics()),
+            ready: Arc::new(move || ready.ready()),
+            otlp_json: Arc::new(|tables| {
+                collector_otlp::export::traces_json(tables.iter().flat_map(collector_table::SpanTable::rows))
+            }),
+            now_ns: Arc::new(now_ns),
+            settings: settings(&config),
+            allowed_hosts: allowed_hosts(&config, &public_url),
+            endpoints: Endpoints {
+                grpc: receiver.grpc_addr().map(|addr| format!("http://{addr}")),
+                http: receiver.http_addr().map(|addr| format!("http://{addr}")),
+                public_url,
+            },
+        });
+        Ok(Self { receiver, store, pages: (listener, pages), analysis, notifier: deliveries, stop })
+    }
+
+    /// Returns the addresses that were bound.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn addresses(&self) -> anyhow::Result<Addresses> {
+        let web = self.pages.0.local_addr().context("reading the pages' address")?;
+        Ok(Addresses { grpc: self.receiver.grpc_addr(), http: self.receiver.http_addr(), web })
+    }
+
+    /// Serves until `shutdown` resolves; then answers what is under way, commits, seals and returns.
+    ///
+    /// # Errors
+    /// When the pages cannot be served.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let Self { receiver, store, pages: (listener, pages), analysis, notifier, stop } = self;
+        let mut until_stop = stop.subscribe();
+        let mut until_stop_too = stop.subscribe();
+        let pages = tokio::spawn(
+            axum::serve(listener, pages)
+                .with_graceful_shutdown(async move {
+                    let _ = until_stop.wait_for(|stop| *stop).await;
+                })
+                .into_future(),
+        );
+        let receiving = tokio::spawn(receiver.run(Intake::new(store.clone()), async move {
+            let _ = until_stop_too.wait_for(|stop| *stop).await;
+        }));
+        shutdown.await;
+        tracing::info!("stopping: answering what is under way");
+        stop.send_replace(true);
+        receiving.await.context("draining the receivers")?;
+        // Closing ends the stream of commits, which ends the analysis.
+        store.close().await;
+        let rest = async { tokio::join!(pages, analysis, notifier) };
+        if tokio::time::timeout(DRAIN_MAX, rest).await.is_err() {
+            tracing::warn!("some pages were cut off");
+        }
+        Ok(())
+    }
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let limits = otlp_limits();
+    let (store, recovery) = Store::open(store_config(config), |kind, payload| stored::rows(kind, payload, &limits))
+        .await
+        .with_context(|| format!("opening {}", config.data_dir.display()))?;
+    tracing::info!(
+        segments = recovery.segments,
+        replayed = recovery.replayed,
+        damaged = recovery.damaged,
+        undecodable = recovery.undecodable,
+        "opened {}",
+        config.data_dir.display()
+    );
+    Ok(store)
+}
+
+fn otlp_limits() -> OtlpLimits {
+    OtlpLimits::default()
+}
+
+fn receiver_config(config: &Config) -> collector_receiver::Config {
+    collector_receiver::Config {
+        grpc: Some(config.receivers.grpc),
+        http: Some(config.receivers.http),
+        body_bytes_max: config.limits.request_bytes,
+        in_flight_bytes_max: config.limits.in_flight_bytes,
+        otlp: otlp_limits(),
+        ..collector_receiver::Config::default()
+    }
+}
+
+/// Shares of `limits.memory`: rows that are not sealed yet, and rows that the analysis has not read.
+fn store_config(config: &Config) -> collector_store::Config {
+    let limits = &config.limits;
+    let mut store = collector_store::Config::new(&config.data_dir);
+    store.wal_bytes_max = config.storage.seal_bytes as u64;
+    store.seal_after = config.storage.seal_after;
+    store.queue_bytes_max = limits.in_flight_bytes;
+    store.memory_bytes_max = limits.memory_bytes / 2;
+    store.committed_bytes_max = limits.memory_bytes / 8;
+    store.disk_free_bytes_min = limits.disk_free_bytes as u64;
+    store.query.memory_bytes = limits.query_memory_bytes;
+    store.query.timeout = limits.query_time;
+    store
+}
+
+fn analyzer_limits(config: &Config) -> AnalyzerLimits {
+    let mut limits = AnalyzerLimits::default();
+    limits.stitcher.open_transactions_max = config.limits.open_transactions;
+    limits.detector.false_alarms_per_week = config.detection.false_alarms_per_week;
+    limits
+}
+
+fn settings(config: &Config) -> Vec<Setting> {
+    let setting = |one: &crate::config::Explained| Setting {
+        key: one.key.clone(),
+        value: one.value.clone(),
+        origin: one.origin.to_string(),
+    };
+    config.explain().iter().map(setting).collect()
+}
+
+/// A daemon that only this machine reaches answers only to this machine's names and its public one.
+fn allowed_hosts(config: &Config, public_url: &str) -> AllowedHosts {
+    if !config.web.endpoint.ip().is_loopback() {
+        return AllowedHosts::Any;
+    }
+    let authority = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
+    let host = authority.split(['/', '?']).next().unwrap_or(authority);
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    AllowedHosts::LoopbackAnd(vec![name.to_owned()])
+}
