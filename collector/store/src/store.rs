@@ -213,8 +213,10 @@ impl Store {
 
     fn take_place(&self, bytes: usize) -> Result<Place, AppendError> {
         let Shared { config, counters, .. } = &*self.shared;
-        if bytes > config.queue_bytes_max {
-            return Err(AppendError::TooLarge { bytes, bytes_max: config.queue_bytes_max });
+        // The log states the length in 32 bits.
+        let bytes_max = config.queue_bytes_max.min(u32::MAX as usize);
+        if bytes > bytes_max {
+            return Err(AppendError::TooLarge { bytes, bytes_max });
         }
         Place::take(config, counters, bytes).ok_or_else(|| {
             counters.refused_busy.fetch_add(1, Relaxed);

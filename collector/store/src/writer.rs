@@ -207,10 +207,14 @@ impl Writer {
         }
         let mut answers = Vec::new();
         for Derived { table, rows, answer } in std::mem::take(&mut self.derived) {
-            let result = if self.is_memory_full() { Err(self.refuse_busy()) } else { Ok(()) };
-            if result.is_ok() {
+            let result = if self.is_memory_full() {
+                let error = AppendError::Busy { retry_after: RETRY_WHEN_BUSY };
+                self.count_refused(&error);
+                Err(error)
+            } else {
                 self.tables.push_derived(table, rows);
-            }
+                Ok(())
+            };
             answers.push((answer, result));
         }
         self.note_unsealed();
@@ -236,7 +240,7 @@ impl Writer {
 
     fn commit(&mut self, group: Vec<Append>) {
         if let Some(error) = self.refusal() {
-            return refuse(group, &error);
+            return self.refuse(group, &error);
         }
         let (duplicates, group): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|append| append.fingerprint.is_some_and(|known| self.recent.contains(&known)));
@@ -255,9 +259,7 @@ impl Writer {
             Ok(()) => self.show(group, &is_first),
             Err(error) => {
                 tracing::error!(%error, requests = group.len(), "writing the log: the requests are refused");
-                let refused = u64::try_from(group.len()).unwrap_or(u64::MAX);
-                self.counters.refused_no_space.fetch_add(refused, Relaxed);
-                refuse(group, &AppendError::NoSpace { retry_after: RETRY_WHEN_FULL });
+                self.refuse(group, &AppendError::NoSpace { retry_after: RETRY_WHEN_FULL });
             }
         }
     }
@@ -302,19 +304,26 @@ impl Writer {
     /// Returns why nothing can be taken at the moment.
     fn refusal(&self) -> Option<AppendError> {
         if self.is_memory_full() {
-            return Some(self.refuse_busy());
+            return Some(AppendError::Busy { retry_after: RETRY_WHEN_BUSY });
         }
         // When the file system cannot be asked, writing will tell.
         let free = self.disk.free_bytes(&self.config.dir).unwrap_or(u64::MAX);
-        (free < self.config.disk_free_bytes_min).then(|| {
-            self.counters.refused_no_space.fetch_add(1, Relaxed);
-            AppendError::NoSpace { retry_after: RETRY_WHEN_FULL }
-        })
+        (free < self.config.disk_free_bytes_min).then_some(AppendError::NoSpace { retry_after: RETRY_WHEN_FULL })
     }
 
-    fn refuse_busy(&self) -> AppendError {
-        self.counters.refused_busy.fetch_add(1, Relaxed);
-        AppendError::Busy { retry_after: RETRY_WHEN_BUSY }
+    /// Answers every request with the error and counts each.
+    fn refuse(&self, group: Vec<Append>, error: &AppendError) {
+        for append in group {
+            self.count_refused(error);
+            drop(append.place);
+            let _ = append.answer.send(Err(error.clone()));
+        }
+    }
+
+    fn count_refused(&self, error: &AppendError) {
+        let is_disk = matches!(error, AppendError::NoSpace { .. });
+        let count = if is_disk { &self.counters.refused_no_space } else { &self.counters.refused_busy };
+        count.fetch_add(1, Relaxed);
     }
 
     fn is_memory_full(&self) -> bool {
@@ -436,13 +445,6 @@ impl Writer {
             }
         }
         Some(done)
-    }
-}
-
-fn refuse(group: Vec<Append>, error: &AppendError) {
-    for append in group {
-        drop(append.place);
-        let _ = append.answer.send(Err(error.clone()));
     }
 }
 

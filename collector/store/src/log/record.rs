@@ -16,9 +16,9 @@ pub(crate) struct Record<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// Appends a record's bytes to the buffer. The payload is shorter than 4 GiB: the queue's limit is checked before.
+/// Appends a record's bytes to the buffer. The payload is shorter than 4 GiB: the handle refuses longer ones.
 pub(crate) fn encode(buffer: &mut Vec<u8>, record: Record<'_>) {
-    let len = u32::try_from(record.payload.len()).expect("a payload is bounded by the queue, which is below 4 GiB");
+    let len = u32::try_from(record.payload.len()).expect("the handle refuses payloads of 4 GiB");
     buffer.extend_from_slice(&len.to_le_bytes());
     buffer.extend_from_slice(&checksum(len, record).to_le_bytes());
     buffer.extend_from_slice(&record.seq.to_le_bytes());
