@@ -85,7 +85,7 @@ pub(crate) fn share(value: f64) -> String {
         _ if percent.abs() < 0.1 => "<0.1%".to_owned(),
         _ if percent.abs() < 0.95 => format!("{percent:.1}%"),
         // Only what is all of it reads 100%.
-        _ if percent < 100.0 && percent >= 99.5 => ">99%".to_owned(),
+        _ if (99.5..100.0).contains(&percent) => ">99%".to_owned(),
         _ => format!("{percent:.0}%"),
     }
 }

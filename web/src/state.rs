@@ -8,6 +8,9 @@ use tokio::sync::watch;
 
 use crate::{IngestView, Source, Webhooks};
 
+/// Writes spans as OTLP/JSON.
+pub type OtlpJson = Arc<dyn Fn(&[SpanTable]) -> serde_json::Value + Send + Sync>;
+
 /// What the daemon hands to [`crate::router`].
 pub struct State {
     /// Stored spans, logs and transactions.
@@ -23,7 +26,7 @@ pub struct State {
     /// Returns nothing when requests can be served, or why they cannot.
     pub ready: Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
     /// Writes spans as an OTLP/JSON `ExportTraceServiceRequest`.
-    pub otlp_json: Arc<dyn Fn(&[SpanTable]) -> serde_json::Value + Send + Sync>,
+    pub otlp_json: OtlpJson,
     /// Returns the time in unix nanoseconds: only the daemon reads the clock.
     pub now_ns: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Effective configuration, secrets already masked.

@@ -1,7 +1,8 @@
 //! A timeline as text, for an incident channel or a terminal.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::ops::Range;
 
 use analyzer::Transaction;
 
@@ -27,11 +28,14 @@ pub(super) fn draw(transaction: &Transaction) -> String {
         format::precise(transaction.started_ns),
         transaction.id,
     );
-    let critical: HashSet<usize> = transaction.critical_path.iter().map(|segment| segment.span).collect();
+    let mut critical: HashMap<usize, Vec<(i64, i64)>> = HashMap::new();
+    for segment in &transaction.critical_path {
+        critical.entry(segment.span).or_default().push((segment.start_ns, segment.end_ns));
+    }
     writeln!(out, "{:NAME_CHARS$} {:>10} {:>10}", "step", "total", "own").expect("writing to a string cannot fail");
     for index in 0..transaction.spans.len().min(ROWS_MAX) {
-        let line = line(transaction, index, critical.contains(&index));
-        writeln!(out, "{}", line.trim_end()).expect("writing to a string cannot fail");
+        let segments = critical.get(&index).map(Vec::as_slice).unwrap_or_default();
+        writeln!(out, "{}", line(transaction, index, segments).trim_end()).expect("writing to a string cannot fail");
     }
     let left_out = transaction.spans.len().saturating_sub(ROWS_MAX);
     if left_out > 0 {
@@ -41,7 +45,7 @@ pub(super) fn draw(transaction: &Transaction) -> String {
     out
 }
 
-fn line(transaction: &Transaction, index: usize, is_critical: bool) -> String {
+fn line(transaction: &Transaction, index: usize, critical: &[(i64, i64)]) -> String {
     let span = &transaction.spans[index];
     let depth = usize::try_from(transaction.depths[index]).unwrap_or(usize::MAX).min(INDENT_MAX);
     let name = format!("{}{} {}", "  ".repeat(depth), text::one_line(&span.service), text::one_line(&span.operation));
@@ -51,20 +55,33 @@ fn line(transaction: &Transaction, index: usize, is_critical: bool) -> String {
         text::shortened(&name, NAME_CHARS - 1),
         format::nanos(span.duration_ns()),
         format::nanos(transaction.self_ns[index]),
-        bar(transaction, index, if is_critical { '█' } else { '░' }),
+        bar(transaction, index, critical),
     )
 }
 
+/// Draws a span's bar; what it owns of the critical path is solid, also where it waited outside its own bar.
+fn bar(transaction: &Transaction, index: usize, critical: &[(i64, i64)]) -> String {
+    let span = &transaction.spans[index];
+    let whole = cells(transaction, span.start_ns, span.end_ns);
+    let critical: Vec<Range<usize>> =
+        critical.iter().map(|(from, to)| cells(transaction, *from, *to)).filter(|cells| !cells.is_empty()).collect();
+    let letters = (0..BAR_CHARS).map(|cell| match () {
+        () if critical.iter().any(|segment| segment.contains(&cell)) => '█',
+        () if whole.contains(&cell) => '░',
+        () => ' ',
+    });
+    letters.collect()
+}
+
+/// Returns the cells between two moments, at least one.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage fits")]
 #[expect(clippy::cast_precision_loss, reason = "BAR_CHARS is small")]
-fn bar(transaction: &Transaction, index: usize, letter: char) -> String {
-    let span = &transaction.spans[index];
+fn cells(transaction: &Transaction, from_ns: i64, to_ns: i64) -> Range<usize> {
     let scale = chart::Scale::linear(0.0, format::to_millis(transaction.duration_ns));
     let cell = |ns: i64| {
         let percent = scale.percent(format::to_millis(ns - transaction.started_ns));
         (percent / 100.0 * BAR_CHARS as f64) as usize
     };
-    let from = cell(span.start_ns).min(BAR_CHARS - 1);
-    let to = cell(span.end_ns).clamp(from + 1, BAR_CHARS);
-    (0..to).map(|at| if at < from { '·' } else { letter }).collect()
+    let from = cell(from_ns).min(BAR_CHARS - 1);
+    from..cell(to_ns).clamp(from + 1, BAR_CHARS)
 }
