@@ -57,6 +57,8 @@ fn rust_exporter_over_grpc() {
 fn rust_exporter_over_http_protobuf() {
     use opentelemetry_otlp::WithExportConfig as _;
     let daemon = Daemon::start();
+    // The exporter's HTTP client wants to know how it would do TLS, even if it will not.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = opentelemetry_otlp::SpanExporter::builder().with_http();
     let exporter = builder.with_endpoint(format!("http://{}/v1/traces", daemon.http)).build().unwrap();
     place_orders_from_rust(exporter, "rust-http");
