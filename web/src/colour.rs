@@ -6,18 +6,13 @@ use std::collections::HashMap;
 /// Colours that the stylesheet has.
 const COLOURS: usize = 12;
 
-/// Returns the colour class of a service by its name alone.
-pub(crate) fn class_of(service: &str) -> String {
-    format!("s{}", index_of(service))
-}
-
 /// FNV-1a, so that a service keeps its colour over restarts and releases.
 fn index_of(service: &str) -> usize {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in service.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    usize::try_from(hash % 12).unwrap_or(0)
+    usize::try_from(hash % COLOURS as u64).unwrap_or(0)
 }
 
 /// Colours of the services of one page: by name, moved on where two would share one as long as there are free ones.
@@ -52,7 +47,7 @@ mod tests {
         let classes: std::collections::BTreeSet<String> =
             (0..12).map(|index| colours.class(&format!("service-{index}"))).collect();
         assert_eq!(classes.len(), 12);
-        assert_eq!(colours.class("service-13"), class_of("service-13"));
+        assert_eq!(colours.class("service-13"), Colours::default().class("service-13"));
         assert_eq!(colours.class("service-3"), colours.class("service-3"));
     }
 }

@@ -5,11 +5,12 @@ use axum::extract::Query;
 use collector_table::{LogRow, LogTable, TraceId};
 use serde::Deserialize;
 
+use crate::colour::Colours;
 use crate::error::PageError;
 use crate::page::{Frame, PERIODS, PageResult, Period, Shared, render};
 use crate::search::PeriodChoice;
 use crate::source::LogQuery;
-use crate::{colour, format, text};
+use crate::{format, text};
 
 /// Rows on one page.
 const ROWS_MAX: usize = 200;
@@ -113,7 +114,8 @@ pub(crate) async fn logs(state: Shared, Query(params): Query<Params>) -> PageRes
     query.limit = ROWS_MAX + 1;
     let offset = query.offset;
     let tables = state.source.logs(query).await?;
-    let mut rows: Vec<LogLine> = tables.iter().flat_map(LogTable::rows).map(|row| line(&row)).collect();
+    let mut colours = Colours::default();
+    let mut rows: Vec<LogLine> = tables.iter().flat_map(LogTable::rows).map(|row| line(&row, &mut colours)).collect();
     let has_more = rows.len() > ROWS_MAX;
     rows.truncate(ROWS_MAX);
     let choice = |value, label, current: &str| PeriodChoice { value, label, is_current: value == current };
@@ -141,14 +143,14 @@ pub(crate) async fn logs(state: Shared, Query(params): Query<Params>) -> PageRes
     }))
 }
 
-fn line(row: &LogRow<'_>) -> LogLine {
+fn line(row: &LogRow<'_>, colours: &mut Colours) -> LogLine {
     let (severity, class) = severity(row.severity_number, row.severity_text);
     LogLine {
         time: format::day_clock(row.time_ns),
         time_machine: format::machine(row.time_ns),
         severity,
         class,
-        colour: colour::class_of(row.service_name),
+        colour: colours.class(row.service_name),
         service: row.service_name.to_owned(),
         body: text::shortened(row.body, BODY_CHARS_MAX),
         trace_url: row.trace_id.map(|trace_id| match row.span_id {

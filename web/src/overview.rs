@@ -18,6 +18,8 @@ use crate::{State, format};
 const RESOLVED_MAX: usize = 5;
 /// Transactions that are still arriving, shown until types fill the page.
 const ARRIVING_MAX: usize = 8;
+/// A refusal within this time asks for a look, nanoseconds.
+const RECENT_NS: i64 = 15 * 60 * 1_000_000_000;
 /// Transaction types shown; the rest is a link away.
 const TYPES_MAX: usize = 50;
 
@@ -130,8 +132,9 @@ fn facts(summary: &Summary) -> Vec<String> {
 }
 
 fn pipe(ingest: &IngestView, now_ns: i64) -> Pipe {
-    let rejected: u64 = ingest.signals.iter().map(|signal| signal.rejected).sum();
-    let recently = ingest.refusals.iter().filter_map(|refusal| refusal.last_ns).max();
+    let refused: u64 = ingest.refusals.iter().map(|refusal| refusal.count).sum();
+    let last_ns = ingest.refusals.iter().filter_map(|refusal| refusal.last_ns).max();
+    let is_recent = last_ns.is_some_and(|at| now_ns.saturating_sub(at) < RECENT_NS);
     let mut parts: Vec<String> = ingest
         .signals
         .iter()
@@ -144,11 +147,10 @@ fn pipe(ingest: &IngestView, now_ns: i64) -> Pipe {
     if let Some(problem) = &ingest.store.problem {
         parts.push(problem.clone());
     }
-    match recently {
-        Some(at) => {
-            parts.push(format!("{} refused, last {}", format::count(rejected.max(1)), format::ago(now_ns, at)));
-        }
-        None => parts.push("nothing refused".to_owned()),
-    }
-    Pipe { is_well: ingest.store.problem.is_none() && recently.is_none(), text: parts.join(", ") }
+    parts.push(match last_ns {
+        Some(at) => format!("{} refused, last {}", format::count(refused), format::ago(now_ns, at)),
+        None if refused > 0 => format!("{} refused", format::count(refused)),
+        None => "nothing refused".to_owned(),
+    });
+    Pipe { is_well: ingest.store.problem.is_none() && !is_recent, text: parts.join(", ") }
 }

@@ -7,9 +7,10 @@ use axum::extract::Query;
 use axum::response::{IntoResponse, Redirect};
 use collector_table::TraceId;
 
+use crate::colour::Colours;
 use crate::page::{Frame, PERIODS, PageResult, Period, Shared, csv, render};
 use crate::source::{TransactionQuery, TransactionRow};
-use crate::{chart, colour, format, text};
+use crate::{chart, format, text};
 
 mod filter;
 
@@ -83,7 +84,7 @@ const STRIP_PARTS_MAX: usize = 60;
 
 impl TransactionLine {
     /// Makes the row; strips are drawn against the longest transaction of the list.
-    pub(crate) fn new(row: &TransactionRow, longest_ns: i64) -> Self {
+    pub(crate) fn new(row: &TransactionRow, longest_ns: i64, colours: &mut Colours) -> Self {
         Self {
             url: format!("/trace/{}", row.id),
             started: format::day_clock(row.started_ns),
@@ -95,13 +96,13 @@ impl TransactionLine {
             is_complete: row.is_complete,
             spans: format::count(u64::from(row.spans_count)),
             services: format::len(row.services.len()),
-            strip: strip(row, longest_ns),
+            strip: strip(row, longest_ns, colours),
             owner: owner(row),
         }
     }
 }
 
-fn strip(row: &TransactionRow, longest_ns: i64) -> Vec<StripPart> {
+fn strip(row: &TransactionRow, longest_ns: i64, colours: &mut Colours) -> Vec<StripPart> {
     let scale = chart::Scale::linear(0.0, format::to_millis(longest_ns));
     let mut parts = Vec::new();
     let mut at_ns = 0;
@@ -115,7 +116,7 @@ fn strip(row: &TransactionRow, longest_ns: i64) -> Vec<StripPart> {
         parts.push(StripPart {
             x: chart::percentage(from),
             width: chart::percentage(width),
-            class: segment_class(&segment.service, &segment.cause),
+            class: segment_class(&segment.service, &segment.cause, colours),
             title: format!("{} {}: {}", segment.service, segment.operation, format::nanos(segment.self_ns)),
         });
     }
@@ -123,10 +124,10 @@ fn strip(row: &TransactionRow, longest_ns: i64) -> Vec<StripPart> {
 }
 
 /// Returns the class of a segment: its service's colour, or that of waiting.
-fn segment_class(service: &str, cause: &str) -> String {
+fn segment_class(service: &str, cause: &str, colours: &mut Colours) -> String {
     match cause {
         "network_gap" | "queue_wait" | "unexplained" => "wait".to_owned(),
-        _ => colour::class_of(service),
+        _ => colours.class(service),
     }
 }
 
@@ -173,6 +174,7 @@ fn page(
     let has_more = rows.len() > ROWS_MAX;
     rows.truncate(ROWS_MAX);
     let longest_ns = rows.iter().map(|row| row.duration_ns).max().unwrap_or(0);
+    let mut colours = Colours::default();
     let page_number = query.offset / ROWS_MAX;
     let choice = |value, label, current: &str| PeriodChoice { value, label, is_current: value == current };
     let first = query.offset + 1;
@@ -191,7 +193,9 @@ fn page(
             .map(|(value, label)| choice(value, label, &filter.sort))
             .into(),
         services,
-        list: TransactionList { rows: rows.iter().map(|row| TransactionLine::new(row, longest_ns)).collect() },
+        list: TransactionList {
+            rows: rows.iter().map(|row| TransactionLine::new(row, longest_ns, &mut colours)).collect(),
+        },
         range,
         previous_url: (page_number > 0).then(|| filter.url(page_number - 1, "")),
         next_url: has_more.then(|| filter.url(page_number + 1, "")),

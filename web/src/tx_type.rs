@@ -6,6 +6,7 @@ use axum::extract::{Path, Query};
 use serde::Deserialize;
 
 use crate::chart::{Minutes, MinutesInput};
+use crate::colour::Colours;
 use crate::error::PageError;
 use crate::incidents::{Badge, IncidentCard};
 use crate::page::{Frame, PageResult, Period, Shared, render};
@@ -74,10 +75,14 @@ pub(crate) async fn tx_type(
         });
     }
     let path = text::type_url(&service, &operation);
-    let list = |heading, sort, rows: &[TransactionRow]| transactions(heading, sort, rows, (&service, &operation));
+    let mut colours = Colours::default();
+    let mut list = |heading, sort, rows: &[TransactionRow]| {
+        transactions(heading, sort, rows, (&service, &operation), &mut colours)
+    };
     let is_of_type = |incident: &&analyzer::Incident| {
         incident.transaction.service == service && incident.transaction.operation == operation
     };
+    let lists = vec![list("Newest", "", &newest), list("Slowest", "slowest", &slowest)];
     Ok(render(&TypePage {
         frame: Frame::new(&format!("{service} {operation}"), "/tx").live(&path, params.live.as_deref()),
         badge: known.map(|line| tx::badge(line.state)),
@@ -85,7 +90,7 @@ pub(crate) async fn tx_type(
         numbers: known.map(numbers).unwrap_or_default(),
         minutes: known.filter(|line| !line.minutes.is_empty()).map(|line| minutes(line, summary.as_of_ns)),
         incidents: summary.incidents.iter().filter(is_of_type).map(|found| IncidentCard::new(found, now_ns)).collect(),
-        lists: vec![list("Newest", "", &newest), list("Slowest", "slowest", &slowest)],
+        lists,
         service,
         operation,
     }))
@@ -96,12 +101,13 @@ fn transactions(
     sort: &str,
     rows: &[TransactionRow],
     (service, operation): (&str, &str),
+    colours: &mut Colours,
 ) -> TransactionList {
     let longest_ns = rows.iter().map(|row| row.duration_ns).max().unwrap_or(0);
     TransactionList {
         heading,
         url: text::url_with("/search", &[("service", service), ("operation", operation), ("sort", sort)]),
-        rows: rows.iter().map(|row| TransactionLine::new(row, longest_ns)).collect(),
+        rows: rows.iter().map(|row| TransactionLine::new(row, longest_ns, colours)).collect(),
     }
 }
 
