@@ -90,6 +90,14 @@ pub(crate) fn render(template: &impl Template) -> Response {
     }
 }
 
+/// Runs what keeps a core busy away from the threads that receive spans.
+pub(crate) async fn on_blocking_thread(work: impl FnOnce() -> PageResult + Send + 'static) -> PageResult {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a page could not be drawn");
+        Err(PageError::Unavailable)
+    })
+}
+
 /// Returns plain text, for pages' `.txt` twins.
 pub(crate) fn plain(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()

@@ -1,6 +1,8 @@
 //! `/trace/{id}`: where did this one's time go? The critical path first, then every span with its logs and events in
 //! place. Also as `.txt` (text waterfall) and `.json` (OTLP/JSON). Large traces are paged, never cut.
 
+use std::sync::Arc;
+
 use analyzer::Transaction;
 use analyzer::summary::TypeSummary;
 use askama::Template;
@@ -13,7 +15,7 @@ use serde::Deserialize;
 use crate::State;
 use crate::colour::Colours;
 use crate::error::PageError;
-use crate::page::{Frame, PageResult, Shared, plain, render};
+use crate::page::{Frame, PageResult, Shared, on_blocking_thread, plain, render};
 use crate::search::StripPart;
 use crate::source::StoredSpans;
 use crate::{chart, format, text};
@@ -107,13 +109,8 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
         hint: "A trace id has 32 hexadecimal digits; a transaction's id is the id of the trace in which it began."
             .to_owned(),
     })?;
-    let StoredSpans { tables: spans, is_cut } = state.source.spans_of_trace(id).await?;
-    if form == "json" && !spans.is_empty() {
-        return Ok(Json((state.otlp_json)(&spans)).into_response());
-    }
-    let mut stitched = analyzer::stitch::assemble(&spans);
-    let found = stitched.iter().position(|transaction| transaction.id == id).unwrap_or(0);
-    if stitched.is_empty() {
+    let spans = state.source.spans_of_trace(id).await?;
+    if spans.tables.iter().all(SpanTable::is_empty) {
         return Err(PageError::NotFound {
             what: format!("No span of trace {id} is stored"),
             hint: "Spans may still be on their way (exporters send every few seconds), may have been sampled away by \
@@ -121,13 +118,35 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
                 .to_owned(),
         });
     }
-    let transaction = stitched.swap_remove(found);
-    let logs = state.source.logs_of_trace(id, LOGS_MAX).await?;
-    let loaded = Loaded { transaction, spans, logs, is_cut };
-    if form == "txt" {
-        return Ok(plain(waterfall::draw(&loaded.transaction)));
+    let logs = if form.is_empty() { state.source.logs_of_trace(id, LOGS_MAX).await? } else { Vec::new() };
+    let (shared, form) = (Arc::clone(&state.0), form.to_owned());
+    on_blocking_thread(move || answer(&shared, id, spans, logs, &form, &params)).await
+}
+
+/// Stitches and draws: for a large trace a core's work for a while.
+fn answer(
+    state: &State,
+    id: TraceId,
+    spans: StoredSpans,
+    logs: Vec<LogTable>,
+    form: &str,
+    params: &Params,
+) -> PageResult {
+    let StoredSpans { tables: spans, is_cut } = spans;
+    if form == "json" {
+        return Ok(Json((state.otlp_json)(&spans)).into_response());
     }
-    Ok(render(&page(&state, &loaded, &params)))
+    let mut stitched = analyzer::stitch::assemble(&spans);
+    let found = stitched.iter().position(|transaction| transaction.id == id).unwrap_or(0);
+    if stitched.is_empty() {
+        return Err(PageError::Unavailable);
+    }
+    let transaction = stitched.swap_remove(found);
+    if form == "txt" {
+        return Ok(plain(waterfall::draw(&transaction)));
+    }
+    let loaded = Loaded { transaction, spans, logs, is_cut };
+    Ok(render(&page(state, &loaded, params)))
 }
 
 fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
