@@ -53,6 +53,7 @@ struct IncidentPage {
     quantiles: Vec<QuantileLine>,
     evidence: Vec<(&'static str, String)>,
     exemplars: Vec<ExemplarLine>,
+    compare_url: Option<String>,
     suggestions: Vec<String>,
     deliveries: Vec<DeliveryLine>,
 }
@@ -201,6 +202,7 @@ fn page(
         quantiles: quantiles(&incident.evidence),
         evidence: evidence(&incident.evidence),
         exemplars: exemplars(incident),
+        compare_url: compare_url(incident),
         suggestions: incident.suggestions.clone(),
         deliveries,
     }
@@ -294,6 +296,13 @@ fn exemplars(incident: &Incident) -> Vec<ExemplarLine> {
             is_affected: exemplar.role == "affected",
         })
         .collect()
+}
+
+/// Returns the comparison of the first affected exemplar with the first usual one.
+fn compare_url(incident: &Incident) -> Option<String> {
+    let first = |role: &str| incident.exemplars.iter().find(|exemplar| exemplar.role == role);
+    let (affected, usual) = (first("affected")?, first("usual")?);
+    Some(text::url_with("/compare", &[("a", &affected.trace_id), ("b", &usual.trace_id)]))
 }
 
 /// Returns the incident as text for people, one fact a line.

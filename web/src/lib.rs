@@ -8,6 +8,7 @@ mod api;
 mod assets;
 mod chart;
 mod colour;
+mod compare;
 mod error;
 mod format;
 mod guard;
@@ -61,6 +62,7 @@ pub fn router(state: State) -> Router {
         .route("/tx/{service}/{*operation}", get(tx_type::tx_type))
         .route("/search", get(search::search))
         .route("/trace/{id}", get(trace::trace))
+        .route("/compare", get(compare::compare))
         .route("/logs", get(logs::logs))
         .route("/sql", get(sql::sql))
         .route("/ingest", get(ingest::ingest))

@@ -22,7 +22,7 @@ use crate::{chart, format, text};
 
 mod bars;
 mod choice;
-mod critical;
+pub(crate) mod critical;
 mod details;
 mod rows;
 mod waterfall;

@@ -12,7 +12,7 @@ use axum::http::{Request, StatusCode, header};
 use tower::ServiceExt;
 
 /// Every page and its states, of the made-up shop.
-const PAGES: [&str; 22] = [
+const PAGES: [&str; 23] = [
     "/",
     "/?live=0",
     "/incidents",
@@ -27,6 +27,7 @@ const PAGES: [&str; 22] = [
     "/trace/4bf92f3577b34da60000000000000001",
     "/trace/4bf92f3577b34da60000000000000001?span=0000000000000009",
     "/trace/4bf92f3577b34da60000000000000001?only=critical&find=bank&logs=off",
+    "/compare?a=4bf92f3577b34da60000000000000001&b=4bf92f3577b34da60000000000000002",
     "/logs",
     "/logs?trace=4bf92f3577b34da60000000000000001",
     "/sql",

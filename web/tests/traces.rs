@@ -193,3 +193,25 @@ async fn broken_traces_are_drawn_with_what_there_is() {
         assert!(page.contains(words), "{words}");
     }
 }
+
+#[tokio::test]
+async fn two_transactions_are_compared_step_by_step() {
+    let router = web::router(shop::shop());
+    let path = format!("/compare?a={}&b={}", trace_id(1), trace_id(2));
+    for (path, status) in [
+        (path.as_str(), StatusCode::OK),
+        ("/compare", StatusCode::BAD_REQUEST),
+        (&format!("/compare?a={}&b={}", trace_id(1), trace_id(99)), StatusCode::NOT_FOUND),
+    ] {
+        let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        if status == StatusCode::OK {
+            let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            let page = String::from_utf8(bytes.to_vec()).unwrap();
+            assert!(page.contains("1.35 s longer than the other"));
+            let first = page.split("<tr><th scope=\"row\">").nth(2).unwrap();
+            assert!(first.starts_with("bank.example:9103, called by payment") && first.contains("+1.06 s"), "{first}");
+        }
+    }
+}

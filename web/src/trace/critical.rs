@@ -1,6 +1,7 @@
 //! The critical path in a few lines: who owns how much of the transaction's time, and why.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use analyzer::Transaction;
 use analyzer::transaction::{Cause, Segment};
@@ -26,27 +27,55 @@ pub(super) struct Owner {
     share_of_one: f64,
 }
 
+/// A step on a critical path: who owned the time, and why it passed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Step {
+    pub(crate) service: Arc<str>,
+    /// Operation, or the address of a peer that sends no telemetry.
+    name: Arc<str>,
+    pub(crate) cause: Cause,
+}
+
+impl Step {
+    fn of(transaction: &Transaction, segment: &Segment) -> Self {
+        let span = &transaction.spans[segment.span];
+        let name = match (segment.cause, &span.peer) {
+            (Cause::UninstrumentedPeer, Some(peer)) => peer,
+            _ => &span.operation,
+        };
+        Self { service: Arc::clone(&span.service), name: Arc::clone(name), cause: segment.cause }
+    }
+
+    /// Returns where the time was spent.
+    pub(crate) fn place(&self) -> String {
+        match self.cause {
+            Cause::UninstrumentedPeer => format!("{}, called by {}", self.name, self.service),
+            _ => format!("{} {}", self.service, self.name),
+        }
+    }
+}
+
+/// Returns each step's nanoseconds on the critical path; they sum to the transaction's duration.
+pub(crate) fn steps(transaction: &Transaction) -> HashMap<Step, i64> {
+    let mut steps: HashMap<Step, i64> = HashMap::new();
+    for segment in &transaction.critical_path {
+        *steps.entry(Step::of(transaction, segment)).or_default() += length(segment);
+    }
+    steps
+}
+
 /// Returns the owners of most time, most first; what they leave is one line.
 pub(super) fn owners(transaction: &Transaction, colours: &mut Colours) -> Vec<Owner> {
-    let mut totals: HashMap<(&str, &str, Cause), i64> = HashMap::new();
-    for segment in &transaction.critical_path {
-        let span = &transaction.spans[segment.span];
-        *totals.entry((&span.service, owner_name(transaction, segment), segment.cause)).or_default() += length(segment);
-    }
-    let mut totals: Vec<_> = totals.into_iter().filter(|(_, ns)| *ns > 0).collect();
+    let mut totals: Vec<(Step, i64)> = steps(transaction).into_iter().filter(|(_, ns)| *ns > 0).collect();
     totals.sort_by(|left, right| right.1.cmp(&left.1).then(left.0.cmp(&right.0)));
     let rest: i64 = totals.iter().skip(OWNERS_MAX).map(|(_, ns)| ns).sum();
     let rest_count = totals.len().saturating_sub(OWNERS_MAX);
     let mut owners: Vec<Owner> = totals
         .into_iter()
         .take(OWNERS_MAX)
-        .map(|((service, name, cause), ns)| {
-            let class = if is_waiting(cause) { "wait".to_owned() } else { colours.class(service) };
-            let place = match cause {
-                Cause::UninstrumentedPeer => format!("{name}, called by {service}"),
-                _ => format!("{service} {name}"),
-            };
-            owner(transaction, class, place, cause_words(cause), ns)
+        .map(|(step, ns)| {
+            let class = if is_waiting(step.cause) { "wait".to_owned() } else { colours.class(&step.service) };
+            owner(transaction, class, step.place(), cause_words(step.cause), ns)
         })
         .collect();
     if rest_count > 0 {
@@ -70,21 +99,12 @@ fn owner(transaction: &Transaction, class: String, place: String, cause: &'stati
     }
 }
 
-/// An uninstrumented peer is named by its address: the time is its own.
-fn owner_name<'a>(transaction: &'a Transaction, segment: &Segment) -> &'a str {
-    let span = &transaction.spans[segment.span];
-    match (segment.cause, &span.peer) {
-        (Cause::UninstrumentedPeer, Some(peer)) => peer,
-        _ => &span.operation,
-    }
-}
-
 fn length(segment: &Segment) -> i64 {
     segment.end_ns - segment.start_ns
 }
 
 /// Returns what a cause means, in a few words.
-pub(super) fn cause_words(cause: Cause) -> &'static str {
+pub(crate) fn cause_words(cause: Cause) -> &'static str {
     match cause {
         Cause::SelfTime => "its own time",
         Cause::NetworkGap => "network or connection",
@@ -122,9 +142,8 @@ pub(super) fn strip(transaction: &Transaction, colours: &mut Colours) -> Vec<Str
             width: chart::percentage(to - from),
             class: if is_waiting(segment.cause) { "wait".to_owned() } else { colours.class(&span.service) },
             title: format!(
-                "{} {}: {}, {}",
-                span.service,
-                owner_name(transaction, segment),
+                "{}: {}, {}",
+                Step::of(transaction, segment).place(),
                 format::nanos(length(segment)),
                 cause_words(segment.cause)
             ),

@@ -173,6 +173,22 @@ pub(crate) fn slow_checkout() -> Vec<Drawn<'static>> {
     ]
 }
 
+/// A usual checkout: the bank answers at once.
+pub(crate) fn usual_checkout() -> Vec<Drawn<'static>> {
+    let client = |span: Drawn<'static>| Drawn { kind: SpanKind::Client, ..span };
+    vec![
+        span(1, 0, "gateway", "POST /checkout", 0.0, 61.0),
+        client(span(2, 1, "gateway", "GET pricing", 3.0, 14.0)),
+        span(3, 2, "pricing", "GET /price/:sku", 4.0, 13.0),
+        client(span(6, 1, "gateway", "POST payment", 17.0, 53.0)),
+        span(7, 6, "payment", "POST /charge", 18.0, 52.0),
+        Drawn {
+            attributes: vec![("server.address", "bank.example"), ("server.port", "9103")],
+            ..client(span(9, 7, "payment", "POST bank:9103", 24.0, 39.0))
+        },
+    ]
+}
+
 /// Everything that is stored, in memory.
 #[derive(Default)]
 pub(crate) struct Fake {
@@ -327,7 +343,7 @@ pub(crate) fn shop() -> State {
         (1_395.0, 14, 17, "shipping", "printer refused, retried"),
     ];
     let source = Fake {
-        spans: vec![table(slow, started_ns, &slow_checkout())],
+        spans: vec![table(slow, started_ns, &slow_checkout()), table(trace_id(2), started_ns, &usual_checkout())],
         logs: vec![log_table(slow, started_ns, &logs)],
         transactions: transactions(230),
         asked: std::sync::Mutex::default(),
