@@ -63,7 +63,7 @@ fn long(seconds: i64) -> String {
 
 /// Returns a difference of two durations with its sign: `+800 ms`.
 pub(crate) fn difference(ms: f64) -> String {
-    if ms >= 0.0 { format!("+{}", millis(ms)) } else { millis(ms) }
+    if ms > 0.0 { format!("+{}", millis(ms)) } else { millis(ms) }
 }
 
 /// Returns an amount a minute or a second: `0`, `0.2`, `4.2`, `148`, `4,210`.

@@ -38,7 +38,11 @@ async fn a_timeline_says_where_the_time_went_and_shows_logs_and_events_in_place(
     let fake = Fake { logs: vec![log_table(trace_id(1), NOW_NS, &logs)], ..stored(&slow_checkout()) };
     let (status, page) = get(fake, "").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(page.contains("1.07 s of 1.41 s went to bank.example:9103, called by payment (sends no telemetry)."));
+    assert!(
+        page.contains(
+            "1.07 s of 1.41 s went to bank.example:9103, called by payment (a peer that sends no telemetry)."
+        )
+    );
     let bank = page.find("id=\"0000000000000009\"").unwrap();
     let (event, log) = (page.find("still waiting").unwrap(), page.find("attempt 1 still open").unwrap());
     let next = page.find("id=\"000000000000000a\"").unwrap();

@@ -33,25 +33,25 @@ pub(crate) struct Step {
     pub(crate) service: Arc<str>,
     /// Operation, or the address of a peer that sends no telemetry.
     name: Arc<str>,
+    is_peer: bool,
     pub(crate) cause: Cause,
 }
 
 impl Step {
     fn of(transaction: &Transaction, segment: &Segment) -> Self {
         let span = &transaction.spans[segment.span];
-        let name = match (segment.cause, &span.peer) {
-            (Cause::UninstrumentedPeer, Some(peer)) => peer,
-            _ => &span.operation,
-        };
-        Self { service: Arc::clone(&span.service), name: Arc::clone(name), cause: segment.cause }
+        let peer = span.peer.as_ref().filter(|_| segment.cause == Cause::UninstrumentedPeer);
+        let name = peer.unwrap_or(&span.operation);
+        let (service, name) = (Arc::clone(&span.service), Arc::clone(name));
+        Self { service, name, is_peer: peer.is_some(), cause: segment.cause }
     }
 
     /// Returns where the time was spent.
     pub(crate) fn place(&self) -> String {
-        match self.cause {
-            Cause::UninstrumentedPeer => format!("{}, called by {}", self.name, self.service),
-            _ => format!("{} {}", self.service, self.name),
+        if self.is_peer {
+            return format!("{}, called by {}", self.name, self.service);
         }
+        format!("{} {}", self.service, self.name)
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn cause_words(cause: Cause) -> &'static str {
         Cause::SelfTime => "its own time",
         Cause::NetworkGap => "network or connection",
         Cause::QueueWait => "waiting in a queue",
-        Cause::UninstrumentedPeer => "sends no telemetry",
+        Cause::UninstrumentedPeer => "a peer that sends no telemetry",
         Cause::Unexplained => "no span covers it",
     }
 }
