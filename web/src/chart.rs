@@ -102,11 +102,28 @@ pub(crate) struct Minutes {
     /// Height of the usual band.
     pub(crate) usual_height: Option<String>,
     /// Where the onset lies, if within the chart.
-    pub(crate) onset: Option<String>,
+    pub(crate) onset: Option<Onset>,
     /// Durations, from the bottom.
     pub(crate) y_ticks: Vec<Tick>,
     /// Times.
     pub(crate) x_ticks: Vec<Tick>,
+}
+
+/// A moment marked in a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Onset {
+    /// Percentage from the left.
+    pub(crate) at: String,
+    /// `text-anchor` and `dx` of its label, which must not leave the chart.
+    pub(crate) anchor: &'static str,
+    pub(crate) shift: &'static str,
+}
+
+impl Onset {
+    fn at(percent: f64) -> Self {
+        let (anchor, shift) = if percent > 80.0 { ("end", "-4") } else { ("start", "4") };
+        Self { at: percentage(percent), anchor, shift }
+    }
 }
 
 /// What a minutes chart shows.
@@ -122,6 +139,8 @@ pub(crate) struct MinutesInput<'a> {
 }
 
 const MINUTE_NS: i64 = 60_000_000_000;
+/// Minutes that a chart shows at least, if there are as many.
+const MINUTES_MIN: usize = 15;
 /// Room above the highest value, as a factor.
 const HEADROOM: f64 = 1.12;
 /// Height of a chart at least, in usual 99th percentiles: what is usual looks calm.
@@ -130,21 +149,22 @@ const USUAL_ROOM: f64 = 1.6;
 impl Minutes {
     /// Draws the minutes.
     pub(crate) fn draw(input: &MinutesInput<'_>) -> Self {
-        let highest = input.minutes.iter().flatten().map(|(_, p95)| *p95).fold(0.0, f64::max);
+        let minutes = without_empty_start(input.minutes);
+        let highest = minutes.iter().flatten().map(|(_, p95)| *p95).fold(0.0, f64::max);
         let highest = highest.max(input.usual.map_or(0.0, |(_, p99)| p99 * USUAL_ROOM));
         let y = Scale::linear(0.0, highest * HEADROOM);
-        let count = i64::try_from(input.minutes.len()).unwrap_or(0);
+        let count = i64::try_from(minutes.len()).unwrap_or(0);
         let from_ns = input.until_ns - count * MINUTE_NS;
         let x = Scale::linear(0.0, format::to_millis(count * MINUTE_NS));
         let place = |ns: i64| x.percent(format::to_millis(ns - from_ns));
         let onset = input.onset_ns.filter(|onset| (from_ns..input.until_ns).contains(onset));
         let band = input.usual.map(|(p50, p99)| (100.0 - y.percent(p99), 100.0 - y.percent(p50)));
         Self {
-            p95: stretches(input.minutes, |minute| minute.1, &y),
-            p50: stretches(input.minutes, |minute| minute.0, &y),
+            p95: stretches(minutes, |minute| minute.1, &y),
+            p50: stretches(minutes, |minute| minute.0, &y),
             usual_top: band.map(|(top, _)| coordinate(top)),
             usual_height: band.map(|(top, bottom)| coordinate((bottom - top).max(1.0))),
-            onset: onset.map(|onset| percentage(place(onset))),
+            onset: onset.map(|onset| Onset::at(place(onset))),
             y_ticks: y
                 .ticks(4)
                 .into_iter()
@@ -157,6 +177,12 @@ impl Minutes {
                 .collect(),
         }
     }
+}
+
+/// Returns the minutes from the first with traffic on, and no fewer than a quarter of an hour.
+fn without_empty_start(minutes: &[Option<(f64, f64)>]) -> &[Option<(f64, f64)>] {
+    let empty = minutes.iter().take_while(|minute| minute.is_none()).count();
+    &minutes[empty.min(minutes.len().saturating_sub(MINUTES_MIN))..]
 }
 
 /// Returns at most six whole minutes between the two times.
@@ -304,8 +330,17 @@ mod tests {
         });
         assert_eq!(drawn.p95, ["0.00,44.20 33.33,44.20", "66.67,44.20 100.00,44.20"]);
         assert_eq!(drawn.usual_top.as_deref(), Some("44.20"));
-        assert_eq!(drawn.onset.as_deref(), Some("66.67%"));
+        assert_eq!(drawn.onset, Some(Onset { at: "66.67%".to_owned(), anchor: "start", shift: "4" }));
         assert_eq!(drawn.x_ticks[0].label, "00:08");
+    }
+
+    #[test]
+    fn a_young_chart_begins_with_its_first_traffic() {
+        let mut minutes = vec![None; 60];
+        assert_eq!(without_empty_start(&minutes).len(), MINUTES_MIN);
+        minutes[30] = Some((1.0, 2.0));
+        assert_eq!(without_empty_start(&minutes).len(), 30);
+        assert_eq!(without_empty_start(&minutes[50..]).len(), 10);
     }
 
     #[test]

@@ -46,7 +46,6 @@ struct IncidentPage {
     changes: Vec<Line>,
     causes: Vec<CauseLine>,
     unexplained: String,
-    unexplained_share: String,
     affected: Vec<Line>,
     trend: String,
     before_after: Option<BeforeAfter>,
@@ -151,8 +150,6 @@ fn page(
     let is_type = |line: &&TypeSummary| {
         line.service == transaction.service && line.operation == transaction.operation && !line.minutes.is_empty()
     };
-    let added_ms = added_ms(incident);
-    let unexplained_ms = incident.evidence.unexplained_ms;
     IncidentPage {
         frame,
         label: format!("#{}", incident.number),
@@ -186,8 +183,7 @@ fn page(
             .enumerate()
             .map(|(index, cause)| cause_line(index, cause, &incident.started_at))
             .collect(),
-        unexplained: format::difference(unexplained_ms),
-        unexplained_share: if added_ms > 0.0 { format::share(unexplained_ms / added_ms) } else { "–".to_owned() },
+        unexplained: format::difference(incident.evidence.unexplained_ms),
         affected: incident
             .affected
             .iter()
@@ -206,12 +202,6 @@ fn page(
         suggestions: incident.suggestions.clone(),
         deliveries,
     }
-}
-
-/// Returns all extra time: what candidates own and what none does.
-fn added_ms(incident: &Incident) -> f64 {
-    let owned: f64 = incident.root_cause.iter().filter_map(|cause| Some(cause.now_ms? - cause.usual_ms?)).sum();
-    owned + incident.evidence.unexplained_ms
 }
 
 fn minutes(line: &TypeSummary, as_of_ns: i64, incident: &Incident) -> Minutes {
