@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use analyzer::detect::{Detector, DetectorLimits};
-use analyzer::stitch::{Stitcher, StitcherLimits};
-use analyzer::{Incident, IncidentEvent};
+use analyzer::{Analyzer, AnalyzerLimits, Incident, IncidentEvent};
 use collector_otlp::{Encoding, Limits, PayloadKind, Signal};
 use collector_table::SpanTable;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -16,8 +14,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// A round time, so that a failure is easy to read.
 const START_NS: u64 = 1_800_000_000 * SECOND_NS;
 const HISTORY_S: u64 = 12 * 60;
-/// Judging waits for transactions to settle.
-const LAG_NS: i64 = 10 * SECOND_NS.cast_signed();
 
 #[test]
 fn slow_payment_is_named_within_two_minutes_of_its_onset() {
@@ -48,8 +44,7 @@ fn quiet_shop_opens_nothing() {
 
 /// Returns the incidents that open while the shop is watched, as they were when they opened.
 fn opened(shop: &Shop, seconds: u64) -> Vec<Incident> {
-    let mut stitcher = Stitcher::new(StitcherLimits::default());
-    let mut detector = Detector::new(DetectorLimits::default());
+    let mut analyzer = Analyzer::new(AnalyzerLimits::default());
     let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Protobuf };
     let mut opened = Vec::new();
     for second in 0..seconds {
@@ -60,12 +55,10 @@ fn opened(shop: &Shop, seconds: u64) -> Vec<Incident> {
         assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
         let now_ns = (from_ns + SECOND_NS).cast_signed();
         let table = SpanTable::from_batch(decoded.rows).unwrap();
-        for transaction in stitcher.push(&table, now_ns).into_iter().chain(stitcher.advance(now_ns)) {
-            // The first ones began before anyone watched.
-            assert!(transaction.is_complete || second < 60, "{transaction:#?}");
-            detector.observe(&transaction);
-        }
-        let changes = detector.advance(now_ns - LAG_NS, now_ns);
+        let outcome = analyzer.push(&table, now_ns);
+        // The first ones began before anyone watched.
+        assert!(second < 60 || outcome.transactions.iter().all(|transaction| transaction.is_complete));
+        let changes = outcome.changes;
         opened.extend(changes.into_iter().filter(|it| it.event == IncidentEvent::Opened).map(|it| it.incident));
     }
     opened

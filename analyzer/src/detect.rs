@@ -6,6 +6,7 @@
 //! row. What stands out together and touches is one incident (`life`); who owns the extra time is ranked by `blame`.
 
 mod blame;
+mod changes;
 mod life;
 mod recent;
 mod series;
@@ -19,6 +20,7 @@ pub use sketch::Sketch;
 
 use std::collections::VecDeque;
 
+use self::changes::Changes;
 use self::life::OpenIncident;
 use self::recent::{Brief, Recent};
 use self::series::{BLOCK_S, Verdict};
@@ -100,6 +102,7 @@ pub struct Detector {
     signals: Signals,
     types: Types,
     recent: Recent,
+    changes: Changes,
     /// Last block that was judged.
     judged: Option<i64>,
     /// Nothing opens before this event time: it was judged before a restart.
@@ -126,6 +129,7 @@ impl Detector {
             signals: Signals::new(limits.steps_max, limits.signals_max),
             types: Types::new(limits.types_max),
             recent: Recent::default(),
+            changes: Changes::default(),
             judged: None,
             opens_from_ns: i64::MIN,
             open: Vec::new(),
@@ -156,6 +160,7 @@ impl Detector {
         }
         let block = block_of(transaction.root_span().end_ns);
         let type_id = self.types.add(transaction);
+        self.changes.note(transaction, block);
         let observations = self.signals.steps.observe(transaction);
         let duration_ms = transaction.duration_ns as f64 / 1e6;
         let deviation = self.signals.add(&observations, duration_ms, block);
@@ -317,3 +322,6 @@ fn block_of(unix_ns: i64) -> i64 {
 fn block_start_ns(block: i64) -> i64 {
     block * BLOCK_S * SECOND_NS
 }
+
+#[cfg(test)]
+mod tests;

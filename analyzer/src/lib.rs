@@ -1,8 +1,12 @@
 //! Stitches spans into transactions and finds those that became slow without failing.
 //! The daemon feeds it tables and event time; pages use its types. It is pure: no I/O, no clock, no randomness.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod analyzer;
 pub mod detect;
+#[cfg(test)]
+mod fixture;
 pub mod incident;
 pub mod stitch;
 pub mod summary;

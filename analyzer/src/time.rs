@@ -10,3 +10,9 @@ pub fn parse_rfc3339(text: &str) -> Option<i64> {
     let at: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(at.as_nanosecond()).ok()
 }
+
+/// Returns `2026-11-21 08:00:00 UTC`, for sentences.
+pub fn in_words(unix_ns: i64) -> String {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(unix_ns));
+    at.map_or_else(|_| unix_ns.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}

@@ -253,6 +253,8 @@ impl Detector {
             .filter(|suspect| self.is_off(suspect, block))
             .map(|suspect| suspect.service.clone())
             .collect();
+        suspects.retain(|suspect| self.is_near(&[suspect.service.clone(), suspect.caller.clone()], &open.services));
+        let extra_total_ms = suspects.iter().map(|suspect| suspect.extra_ms).sum();
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
         suspects.retain(|suspect| open.credible.contains(&suspect.service));
@@ -261,6 +263,8 @@ impl Detector {
             signals: &self.signals,
             types: &self.types,
             recent: &self.recent,
+            changes: &self.changes,
+            extra_total_ms,
             thresholds: &self.thresholds,
             suspects: &suspects,
             verdict: &verdict,

@@ -1,11 +1,11 @@
 //! The signals that are watched: for each service, operation and hop, how its part of each transaction compares with
 //! what its steps usually take. Bounded; signals beyond the bound are counted and not watched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::series::{Block, Series, Verdict};
-use super::sketch::RollingSketch;
+use super::sketch::{RollingSketch, Sketch};
 use super::steps::{Observation, StepId, Steps, What};
 
 /// What a signal is about.
@@ -29,7 +29,7 @@ pub(super) struct Signal {
     /// Ticks in a row in which it stood out.
     pub(super) hot_ticks: u32,
     /// Scores of the last minutes, which do not count as past yet.
-    pub(super) pending_z: std::collections::VecDeque<f64>,
+    pub(super) pending_z: VecDeque<f64>,
     /// Largest standard score seen outside incidents, slowly forgotten: bursty signals need more to stand out.
     pub(super) past_z: f64,
 }
@@ -47,6 +47,8 @@ pub(super) struct Deviation {
 const SAMPLES_MIN: u64 = 20;
 /// Milliseconds added to both sides of a ratio, so that microseconds cannot stand out.
 const RATIO_FLOOR_MS: f64 = 1.0;
+/// Blocks until a call counts as usual: two minutes, longer than it takes to notice an onset.
+const RIPE_BLOCKS: i64 = 12;
 /// Blocks in a period of a step's baseline: five minutes.
 const PERIOD_BLOCKS: i64 = 30;
 /// Periods of a step's baseline: 40 minutes.
@@ -66,10 +68,36 @@ pub(super) struct Calls {
 #[derive(Debug, Default)]
 struct StepBaseline {
     usual: RollingSketch,
+    /// Calls of the last blocks, which are not usual yet: an onset that is noticed later must not have become usual.
+    unripe: VecDeque<(i64, Sketch)>,
     /// Median and mean of `usual`, renewed now and then.
     expected: Option<(f64, f64)>,
-    recent: std::collections::VecDeque<(i64, Calls)>,
+    recent: VecDeque<(i64, Calls)>,
     is_held: bool,
+}
+
+impl StepBaseline {
+    /// Adds a call, unless an incident is open; what has ripened becomes usual.
+    fn learn(&mut self, ms: f64, block: i64) {
+        if self.is_held {
+            return;
+        }
+        let at = self.unripe.partition_point(|(number, _)| *number < block);
+        if self.unripe.get(at).is_none_or(|(number, _)| *number != block) {
+            self.unripe.insert(at, (block, Sketch::default()));
+        }
+        self.unripe[at].1.add(ms);
+        while self.unripe.front().is_some_and(|(number, _)| *number < block - RIPE_BLOCKS) {
+            let Some((number, calls)) = self.unripe.pop_front() else { break };
+            self.usual.merge(&calls, number.div_euclid(PERIOD_BLOCKS), PERIODS_MAX);
+        }
+    }
+
+    /// Stops learning, and unlearns what came since the onset.
+    fn hold(&mut self, onset: i64) {
+        self.is_held = true;
+        self.unripe.retain(|(number, _)| *number < onset);
+    }
 }
 
 /// All signals of one detector.
@@ -116,7 +144,7 @@ impl Signals {
             scope,
             series: Series::default(),
             hot_ticks: 0,
-            pending_z: std::collections::VecDeque::new(),
+            pending_z: VecDeque::new(),
             past_z: 0.0,
         });
         Some(id)
@@ -162,9 +190,7 @@ impl Signals {
     /// Adds a call to its step; returns the milliseconds that it usually takes, once known.
     fn learn(&mut self, observation: &Observation, block: i64) -> Option<f64> {
         let baseline = &mut self.baselines[observation.step];
-        if !baseline.is_held {
-            baseline.usual.add(observation.ms, block.div_euclid(PERIOD_BLOCKS), PERIODS_MAX);
-        }
+        baseline.learn(observation.ms, block);
         let at = baseline.recent.partition_point(|(number, _)| *number < block);
         if baseline.recent.get(at).is_none_or(|(number, _)| *number != block) {
             baseline.recent.insert(at, (block, Calls::default()));
@@ -258,8 +284,9 @@ impl Signals {
         }
         for (id, baseline) in self.baselines.iter_mut().enumerate() {
             let step = self.steps.get(id);
-            let touches = is_touched(&step.service) || step.other.as_ref().is_some_and(|other| is_touched(other));
-            baseline.is_held |= touches;
+            if is_touched(&step.service) || step.other.as_ref().is_some_and(|other| is_touched(other)) {
+                baseline.hold(block);
+            }
         }
     }
 

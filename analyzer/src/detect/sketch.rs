@@ -87,13 +87,6 @@ impl Sketch {
         (self.total > 0).then(|| sum / self.total as f64)
     }
 
-    /// Returns how many durations lie above `ms`, to the accuracy of a bin.
-    pub fn count_above(&self, ms: f64) -> u64 {
-        let bin = bin_of(ms);
-        let above = self.counts.iter().enumerate().filter(|(at, _)| self.first + at > bin);
-        above.map(|(_, &count)| u64::from(count)).sum()
-    }
-
     /// Returns upper bound in milliseconds and count of each non-empty bin, `per` bins folded into one.
     pub fn bins(&self, per: usize) -> Vec<(f64, u64)> {
         let mut folded: Vec<(f64, u64)> = Vec::new();
@@ -127,8 +120,8 @@ impl RollingSketch {
         Self { periods: std::collections::VecDeque::new(), current: i64::MIN }
     }
 
-    /// Adds a duration that belongs to period number `period`; keeps the last `periods_max` periods.
-    pub(super) fn add(&mut self, ms: f64, period: i64, periods_max: usize) {
+    /// Adds durations that belong to period number `period`; keeps the last `periods_max` periods.
+    pub(super) fn merge(&mut self, durations: &Sketch, period: i64, periods_max: usize) {
         if self.periods.is_empty() {
             self.current = period;
             self.periods.push_back(Sketch::default());
@@ -143,7 +136,7 @@ impl RollingSketch {
             self.periods.pop_front();
         }
         if let Some(newest) = self.periods.back_mut() {
-            newest.add(ms);
+            newest.merge(durations);
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::blame::Suspect;
+use super::changes::Changes;
 use super::recent::{Brief, Recent};
 use super::series::{BLOCK_S, Verdict};
 use super::signals::{Scope, Signals};
@@ -13,7 +14,7 @@ use super::{Thresholds, block_start_ns};
 use crate::incident::{
     Affected, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread, TransactionRef,
 };
-use crate::time::rfc3339;
+use crate::time::{in_words, parse_rfc3339, rfc3339};
 use crate::transaction::Cause;
 
 /// Transactions that must be hurt before there is something to tell.
@@ -35,6 +36,9 @@ pub(super) struct Facts<'a> {
     pub(super) signals: &'a Signals,
     pub(super) types: &'a Types,
     pub(super) recent: &'a Recent,
+    pub(super) changes: &'a Changes,
+    /// Extra milliseconds since the onset of everyone, also of those who are not believed to be to blame.
+    pub(super) extra_total_ms: f64,
     pub(super) thresholds: &'a Thresholds,
     pub(super) suspects: &'a [Suspect],
     pub(super) verdict: &'a Verdict,
@@ -79,7 +83,7 @@ pub(super) fn begin(number: u64, services: &BTreeSet<Arc<str>>, started_ns: i64,
 /// Fills in the story. Returns whether there is someone to blame and someone hurt; if not, nothing changes.
 pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let Some(first) = facts.suspects.first() else { return false };
-    let blamed: BTreeSet<Arc<str>> = blamed_services(facts, first);
+    let blamed: BTreeSet<Arc<str>> = blamed_services(first);
     let is_blamed = |service: &str| blamed.contains(service);
     let hurt: Vec<&Brief> = facts.recent.since(facts.onset).filter(|brief| brief.is_hurt(is_blamed)).collect();
     let Some(type_id) = most_hurt_type(&hurt, is_blamed).filter(|_| hurt.len() >= HURT_MIN) else { return false };
@@ -87,9 +91,12 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     incident.transaction = TransactionRef { service: kind.service.clone(), operation: kind.operation.clone() };
     incident.root_cause = root_causes(facts);
     incident.affected = affected(facts);
+    incident.changes = facts.changes.near(facts.onset, |service| {
+        is_blamed(service) || incident.affected.iter().any(|affected| affected.service == service)
+    });
     incident.impact = impact(facts, incident, &hurt, type_id, is_blamed);
     incident.severity = incident.severity.max(severity(&hurt, incident.impact.share));
-    incident.evidence = evidence(facts, type_id, &hurt, is_blamed);
+    incident.evidence = evidence(facts, type_id, &hurt, &incident.root_cause);
     incident.exemplars = facts.recent.exemplars(facts.onset, is_blamed);
     incident.spread.trend = trend(facts, &hurt).to_owned();
     incident.title = clip(&title(incident, first), 120);
@@ -99,12 +106,11 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
 }
 
 /// Services whose extra time makes a transaction hurt: the first suspect, or the caller that waits for a silent peer.
-fn blamed_services(facts: &Facts<'_>, first: &Suspect) -> BTreeSet<Arc<str>> {
+fn blamed_services(first: &Suspect) -> BTreeSet<Arc<str>> {
     let mut blamed = BTreeSet::from([first.service.clone()]);
     if first.cause == Cause::UninstrumentedPeer {
         blamed.insert(first.caller.clone());
     }
-    debug_assert!(facts.block >= facts.onset);
     blamed
 }
 
@@ -117,7 +123,7 @@ fn most_hurt_type(hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Option<T
 }
 
 fn root_causes(facts: &Facts<'_>) -> Vec<RootCause> {
-    let total: f64 = facts.suspects.iter().map(|suspect| suspect.extra_ms).sum();
+    let total = facts.extra_total_ms;
     let listed = facts.suspects.iter().take(SUSPECTS_MAX).filter(|suspect| suspect.extra_ms >= SHARE_MIN * total);
     listed
         .map(|suspect| {
@@ -201,11 +207,12 @@ fn severity(hurt: &[&Brief], share: f64) -> Severity {
     }
 }
 
-fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Evidence {
+fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootCause]) -> Evidence {
     let kind = facts.types.get(type_id);
     let onset_minute = block_start_ns(facts.onset).div_euclid(60_000_000_000);
     let minute = block_start_ns(facts.block).div_euclid(60_000_000_000);
-    let beyond: f64 = hurt.iter().map(|brief| brief.duration_ms - brief.expected_ms - brief.extra_ms(&is_blamed)).sum();
+    let extra_ms: f64 = hurt.iter().map(|brief| brief.duration_ms - brief.expected_ms).sum();
+    let explained: f64 = causes.iter().filter_map(|cause| cause.share).sum();
     Evidence {
         test: "mean log ratio of observed to usual time, last minute against the minutes before the onset; \
                standard score by the spread between those minutes"
@@ -220,7 +227,7 @@ fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], is_blamed: impl
         ),
         before: kind.tally(onset_minute - 60, onset_minute).distribution(),
         after: kind.tally(onset_minute, minute + 1).distribution(),
-        unexplained_ms: (beyond / hurt.len().max(1) as f64).max(0.0),
+        unexplained_ms: (extra_ms / hurt.len().max(1) as f64 * (1.0 - explained)).max(0.0),
     }
 }
 
@@ -258,9 +265,9 @@ fn culprit(suspect: &Suspect) -> String {
 fn summary(incident: &Incident, first: &Suspect) -> String {
     let (before, after) = (&incident.evidence.before, &incident.evidence.after);
     let mut text = format!(
-        "Since {} (±{} s) {} of {} {} take at least a quarter longer than their steps usually do, {} a minute now. \
+        "Since {} (±{} s), {} of {} {} take at least a quarter longer than their steps usually do, {} a minute now. \
          Median {} before, {} since; 95th percentile {} before, {} since. {} of the extra time: {}.",
-        incident.started_at,
+        parse_rfc3339(&incident.started_at).map_or_else(|| incident.started_at.clone(), in_words),
         incident.started_at_uncertainty_s,
         percent(incident.impact.share),
         incident.transaction.service,
@@ -283,6 +290,9 @@ fn summary(incident: &Incident, first: &Suspect) -> String {
         let others: Vec<&str> = others.into_iter().take(6).collect();
         text.push_str(&format!(" Also slower, as callers or beside it: {}.", others.join(", ")));
     }
+    if let Some(change) = incident.changes.last() {
+        text.push_str(&format!(" Changed near the onset: {}.", change.text));
+    }
     text.push_str(&format!(" Spread: {}.", incident.spread.trend));
     text
 }
@@ -301,6 +311,9 @@ fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
         ),
     };
     let mut suggestions = vec![look];
+    if let Some(change) = incident.changes.iter().rev().find(|change| change.kind == "version") {
+        suggestions.push(format!("Compare the versions or roll back: {}.", change.text));
+    }
     if incident.exemplars.iter().any(|exemplar| exemplar.role == "usual") {
         suggestions.push("Compare an affected transaction with a usual one of the same path.".to_owned());
     }
@@ -318,7 +331,7 @@ fn millis(ms: f64) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+    format!("{:.0}%", share * 100.0)
 }
 
 /// Returns a count that is kept as a float.

@@ -26,6 +26,13 @@ async fn attribute_is_read_by_its_name() {
 }
 
 #[tokio::test]
+async fn now_is_the_time_of_the_query() {
+    let dir = folder();
+    let store = two_spans(dir.path()).await;
+    assert_eq!(count(&store, "SELECT count(*) FROM spans WHERE start_time < now()").await, 2);
+}
+
+#[tokio::test]
 async fn ids_print_as_hex_and_compare_with_hex_or_bytes() {
     let dir = folder();
     let store = two_spans(dir.path()).await;

@@ -1,0 +1,62 @@
+//! State changes of services that may be the reason for what follows: so far, versions that were not seen before.
+//! A change near an onset is a candidate, never proof. Bounded by services and by versions of each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::block_start_ns;
+use crate::incident::Change;
+use crate::time::rfc3339;
+use crate::transaction::Transaction;
+
+/// Services whose versions are known; more are not followed.
+const SERVICES_MAX: usize = 5_000;
+/// Versions kept of each service, the newest.
+const VERSIONS_MAX: usize = 8;
+/// Blocks before an onset in which a change may be its reason: 15 minutes.
+const BEFORE_BLOCKS: i64 = 90;
+/// Blocks after an onset in which a change may still be its reason: the onset is an estimate.
+const AFTER_BLOCKS: i64 = 3;
+
+/// Versions of every service with the block in which each was first seen.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    versions: HashMap<Arc<str>, Vec<(Arc<str>, i64)>>,
+}
+
+impl Changes {
+    /// Notes the versions in a transaction that ended in `block`.
+    pub(super) fn note(&mut self, transaction: &Transaction, block: i64) {
+        for span in &transaction.spans {
+            let Some(version) = &span.version else { continue };
+            if !self.versions.contains_key(&span.service) && self.versions.len() >= SERVICES_MAX {
+                continue;
+            }
+            let versions = self.versions.entry(span.service.clone()).or_default();
+            if versions.iter().any(|(known, _)| known == version) {
+                continue;
+            }
+            if versions.len() >= VERSIONS_MAX {
+                versions.remove(0);
+            }
+            versions.push((version.clone(), block));
+        }
+    }
+
+    /// Returns what changed in the services near an onset, in order of time. The first version ever seen of a service
+    /// is no change: that was when we began to look.
+    pub(super) fn near(&self, onset: i64, is_concerned: impl Fn(&str) -> bool) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (service, versions) in self.versions.iter().filter(|(service, _)| is_concerned(service)) {
+            for pair in versions.windows(2) {
+                let [(before, _), (after, block)] = pair else { continue };
+                if (onset - BEFORE_BLOCKS..=onset + AFTER_BLOCKS).contains(block) {
+                    changes.push((*block, service, format!("{service} {before} → {after} first seen")));
+                }
+            }
+        }
+        changes.sort();
+        let change = |(block, _, text)| Change { kind: "version".to_owned(), at: rfc3339(block_start_ns(block)), text };
+        changes.into_iter().map(change).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! Drawn traces for tests: indented text becomes a span table.
+//!
+//! A line is `service [kind] operation start..end [word…]`, times in milliseconds, two spaces of indent a level.
+//! The kind is `server` for a root or below another service, else `internal`. Words: `error`, `lost` (the span is
+//! not sent, its children are), `peer=bank:443`, `on=instance`, `version=2`. A blank line begins another trace.
+
+use collector_table::{SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType};
+
+const MS_NS: i64 = 1_000_000;
+
+/// A line of a drawing.
+pub(crate) struct Drawn<'a> {
+    trace: TraceId,
+    pub(crate) id: u64,
+    pub(crate) parent: Option<u64>,
+    service: &'a str,
+    operation: String,
+    kind: SpanKind,
+    start_ms: i64,
+    end_ms: i64,
+    words: Vec<&'a str>,
+}
+
+impl Drawn<'_> {
+    /// Moves the span by milliseconds and into a trace of its own number.
+    pub(crate) fn at(&mut self, ms: i64, trace: u64) {
+        self.start_ms += ms;
+        self.end_ms += ms;
+        self.trace = TraceId(u128::from(trace).to_be_bytes());
+    }
+}
+
+/// Returns the lines that are sent.
+pub(crate) fn lines(text: &str) -> Vec<Drawn<'_>> {
+    let mut drawn: Vec<Drawn<'_>> = Vec::new();
+    let mut above: Vec<(u64, &str)> = Vec::new();
+    let mut trace = 1;
+    for (number, line) in (1u64..).zip(text.lines()) {
+        if line.trim().is_empty() {
+            trace += u8::from(!drawn.is_empty());
+            above.clear();
+            continue;
+        }
+        let margin = text.lines().filter(|line| !line.trim().is_empty()).map(indent).min().unwrap_or(0);
+        above.truncate((indent(line) - margin) / 2);
+        let one = line_of(line, trace_id(trace), number, above.last().copied());
+        above.push((number, one.service));
+        drawn.push(one);
+    }
+    drawn.retain(|one| !one.words.contains(&"lost"));
+    drawn
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+fn line_of<'a>(line: &'a str, trace: TraceId, id: u64, above: Option<(u64, &str)>) -> Drawn<'a> {
+    let mut parts: Vec<&str> = line.split_whitespace().collect();
+    let service = parts.remove(0);
+    let kind = match parts[0] {
+        "server" => Some(SpanKind::Server),
+        "client" => Some(SpanKind::Client),
+        "producer" => Some(SpanKind::Producer),
+        "consumer" => Some(SpanKind::Consumer),
+        "internal" => Some(SpanKind::Internal),
+        _ => None,
+    };
+    if kind.is_some() {
+        parts.remove(0);
+    }
+    let usual = if above.is_none_or(|(_, other)| other != service) { SpanKind::Server } else { SpanKind::Internal };
+    let at = parts.iter().position(|part| part.contains("..")).unwrap();
+    let (start, end) = parts[at].split_once("..").unwrap();
+    Drawn {
+        trace,
+        id,
+        parent: above.map(|(parent, _)| parent),
+        service,
+        operation: parts[..at].join(" "),
+        kind: kind.unwrap_or(usual),
+        start_ms: start.parse().unwrap(),
+        end_ms: end.parse().unwrap(),
+        words: parts[at + 1..].to_vec(),
+    }
+}
+
+/// Returns the lines as a table, in the order given.
+pub(crate) fn table(drawn: &[Drawn<'_>]) -> SpanTable {
+    let mut builder = SpanTableBuilder::default();
+    for one in drawn {
+        let value = |key: &str| one.words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        if let Some(peer) = value("peer") {
+            builder.push_attribute("server.address", peer, ValueType::String);
+        }
+        builder.append(&SpanFields {
+            trace_id: one.trace,
+            span_id: span_id(one.id),
+            parent_span_id: one.parent.map(span_id),
+            trace_state: None,
+            flags: 0,
+            service_name: one.service,
+            service_instance: value("on"),
+            service_version: value("version"),
+            name: &one.operation,
+            kind: one.kind,
+            start_ns: one.start_ms * MS_NS,
+            end_ns: one.end_ms * MS_NS,
+            status_code: if one.words.contains(&"error") { StatusCode::Error } else { StatusCode::Unset },
+            status_message: None,
+            scope_name: None,
+            scope_version: None,
+            dropped: [0; 3],
+        });
+    }
+    builder.finish()
+}
+
+/// Returns the trace id of the n-th drawn trace.
+fn trace_id(number: u8) -> TraceId {
+    TraceId([number; 16])
+}
+
+/// Returns the span id of a line.
+fn span_id(line: u64) -> SpanId {
+    SpanId(line.to_be_bytes())
+}
