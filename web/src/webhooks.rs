@@ -52,7 +52,7 @@ pub struct NewWebhook {
     /// Shape of the body; `standard` when left out.
     #[serde(default)]
     pub preset: Option<String>,
-    /// Signing secret, `whsec_` and base64; made up when left out.
+    /// Signing secret, `whsec_` and base64; bodies go unsigned when left out.
     #[serde(default)]
     pub secret: Option<String>,
 }

@@ -10,7 +10,7 @@ use analyzer::{Analyzer, AnalyzerLimits, Outcome, Summary, Transaction};
 use anyhow::Context as _;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
-use collector_store::{Committed, CommittedReceiver, QueryParam, Store};
+use collector_store::{AppendError, Committed, CommittedReceiver, QueryParam, Store};
 use collector_table::{
     HopFields, HopTableBuilder, SegmentFields, SpanTable, TableName, TransactionFields, TransactionTableBuilder,
 };
@@ -142,8 +142,10 @@ impl Analysis {
         if !outcome.transactions.is_empty() {
             let (transactions, hops) = tables(&outcome.transactions);
             for (table, rows) in [(TableName::Transactions, transactions), (TableName::Hops, hops)] {
-                if let Err(error) = self.store.append_derived(table, rows).await {
-                    tracing::warn!(error = error_chain(&error), %table, "derived rows were not kept");
+                match self.store.append_derived(table, rows).await {
+                    // What is not kept at the end is derived again at the next start.
+                    Ok(()) | Err(AppendError::Closed) => {}
+                    Err(error) => tracing::warn!(error = error_chain(&error), %table, "derived rows were not kept"),
                 }
             }
         }

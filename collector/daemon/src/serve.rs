@@ -76,6 +76,7 @@ impl Daemon {
         let analysis = tokio::spawn(analysis.run(committed));
 
         let views = Views::new(receiver.ledger(), store.clone(), summary.clone(), &store_config(&config));
+        tokio::spawn(views.clone().measure());
         let (ingest, metrics, ready) = (views.clone(), views.clone(), views);
         let pages = web::router(web::State {
             source: Arc::new(StoreSource::new(store.reader().clone())),

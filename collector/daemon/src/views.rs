@@ -1,6 +1,7 @@
 //! What the pages and `/metrics` are shown of the daemon's parts, read from their owners when asked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use analyzer::Summary;
 use analyzer::incident::IncidentStatus;
@@ -10,11 +11,11 @@ use collector_store::{Store, StoreStats};
 use tokio::sync::watch;
 use web::{IngestView, Refusal, SenderView, SignalView, StoreView};
 
-use crate::clock::{now_ns, to_ns};
+use crate::clock::to_ns;
 use crate::metrics::{Kind, Metric, Sample, render};
 
-/// Rates are measured over at least this time.
-const RATE_NS: i64 = 2_000_000_000;
+/// Rates are measured over this time.
+const RATES_EVERY: Duration = Duration::from_secs(5);
 
 /// Reads the receiver, the store and the analysis.
 #[derive(Clone)]
@@ -24,15 +25,8 @@ pub(crate) struct Views {
     summary: watch::Receiver<Arc<Summary>>,
     queue_bytes_max: usize,
     disk_free_bytes_min: u64,
-    rates: Arc<Mutex<Rates>>,
-}
-
-/// Items by signal at an earlier moment, for rates.
-#[derive(Default)]
-struct Rates {
-    at_ns: i64,
-    items: [u64; 3],
-    per_second: [f64; 3],
+    /// Items a second by signal.
+    rates: watch::Sender<[f64; 3]>,
 }
 
 impl Views {
@@ -43,7 +37,7 @@ impl Views {
         config: &collector_store::Config,
     ) -> Self {
         let (queue_bytes_max, disk_free_bytes_min) = (config.queue_bytes_max, config.disk_free_bytes_min);
-        Self { ledger, store, summary, queue_bytes_max, disk_free_bytes_min, rates: Arc::default() }
+        Self { ledger, store, summary, queue_bytes_max, disk_free_bytes_min, rates: watch::Sender::new([0.0; 3]) }
     }
 
     /// Returns what was received and refused.
@@ -51,7 +45,7 @@ impl Views {
         let ledger = self.ledger.snapshot();
         let stats = self.store.stats();
         let items = Signal::ALL.map(|signal| items_of(&ledger, signal));
-        let per_second = self.per_second(items);
+        let per_second = *self.rates.borrow();
         let mut senders: Vec<SenderView> = ledger.senders.iter().map(sender_view).collect();
         senders.sort_by(|a, b| (b.spans + b.logs, &a.service).cmp(&(a.spans + a.logs, &b.service)));
         let signal_view = |(index, signal): (usize, Signal)| SignalView {
@@ -69,18 +63,20 @@ impl Views {
         }
     }
 
-    fn per_second(&self, items: [u64; 3]) -> [f64; 3] {
-        let now = now_ns();
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed_ns = now - rates.at_ns;
-        if passed_ns >= RATE_NS {
-            let seconds = passed_ns as f64 / 1e9;
-            let since = std::mem::replace(&mut rates.items, items);
-            let is_first = std::mem::replace(&mut rates.at_ns, now) == 0;
-            let rate = |index: usize| (items[index].saturating_sub(since[index])) as f64 / seconds;
-            rates.per_second = if is_first { [0.0; 3] } else { [rate(0), rate(1), rate(2)] };
+    /// Measures rates every few seconds, for as long as the runtime lives.
+    pub(crate) async fn measure(self) {
+        let mut every = tokio::time::interval(RATES_EVERY);
+        let mut before = [0; 3];
+        let mut measured = Instant::now();
+        loop {
+            every.tick().await;
+            let ledger = self.ledger.snapshot();
+            let items = Signal::ALL.map(|signal| items_of(&ledger, signal));
+            let seconds = measured.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+            let rate = |index: usize| items[index].saturating_sub(before[index]) as f64 / seconds;
+            self.rates.send_replace([rate(0), rate(1), rate(2)]);
+            (before, measured) = (items, Instant::now());
         }
-        rates.per_second
     }
 
     fn store_view(&self, stats: &StoreStats) -> StoreView {
