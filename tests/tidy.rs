@@ -54,7 +54,7 @@ const CLOCK_WORDS: [&str; 3] = ["SystemTime::now()", "Timestamp::now()", "Zoned:
 /// Where files stop, tests not counted.
 const LINES_MAX: usize = 500;
 /// Files that are longer for now. A number may only shrink, and goes when its file fits.
-const LONGER: [(&str, usize); 1] = [("collector/table/src/span.rs", 666)];
+const LONGER: [(&str, usize); 0] = [];
 
 #[test]
 fn dependencies_point_inward_at_the_table() {

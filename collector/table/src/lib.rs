@@ -3,6 +3,7 @@
 //! Must never know where a row came from (OTLP, a file) or where it goes: no I/O, no clock, no tokio.
 
 mod attributes;
+mod columns;
 mod ids;
 mod log;
 mod metric;

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::attributes::map_type;
-use crate::span::{check_schema, column, optional_id, text, utc};
+use crate::columns::{check_schema, column, optional_id, text, utc};
 use crate::{Attributes, AttributesBuilder, SchemaError, SpanId, TableName, TraceId, ValueType};
 
 /// What a log row is built from. Attributes are pushed on the builder before `append`.

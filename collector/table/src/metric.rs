@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::attributes::map_type;
-use crate::span::utc;
+use crate::columns::utc;
 use crate::{AttributesBuilder, ValueType};
 
 /// What a data point's row is built from. Attributes are pushed on the builder before `append`.

@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
-use crate::span::utc;
+use crate::columns::utc;
 use crate::{SpanId, TraceId};
 
 /// One segment of a critical path.
