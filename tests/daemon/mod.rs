@@ -3,22 +3,27 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod traffic;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 /// How long to wait for what should happen at once; only a failure waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+const LOG_FILE: &str = "log";
+const DATA_FOLDER: &str = "data";
 
 /// A running daemon on loopback ports of its own.
 pub(crate) struct Daemon {
     process: Child,
     folder: tempfile::TempDir,
+    settings: Vec<(&'static str, String)>,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) web: SocketAddr,
@@ -27,23 +32,49 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts `throughline serve` on an empty folder and waits until it is ready.
     pub(crate) fn start() -> Self {
+        Self::start_with(Vec::new())
+    }
+
+    /// Starts on an empty folder with these settings in its environment.
+    pub(crate) fn start_with(settings: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [grpc, http, web] = free_ports();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_throughline"))
-            .args(["serve", "--data-dir"])
-            .arg(folder.path().join("data"))
-            .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT", grpc.to_string())
-            .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__HTTP__ENDPOINT", http.to_string())
-            .env("THROUGHLINE_WEB__ENDPOINT", web.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut daemon = Self { process, folder, grpc, http, web };
+        let ports = free_ports();
+        let process = spawn(folder.path(), ports, &settings);
+        let [grpc, http, web] = ports;
+        let mut daemon = Self { process, folder, settings, grpc, http, web };
         daemon.wait_until_ready();
         daemon
+    }
+
+    /// Ends the process without a warning: SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Asks the process to end, with SIGTERM, and returns how it did.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        assert!(asked.success(), "SIGTERM was not sent");
+        let mut ended = None;
+        wait_until("the daemon has ended", || {
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    /// Starts again, after its end, on the same folder but other ports: the old ones may be taken by now.
+    pub(crate) fn start_again(&mut self) {
+        let ports = free_ports();
+        [self.grpc, self.http, self.web] = ports;
+        self.process = spawn(self.folder.path(), ports, &self.settings);
+        self.wait_until_ready();
+    }
+
+    /// Returns where it keeps its data.
+    pub(crate) fn data_folder(&self) -> PathBuf {
+        self.folder.path().join(DATA_FOLDER)
     }
 
     /// Returns the rows of a query.
@@ -78,7 +109,7 @@ impl Daemon {
 
     /// Returns what the daemon logged.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.folder.path().join(LOG_FILE)).unwrap_or_default()
     }
 
     fn wait_until_ready(&mut self) {
@@ -97,6 +128,23 @@ impl Drop for Daemon {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn spawn(folder: &Path, [grpc, http, web]: [SocketAddr; 3], settings: &[(&str, String)]) -> Child {
+    // Appended to, so that a failure after several starts shows all of them.
+    let log = std::fs::File::options().create(true).append(true).open(folder.join(LOG_FILE)).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_throughline"))
+        .args(["serve", "--data-dir"])
+        .arg(folder.join(DATA_FOLDER))
+        .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT", grpc.to_string())
+        .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__HTTP__ENDPOINT", http.to_string())
+        .env("THROUGHLINE_WEB__ENDPOINT", web.to_string())
+        .envs(settings.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// Polls another process, which has no way to call us.
@@ -121,31 +169,54 @@ pub(crate) fn exchange(
     body: Option<&Value>,
 ) -> std::io::Result<(u16, String)> {
     let body = body.map(Value::to_string).unwrap_or_default();
+    let answer = exchange_bytes(address, method, path, "application/json", body.as_bytes())?;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    let is_chunked = answer.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
+    Ok((answer.status, if is_chunked { dechunked(&body) } else { body }))
+}
+
+/// An answer as it came.
+pub(crate) struct Answer {
+    /// 0 when the connection ended before there was one.
+    pub(crate) status: u16,
+    /// By name in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Sends one request of any media type on a connection of its own.
+pub(crate) fn exchange_bytes(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    media_type: &str,
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     write!(connection, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n")?;
-    write!(connection, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    write!(connection, "Content-Type: {media_type}\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    connection.write_all(body)?;
     let mut answer = BufReader::new(connection);
-    let (status, headers) = read_head(&mut answer)?;
+    let (first_line, headers) = read_head(&mut answer)?;
+    let status = first_line.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
     let mut body = Vec::new();
     match headers.get("content-length").and_then(|length| length.parse().ok()) {
         Some(length) => answer.take(length).read_to_end(&mut body)?,
         None => answer.read_to_end(&mut body)?,
     };
-    let body = String::from_utf8_lossy(&body).into_owned();
-    let is_chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
-    Ok((status, if is_chunked { dechunked(&body) } else { body }))
+    Ok(Answer { status, headers, body })
 }
 
-fn read_head(answer: &mut impl BufRead) -> std::io::Result<(u16, BTreeMap<String, String>)> {
-    let mut line = String::new();
-    answer.read_line(&mut line)?;
-    let status = line.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+/// Reads the first line and the headers, by name in lower case, of a request or an answer.
+pub(crate) fn read_head(source: &mut impl BufRead) -> std::io::Result<(String, BTreeMap<String, String>)> {
+    let mut first_line = String::new();
+    source.read_line(&mut first_line)?;
     let mut headers = BTreeMap::new();
     loop {
-        line.clear();
-        answer.read_line(&mut line)?;
-        let Some((name, value)) = line.split_once(':') else { return Ok((status, headers)) };
+        let mut line = String::new();
+        source.read_line(&mut line)?;
+        let Some((name, value)) = line.split_once(':') else { return Ok((first_line, headers)) };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
 }
@@ -177,7 +248,7 @@ pub(crate) fn skip(test: &str, reason: &str) {
 }
 
 /// Returns a folder for what a test installs, which is kept between runs.
-pub(crate) fn kept_folder(name: &str) -> std::path::PathBuf {
+pub(crate) fn kept_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
