@@ -77,9 +77,9 @@ impl Analyzer {
         transactions.extend(self.stitcher.advance(now_ns));
         let mut changes = Vec::new();
         for transaction in &transactions {
-            self.detector.observe(transaction);
             // A sender whose clock runs ahead must not make everyone else late.
             let ended_ns = transaction.root_span().end_ns.min(now_ns);
+            self.detector.observe(transaction, ended_ns);
             if ended_ns > self.clock_ns {
                 self.clock_ns = ended_ns;
                 self.clock_set_ns = now_ns;

@@ -152,14 +152,15 @@ impl Detector {
         }
     }
 
-    /// Takes in a closed transaction.
-    pub fn observe(&mut self, transaction: &Transaction) {
+    /// Takes in a closed transaction whose root ended at `ended_ns`; not later than it arrived, or a sender whose clock
+    /// runs ahead would push what is usual out of the reference.
+    pub fn observe(&mut self, transaction: &Transaction, ended_ns: i64) {
         // A later revision or a late part would count the same work twice.
         if transaction.revision != 1 {
             return;
         }
-        let block = block_of(transaction.root_span().end_ns);
-        let type_id = self.types.add(transaction);
+        let block = block_of(ended_ns);
+        let type_id = self.types.add(transaction, ended_ns);
         self.changes.note(transaction, block);
         let observations = self.signals.steps.observe(transaction);
         let duration_ms = transaction.duration_ns as f64 / 1e6;
@@ -320,7 +321,7 @@ fn block_of(unix_ns: i64) -> i64 {
 
 /// Returns the moment at which a block begins.
 fn block_start_ns(block: i64) -> i64 {
-    block * BLOCK_S * SECOND_NS
+    block.saturating_mul(BLOCK_S * SECOND_NS)
 }
 
 #[cfg(test)]

@@ -290,6 +290,21 @@ fn incident_from_before_a_restart_goes_on_and_is_not_opened_again() {
 }
 
 #[test]
+fn wrong_clocks_change_nothing_for_the_others() {
+    let slow = |_: i64, number: i64| checkout(Parts { pay: 200, ..Parts::default() }, number);
+    let mut run = Run::new();
+    run.seconds(HISTORY_S / 2, 2, usual);
+    // A year ahead, a year behind, and at the end of time.
+    for (number, second) in [(1, 31_536_000), (2, -31_536_000), (3, i64::MAX / SECOND_NS - BEGIN_S - 10)] {
+        let text = "other GET / 0..10";
+        run.take(Some(&placed(text, (BEGIN_S + second).max(0), 900_000 + number)));
+    }
+    run.seconds(HISTORY_S / 2, 2, usual).seconds(120, 2, slow);
+    assert_eq!(run.opened().len(), 1, "{}", run.story());
+    assert_eq!(run.opened()[0].root_cause[0].service, "pay");
+}
+
+#[test]
 fn steps_and_types_beyond_their_bounds_are_counted_and_the_rest_goes_on() {
     let detector = DetectorLimits { steps_max: 3, signals_max: 2, types_max: 2, ..DetectorLimits::default() };
     let mut run = Run::new();

@@ -55,11 +55,11 @@ impl Types {
         Self { ids: HashMap::new(), list: Vec::new(), max: max.max(1), folded: 0 }
     }
 
-    /// Adds a transaction to the minute in which its root ended.
-    pub(super) fn add(&mut self, transaction: &Transaction) -> TypeId {
+    /// Adds a transaction to the minute of `ended_ns`.
+    pub(super) fn add(&mut self, transaction: &Transaction, ended_ns: i64) -> TypeId {
         let root = transaction.root_span();
         let id = self.id(&root.service, &root.operation);
-        let minute = root.end_ns.div_euclid(60_000_000_000);
+        let minute = ended_ns.div_euclid(60_000_000_000);
         let minutes = &mut self.list[id].minutes;
         let at = minutes.partition_point(|(number, _)| *number < minute);
         if minutes.get(at).is_none_or(|(number, _)| *number != minute) {

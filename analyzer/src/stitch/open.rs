@@ -153,7 +153,7 @@ impl Stitcher {
             let open = self.reopen(id, now_ns);
             self.open_spans += open.spans.len();
             self.open.insert(id, open);
-            self.wake.push(Reverse((now_ns + self.limits.settle_ns, id)));
+            self.wake.push(Reverse((now_ns.saturating_add(self.limits.settle_ns), id)));
         }
         let open = self.open.get_mut(&id).expect("it was inserted above");
         open.spans.push(span);
@@ -207,14 +207,14 @@ impl Stitcher {
             self.stats.at_age_limit += 1;
             return Due::Now(CloseReason::AgeLimit);
         }
-        let settled_at = open.arrived_ns + self.limits.settle_ns;
+        let settled_at = open.arrived_ns.saturating_add(self.limits.settle_ns);
         if settled_at > now_ns {
-            return Due::Later(settled_at.min(open.opened_ns + self.limits.age_max_ns));
+            return Due::Later(settled_at.min(open.opened_ns.saturating_add(self.limits.age_max_ns)));
         }
         if has_all_parents(&open.spans) {
             return Due::Now(CloseReason::Settled);
         }
-        let idle_at = open.arrived_ns + self.limits.idle_ns;
+        let idle_at = open.arrived_ns.saturating_add(self.limits.idle_ns);
         if idle_at > now_ns { Due::Later(idle_at) } else { Due::Now(CloseReason::Idle) }
     }
 
@@ -246,7 +246,7 @@ impl Stitcher {
     fn forget(&mut self, now_ns: i64) {
         while let Some((closed_ns, id)) = self.closed_order.front().copied() {
             let is_over = self.closed_spans > self.limits.closed_spans_max;
-            if closed_ns + self.limits.reopen_ns > now_ns && !is_over {
+            if closed_ns.saturating_add(self.limits.reopen_ns) > now_ns && !is_over {
                 break;
             }
             self.closed_order.pop_front();
