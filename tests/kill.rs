@@ -65,11 +65,11 @@ fn asked_to_stop_it_answers_what_is_under_way_and_keeps_it() {
 
 #[test]
 fn an_open_incident_is_the_same_one_after_a_kill() {
-    let now_ns = now_ns();
-    let killed_ns = now_ns - 30 * SECOND_NS;
-    let (_, shop) = traffic::shops(now_ns - 4 * MINUTE_NS);
+    let began_ns = now_ns();
+    let killed_ns = began_ns - 30 * SECOND_NS;
+    let shop = traffic::slow_shop(began_ns - 4 * MINUTE_NS);
     let mut daemon = Daemon::start();
-    traffic::send(&daemon, &shop, now_ns - 15 * MINUTE_NS, killed_ns);
+    traffic::send(&daemon, &shop, began_ns - 15 * MINUTE_NS, killed_ns);
     daemon.wait_for_count("SELECT count(*) FROM incidents", 1);
     let identity = "SELECT id, number, status FROM incidents";
     let before = daemon.sql(identity);
@@ -77,8 +77,8 @@ fn an_open_incident_is_the_same_one_after_a_kill() {
     daemon.kill();
     daemon.start_again();
     assert_eq!(daemon.sql(identity), before, "right after the start");
-    traffic::send(&daemon, &shop, killed_ns, traffic::now_ns());
-    let later = format!("SELECT count(*) FROM transactions WHERE started_at > to_timestamp_nanos({now_ns})");
+    traffic::send(&daemon, &shop, killed_ns, now_ns());
+    let later = format!("SELECT count(*) FROM transactions WHERE started_at > to_timestamp_nanos({began_ns})");
     daemon.wait_for_count(&later, 1);
     assert_eq!(daemon.sql(identity), before, "after more of the same");
 }
@@ -149,7 +149,7 @@ impl Sender {
     }
 
     fn span_ids(&self, request: u64) -> impl Iterator<Item = u64> + use<> {
-        let first = (self.number + 1) << 48 | request * SPANS_PER_REQUEST;
+        let first = ((self.number + 1) << 48) | (request * SPANS_PER_REQUEST);
         first..first + SPANS_PER_REQUEST
     }
 
@@ -176,7 +176,7 @@ impl Sender {
 
     fn new_request(&mut self) -> ExportTraceServiceRequest {
         let at_ns = now_ns();
-        let trace_id = (u128::from(self.number + 1) << 64 | u128::from(self.next + 1)).to_be_bytes().to_vec();
+        let trace_id = ((u128::from(self.number + 1) << 64) | u128::from(self.next + 1)).to_be_bytes().to_vec();
         let ids: Vec<[u8; 8]> = self.span_ids(self.next).map(u64::to_be_bytes).collect();
         let span = |id: &[u8; 8]| Span {
             trace_id: trace_id.clone(),
@@ -200,7 +200,7 @@ impl Sender {
 
 /// How a sender reaches one start of the daemon.
 enum Wire {
-    Grpc(tokio::runtime::Runtime, TraceServiceClient<tonic::transport::Channel>),
+    Grpc(tokio::runtime::Runtime, Box<TraceServiceClient<tonic::transport::Channel>>),
     Http(SocketAddr),
 }
 
@@ -214,13 +214,13 @@ impl Wire {
         let entered = runtime.enter();
         let client = TraceServiceClient::new(endpoint.connect_lazy());
         drop(entered);
-        Self::Grpc(runtime, client)
+        Self::Grpc(runtime, Box::new(client))
     }
 
     /// Sends a request once; fails when it is refused for good.
     fn is_acknowledged(&self, request: &ExportTraceServiceRequest) -> bool {
         match self {
-            Self::Grpc(runtime, client) => match runtime.block_on(client.clone().export(request.clone())) {
+            Self::Grpc(runtime, client) => match runtime.block_on(client.as_ref().clone().export(request.clone())) {
                 Ok(answer) => is_whole(answer.get_ref()),
                 Err(status) => {
                     assert_ne!(status.code(), Code::InvalidArgument, "{status}");

@@ -14,16 +14,10 @@ pub(crate) const MINUTE_NS: u64 = 60 * SECOND_NS;
 /// Event time that one request carries.
 const BATCH_NS: u64 = 5 * SECOND_NS;
 
-/// Returns a shop, and the same shop with a payment service that is slow from then on.
-pub(crate) fn shops(slow_from_ns: u64) -> (Shop, Shop) {
-    let slowdown = Slowdown {
-        service: "payment",
-        operation: "POST /charges",
-        factor: 8.0,
-        version: "2.9.0",
-        from_ns: slow_from_ns,
-    };
-    (Shop::new(1, 6.0, None), Shop::new(1, 6.0, Some(slowdown)))
+/// Returns a shop whose payment service is slow from then on.
+pub(crate) fn slow_shop(from_ns: u64) -> Shop {
+    let slowdown = Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns };
+    Shop::new(1, 6.0, Some(slowdown))
 }
 
 /// Sends the spans that a shop ends in `from_ns..to_ns`.

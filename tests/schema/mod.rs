@@ -1,0 +1,42 @@
+//! Checks an incident's JSON against the documented schema. Used by the tests that look at an incident's contract.
+//! Stricter than the schema on purpose: it must never let a field be missing, or one be there that the schema lacks.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+const SCHEMA: &str = include_str!("../../docs/incident.schema.json");
+
+/// Fails unless the value has exactly the fields of the schema, at every depth, and only words that it knows.
+pub(crate) fn expect_incident(incident: &Value) {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    compare(&schema, &schema, incident, "incident");
+}
+
+fn compare(root: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+        return compare(root, target, value, at);
+    }
+    if let Some(known) = schema["enum"].as_array() {
+        assert!(known.contains(value), "{at}: {value} is not in the schema");
+    }
+    match value {
+        Value::Object(fields) if schema["properties"].is_object() => {
+            let properties = schema["properties"].as_object().unwrap();
+            let required: BTreeSet<_> =
+                schema["required"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+            assert_eq!(fields.keys().map(String::as_str).collect::<BTreeSet<_>>(), required, "{at}");
+            assert_eq!(properties.keys().map(String::as_str).collect::<BTreeSet<_>>(), required, "{at}");
+            for (name, field) in fields {
+                compare(root, &properties[name], field, &format!("{at}.{name}"));
+            }
+        }
+        Value::Array(items) if schema["items"].is_object() => {
+            for item in items {
+                compare(root, &schema["items"], item, &format!("{at}[]"));
+            }
+        }
+        _ => {}
+    }
+}
