@@ -144,7 +144,8 @@ impl Detector {
     pub fn restore(&mut self, incidents: Vec<Incident>, next_number: u64, judged_ns: i64) {
         self.next_number = next_number.max(1);
         self.opens_from_ns = judged_ns;
-        for incident in incidents {
+        // Newest first, as they are shown; the oldest are let go.
+        for incident in incidents.into_iter().rev() {
             match incident.status {
                 crate::incident::IncidentStatus::Open => self.open.extend(OpenIncident::restored(incident)),
                 crate::incident::IncidentStatus::Resolved => self.keep_resolved(incident),
@@ -198,14 +199,20 @@ impl Detector {
             self.signals.renew_expectations();
         }
         let thresholds = self.thresholds;
+        let is_judging = block_start_ns(block) >= self.opens_from_ns;
         let hot: Vec<(Scope, Verdict)> = self
             .signals
             .list
             .iter_mut()
-            .filter_map(|signal| signal.watch(block, &thresholds).map(|verdict| (signal.scope.clone(), verdict)))
+            .filter_map(|signal| {
+                signal.watch(block, &thresholds, is_judging).map(|verdict| (signal.scope.clone(), verdict))
+            })
             .collect();
-        let may_open = block_start_ns(block) >= self.opens_from_ns;
-        self.live(block, now_ns, &hot, may_open, changes);
+        if is_judging {
+            self.live(block, now_ns, &hot, changes);
+        } else {
+            self.hold_all(block);
+        }
     }
 
     fn keep_resolved(&mut self, incident: Incident) {
@@ -240,13 +247,18 @@ impl Detector {
     }
 
     fn type_summary(&self, kind: &types::TransactionType, minute: i64) -> TypeSummary {
-        let (now, minutes) = kind.now(minute);
-        let before = kind.before(minute);
+        let now = kind.now(minute);
+        // Full minutes, and what was judged of the present one.
+        let present = self.judged_ns().rem_euclid(60 * SECOND_NS) as f64 / (60 * SECOND_NS) as f64;
+        let minutes = types::MINUTES_NOW as f64 + present;
         let count = now.durations.count();
         let is_this = |open: &&OpenIncident| {
             open.incident.transaction.service == kind.service && open.incident.transaction.operation == kind.operation
         };
-        let incident = self.open.iter().find(is_this).map(|open| open.incident.number);
+        let open = self.open.iter().find(is_this);
+        let incident = open.map(|open| open.incident.number);
+        let onset_minute = open.map_or(i64::MAX, |open| block_start_ns(open.onset).div_euclid(60 * SECOND_NS));
+        let before = kind.before(minute.min(onset_minute.saturating_add(types::MINUTES_NOW)));
         let is_learned = before.durations.count() as f64 >= self.thresholds.reference_n;
         TypeSummary {
             service: kind.service.clone(),
@@ -280,13 +292,14 @@ impl Detector {
 
 impl Signal {
     /// Judges the window that ends with `block`; returns the verdict if the signal has stood out for long enough.
-    fn watch(&mut self, block: i64, thresholds: &Thresholds) -> Option<Verdict> {
+    /// Scores of a time that was judged before a restart are not remembered: an incident may have been open then.
+    fn watch(&mut self, block: i64, thresholds: &Thresholds, is_judging: bool) -> Option<Verdict> {
         let verdict = self.series.judge(block).filter(|verdict| {
             verdict.reference.windows >= thresholds.reference_windows
                 && verdict.reference.n >= thresholds.reference_n
                 && verdict.n >= thresholds.n
         });
-        self.remember(verdict.map_or(0.0, |verdict| verdict.z));
+        self.remember(verdict.filter(|_| is_judging).map_or(0.0, |verdict| verdict.z));
         // There are many operations and hops and few services; a fine signal must stand out more to speak for itself.
         let (z_factor, shift_factor) = match self.scope {
             Scope::Service(_) => (1.0, 1.0),

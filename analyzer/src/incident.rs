@@ -54,11 +54,11 @@ pub struct Incident {
     pub started_at: String,
     /// Half-width of the onset's interval, seconds.
     pub started_at_uncertainty_s: f64,
-    /// Event time at which the evidence sufficed.
+    /// When the evidence sufficed: time of arrival, which in a replay is event time.
     pub detected_at: String,
     /// When it was back to usual.
     pub resolved_at: Option<String>,
-    /// Whether it was resolved before and came back.
+    /// Whether it was resolved before and came back; for now such a return is a new incident.
     pub reopened: bool,
     /// Transaction type that suffers most.
     pub transaction: TransactionRef,
@@ -100,7 +100,7 @@ pub struct RootCause {
     pub service: String,
     /// Operation within it, when the data says so.
     pub operation: Option<String>,
-    /// Instance, when the fault is one replica's.
+    /// Instance, when the fault is one replica's; not computed yet.
     pub instance: Option<String>,
     /// `self`, `network_gap`, `queue_wait`, `uninstrumented_peer` or `unexplained`.
     pub cause: String,
@@ -143,15 +143,16 @@ pub struct Change {
 /// How many transactions are hurt.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Impact {
-    /// Slower than the usual 95th percentile since the onset.
+    /// Transactions of all types that took at least a quarter longer than their steps usually do, because of the
+    /// first candidate, since the onset.
     pub transactions: u64,
-    /// Their share of the affected type's transactions, 0 to 1.
+    /// Share of such transactions among those of the type that suffers most, 0 to 1.
     pub share: f64,
     /// Affected transactions a minute, now.
     pub per_minute: f64,
     /// Extra seconds that all of them waited together.
     pub extra_seconds: f64,
-    /// Attribute values that are over-represented.
+    /// Attribute values that are over-represented; not computed yet.
     pub who: Vec<String>,
 }
 

@@ -227,7 +227,7 @@ impl Transaction {
         &self.spans[self.root]
     }
 
-    /// Returns whether any span has an error that its root reports too.
+    /// Returns whether its root reports an error.
     pub fn has_error(&self) -> bool {
         self.root_span().has_error
     }

@@ -3,7 +3,7 @@
 //!
 //! A gap alone cannot say which end is slow. All gaps together can: the shift of each is the sum of what its caller
 //! adds on the way out and what its callee adds on the way in, fitted by non-negative least squares with a small
-//! ridge, weighted by calls. Where nothing decides, both ends get half.
+//! ridge, weighted by the root of the calls. Where nothing decides, both ends get half.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Shift<'_> {
 
 /// Rounds of the fit; a few dozen settle a graph of services.
 const ROUNDS: usize = 100;
-/// Ridge, in calls: a node with fewer calls than this is pulled towards innocence.
+/// Ridge, in roots of calls: a node with fewer calls than this is pulled towards innocence.
 const RIDGE_CALLS: f64 = 1.0;
 
 /// Ranks who owns the extra time in blocks `from..=to`, most first.

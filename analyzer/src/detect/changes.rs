@@ -12,7 +12,7 @@ use crate::transaction::Transaction;
 /// Services whose versions are known; more are not followed.
 const SERVICES_MAX: usize = 5_000;
 /// Versions kept of each service, the newest.
-const VERSIONS_MAX: usize = 8;
+const VERSIONS_MAX: usize = 64;
 /// Blocks before an onset in which a change may be its reason: 15 minutes.
 const BEFORE_BLOCKS: i64 = 90;
 /// Blocks after an onset in which a change may still be its reason: the onset is an estimate.

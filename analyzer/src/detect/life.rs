@@ -14,6 +14,10 @@ use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
 const CALM_TICKS: u32 = 12;
+/// Ticks without traffic after which an incident is closed, unjudged: half an hour.
+const SILENT_TICKS_MAX: u32 = 180;
+/// Blocks after which what was slow is taken as usual: a day.
+const LIFE_BLOCKS_MAX: i64 = 8_640;
 /// Below this score, or below this shift or share of the incident's largest shift, a signal is back.
 const CALM_Z: f64 = 3.0;
 const CALM_SHIFT: f64 = 0.25;
@@ -22,10 +26,10 @@ const CALM_PEAK_SHARE: f64 = 0.2;
 const CREDIBLE_Z: f64 = 3.0;
 const CREDIBLE_SHIFT: f64 = 0.25;
 /// Blocks to look back for the onset.
-const ONSET_BLOCKS: i64 = 30;
-/// Blocks between two updates that only more hurt transactions justify.
+pub(super) const ONSET_BLOCKS: i64 = 30;
+/// Blocks between two updates for which more hurt transactions, or another first cause, are reason enough.
 const UPDATE_BLOCKS: i64 = 30;
-/// Incidents that can be open at once; more of what stands out joins the newest.
+/// Incidents that can be open at once; more of what stands out joins the one opened last.
 const OPEN_MAX: usize = 50;
 
 /// An incident that goes on.
@@ -45,6 +49,7 @@ pub(super) struct OpenIncident {
     verdict: Option<Verdict>,
     is_held: bool,
     calm_ticks: u32,
+    silent_ticks: u32,
     told: Told,
 }
 
@@ -72,8 +77,9 @@ impl Told {
 
     /// Returns whether the difference to an earlier telling matters.
     fn is_news_after(&self, earlier: &Self) -> bool {
-        let more_hurt = self.hurt >= 2 * earlier.hurt.max(1) && self.block - earlier.block >= UPDATE_BLOCKS;
-        self.severity > earlier.severity || self.cause != earlier.cause || self.affected > earlier.affected || more_hurt
+        let has_waited = self.block - earlier.block >= UPDATE_BLOCKS;
+        let is_worse = self.hurt >= 2 * earlier.hurt.max(1) || self.cause != earlier.cause;
+        self.severity > earlier.severity || self.affected > earlier.affected || (has_waited && is_worse)
     }
 }
 
@@ -98,6 +104,7 @@ impl OpenIncident {
             verdict: None,
             is_held: false,
             calm_ticks: 0,
+            silent_ticks: 0,
             told,
         })
     }
@@ -119,7 +126,6 @@ impl Detector {
         block: i64,
         now_ns: i64,
         hot: &[(Scope, Verdict)],
-        may_open: bool,
         changes: &mut Vec<IncidentChange>,
     ) {
         let mut groups: Vec<Vec<(Scope, Verdict)>> = Vec::new();
@@ -127,7 +133,7 @@ impl Detector {
             let services = self.signals.services(scope);
             if let Some(open) = self.open.iter().position(|open| self.belongs_to(&services, open)) {
                 self.join(open, scope, *verdict);
-            } else if may_open {
+            } else {
                 self.gather(&mut groups, scope, *verdict);
             }
         }
@@ -138,6 +144,13 @@ impl Detector {
             self.hold(index, block);
             changes.extend(self.renew(index, block));
             changes.extend(self.resolve_if_calm(index, block));
+        }
+    }
+
+    /// Stops learning from what incidents touch, while a time is read back that was judged before.
+    pub(super) fn hold_all(&mut self, block: i64) {
+        for index in 0..self.open.len() {
+            self.hold(index, block);
         }
     }
 
@@ -211,6 +224,7 @@ impl Detector {
             verdict,
             is_held: false,
             calm_ticks: 0,
+            silent_ticks: 0,
             told,
         });
         let index = self.open.len() - 1;
@@ -273,7 +287,11 @@ impl Detector {
         };
         let mut incident = open.incident.clone();
         let is_told = story::tell(&mut incident, &facts);
-        self.open[index].incident = incident;
+        let open = &mut self.open[index];
+        open.incident = incident;
+        if let Some(culprit) = open.culprit().map(Arc::from) {
+            open.is_held &= !open.services.insert(culprit);
+        }
         is_told
     }
 
@@ -299,29 +317,44 @@ impl Detector {
     }
 
     fn resolve_if_calm(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
-        let open = &self.open[index];
-        if block < open.onset {
-            return None;
-        }
-        let peak_shift = open.verdict.map_or(0.0, |strongest| strongest.shift);
-        let calm_shift = CALM_SHIFT.max(CALM_PEAK_SHARE * peak_shift);
-        let is_calm = |scope: &Scope| {
-            let verdict = self.signals.judge(scope, block);
-            verdict.is_none_or(|verdict| verdict.z < CALM_Z || verdict.shift < calm_shift)
-        };
-        let culprit = open.culprit().map(|culprit| Scope::Service(culprit.into()));
-        let all_calm = open.opened_by.iter().chain(&culprit).all(is_calm);
+        let condition = self.condition(&self.open[index], block);
         let open = &mut self.open[index];
-        open.calm_ticks = if all_calm { open.calm_ticks + 1 } else { 0 };
-        if open.calm_ticks < CALM_TICKS {
-            return None;
+        match condition {
+            Some(true) => open.calm_ticks += 1,
+            Some(false) => (open.calm_ticks, open.silent_ticks) = (0, 0),
+            // A dependency that hangs for good looks like this: silence is no recovery.
+            None => open.silent_ticks += 1,
         }
+        let reason = match () {
+            () if open.calm_ticks >= CALM_TICKS => None,
+            () if open.silent_ticks >= SILENT_TICKS_MAX => {
+                Some("Closed without being back: nothing to judge by for half an hour.")
+            }
+            () if block - open.onset >= LIFE_BLOCKS_MAX => {
+                Some("Closed after a day: this is taken as usual from now on.")
+            }
+            () => return None,
+        };
         let OpenIncident { mut incident, onset, .. } = self.open.remove(index);
         incident.status = IncidentStatus::Resolved;
         incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
+        if let Some(reason) = reason {
+            incident.summary = format!("{reason} {}", incident.summary);
+        }
         self.let_go(onset, block);
         self.keep_resolved(incident.clone());
         Some(IncidentChange { event: IncidentEvent::Resolved, incident })
+    }
+
+    /// Returns whether all that stood out is back, or nothing if too little happened to tell.
+    fn condition(&self, open: &OpenIncident, block: i64) -> Option<bool> {
+        let culprit = open.culprit().map(|culprit| Scope::Service(culprit.into()));
+        let peak_shift = open.verdict.map_or(0.0, |strongest| strongest.shift);
+        let calm_shift = CALM_SHIFT.max(CALM_PEAK_SHARE * peak_shift);
+        let is_calm = |verdict: Verdict| verdict.z < CALM_Z || verdict.shift < calm_shift;
+        let scopes = open.opened_by.iter().chain(&culprit);
+        let verdicts = scopes.filter_map(|scope| self.signals.judge_held(scope, block));
+        verdicts.filter(|verdict| verdict.n >= self.thresholds.n).map(is_calm).reduce(|all, one| all && one)
     }
 
     /// Learns again from everything that no open incident touches.

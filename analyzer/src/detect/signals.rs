@@ -253,6 +253,12 @@ impl Signals {
         self.list[*self.by_scope.get(scope)?].series.judge(block)
     }
 
+    /// Returns the verdict on a signal that is compared with the time before an incident.
+    pub(super) fn judge_held(&self, scope: &Scope, block: i64) -> Option<Verdict> {
+        let series = &self.list[*self.by_scope.get(scope)?].series;
+        series.judge(block).filter(|_| series.is_held())
+    }
+
     /// Estimates the block in which a signal left its reference.
     pub(super) fn onset(&self, scope: &Scope, block: i64, look_back: i64) -> i64 {
         self.by_scope.get(scope).map_or(block, |&id| self.list[id].series.onset(block, look_back))
@@ -280,6 +286,8 @@ impl Signals {
             let scope = self.list[index].scope.clone();
             if self.services(&scope).iter().any(|service| is_touched(service)) {
                 self.list[index].series.hold(block);
+                // The scores of an onset are no part of the signal's usual past.
+                self.list[index].pending_z.clear();
             }
         }
         for (id, baseline) in self.baselines.iter_mut().enumerate() {

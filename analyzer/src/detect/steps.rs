@@ -115,7 +115,9 @@ impl Steps {
                 observations.push(Observation { step, within: None, ms, path_ms: 0.0 });
             }
             if let Some(step) = self.id(own_step(transaction, index, times.callees[index])) {
-                let (ms, path_ms) = (ms(transaction.self_ns[index]), ms(times.own_ns[index]));
+                // Time beside work that nobody waits for is on the path, but was never the span's own.
+                let own_ns = transaction.self_ns[index];
+                let (ms, path_ms) = (ms(own_ns), ms(times.own_ns[index].min(own_ns)));
                 observations.push(Observation { step, within: within[index], ms, path_ms });
             }
         }

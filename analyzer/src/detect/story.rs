@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::blame::Suspect;
 use super::changes::Changes;
+use super::life::ONSET_BLOCKS;
 use super::recent::{Brief, Recent};
 use super::series::{BLOCK_S, Verdict};
 use super::signals::{Scope, Signals};
@@ -62,7 +63,8 @@ pub(super) fn begin(number: u64, services: &BTreeSet<Arc<str>>, started_ns: i64,
         title: String::new(),
         summary: String::new(),
         started_at: rfc3339(started_ns),
-        started_at_uncertainty_s: BLOCK_S as f64,
+        // The onset is a block, found by a test that may be one block off.
+        started_at_uncertainty_s: 2.0 * BLOCK_S as f64,
         detected_at: rfc3339(detected_ns),
         resolved_at: None,
         reopened: false,
@@ -89,15 +91,23 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let Some(type_id) = most_hurt_type(&hurt, is_blamed).filter(|_| hurt.len() >= HURT_MIN) else { return false };
     let kind = facts.types.get(type_id);
     incident.transaction = TransactionRef { service: kind.service.clone(), operation: kind.operation.clone() };
-    incident.root_cause = root_causes(facts);
+    incident.root_cause = root_causes(facts, &incident.root_cause);
     incident.affected = affected(facts);
     incident.changes = facts.changes.near(facts.onset, |service| {
         is_blamed(service) || incident.affected.iter().any(|affected| affected.service == service)
     });
     incident.impact = impact(facts, incident, &hurt, type_id, is_blamed);
     incident.severity = incident.severity.max(severity(&hurt, incident.impact.share));
+    let before = std::mem::take(&mut incident.evidence.before);
     incident.evidence = evidence(facts, type_id, &hurt, &incident.root_cause);
-    incident.exemplars = facts.recent.exemplars(facts.onset, is_blamed);
+    let exemplars = facts.recent.exemplars(facts.onset, is_blamed);
+    // What came before is known best at the opening; later it is let go.
+    if before.count > incident.evidence.before.count {
+        incident.evidence.before = before;
+    }
+    if exemplars.iter().any(|exemplar| exemplar.role == "usual") || incident.exemplars.is_empty() {
+        incident.exemplars = exemplars;
+    }
     incident.spread.trend = trend(facts, &hurt).to_owned();
     incident.title = clip(&title(incident, first), 120);
     incident.summary = clip(&summary(incident, first), 1000);
@@ -122,13 +132,16 @@ fn most_hurt_type(hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Option<T
     extra.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(type_id, _)| type_id)
 }
 
-fn root_causes(facts: &Facts<'_>) -> Vec<RootCause> {
+/// Lists the candidates. A candidate's onset is estimated while it is in sight, and kept from then on.
+fn root_causes(facts: &Facts<'_>, told: &[RootCause]) -> Vec<RootCause> {
     let total = facts.extra_total_ms;
     let listed = facts.suspects.iter().take(SUSPECTS_MAX).filter(|suspect| suspect.extra_ms >= SHARE_MIN * total);
     listed
         .map(|suspect| {
             let share = suspect.extra_ms / total;
-            let onset = facts.signals.onset(&Scope::Service(suspect.service.clone()), facts.block, 30);
+            let known =
+                told.iter().find(|cause| *cause.service == *suspect.service).and_then(|cause| cause.onset.clone());
+            let onset = || facts.signals.onset(&Scope::Service(suspect.service.clone()), facts.block, ONSET_BLOCKS);
             RootCause {
                 service: suspect.service.to_string(),
                 operation: suspect.operation.as_ref().map(ToString::to_string),
@@ -138,9 +151,9 @@ fn root_causes(facts: &Facts<'_>) -> Vec<RootCause> {
                 usual_ms: Some(suspect.usual_ms),
                 now_ms: Some(suspect.now_ms),
                 share: Some(share),
-                onset: Some(rfc3339(block_start_ns(onset))),
+                onset: known.or_else(|| Some(rfc3339(block_start_ns(onset())))),
                 evidence: format!(
-                    "{} of the extra time on critical paths; {} a call, usually {}, over {} calls since the onset",
+                    "{} of the extra time on critical paths; {} a call, usually {}, over the last {} calls",
                     percent(share),
                     millis(suspect.now_ms),
                     millis(suspect.usual_ms),
@@ -221,10 +234,7 @@ fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootC
         threshold: facts.thresholds.z,
         samples: whole(facts.verdict.n),
         reference_samples: whole(facts.verdict.reference.n),
-        reference: format!(
-            "{} minutes with traffic before the onset, medians of each step",
-            facts.verdict.reference.windows
-        ),
+        reference: format!("{} minutes with traffic before the onset", facts.verdict.reference.windows),
         before: kind.tally(onset_minute - 60, onset_minute).distribution(),
         after: kind.tally(onset_minute, minute + 1).distribution(),
         unexplained_ms: (extra_ms / hurt.len().max(1) as f64 * (1.0 - explained)).max(0.0),
@@ -257,15 +267,16 @@ fn culprit(suspect: &Suspect) -> String {
         (Cause::UninstrumentedPeer, _) => format!("{} waits {now} for {service}, usually {usual}", suspect.caller),
         (Cause::NetworkGap, _) => format!("calls to or from {service} spend {now} on the way, usually {usual}"),
         (Cause::QueueWait, _) => format!("messages of {service} wait {now}, usually {usual}"),
-        (_, Some(operation)) => format!("{service} {operation} takes {now}, usually {usual}"),
-        (_, None) => format!("{service} takes {now}, usually {usual}"),
+        (_, Some(operation)) => format!("{service} {operation} itself takes {now}, usually {usual}"),
+        (_, None) => format!("{service} itself takes {now}, usually {usual}"),
     }
 }
 
 fn summary(incident: &Incident, first: &Suspect) -> String {
     let (before, after) = (&incident.evidence.before, &incident.evidence.after);
     let mut text = format!(
-        "Since {} (±{} s), {} of {} {} take at least a quarter longer than their steps usually do, {} a minute now. \
+        "Since {} (±{} s), {} of {} {} take at least a quarter longer than their steps usually do; {} transactions a minute \
+         are hit now, of all types. \
          Median {} before, {} since; 95th percentile {} before, {} since. {} of the extra time: {}.",
         parse_rfc3339(&incident.started_at).map_or_else(|| incident.started_at.clone(), in_words),
         incident.started_at_uncertainty_s,

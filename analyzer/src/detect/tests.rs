@@ -137,8 +137,8 @@ fn run_with(parts: Parts, minutes: i64) -> Run {
 fn service_that_works_longer_is_blamed_and_resolved_when_it_is_back() {
     let run = run_with(Parts { pay: 200, ..Parts::default() }, 4);
     assert_snapshot!(run.story(), @r"
-    766 Opened #1: POST /checkout is slow: pay POST /charge takes 232 ms, usually 25 ms
-    1126 Resolved #1: POST /checkout is slow: pay POST /charge takes 196 ms, usually 25 ms
+    766 Opened #1: POST /checkout is slow: pay POST /charge itself takes 232 ms, usually 25 ms
+    1126 Resolved #1: POST /checkout is slow: pay POST /charge itself takes 196 ms, usually 25 ms
     ");
     let incident = run.opened()[0];
     assert_eq!(incident.root_cause[0].cause, "self");
@@ -287,6 +287,29 @@ fn incident_from_before_a_restart_goes_on_and_is_not_opened_again() {
     assert_eq!(after.opened().len(), 0, "{}", after.story());
     let (_, event, last) = after.told.last().unwrap();
     assert_eq!((*event, &last.id, last.number), (IncidentEvent::Resolved, &open.id, open.number));
+}
+
+#[test]
+fn silence_is_no_recovery() {
+    let slow = |_: i64, number: i64| checkout(Parts { pay: 200, ..Parts::default() }, number);
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, usual).seconds(120, 2, slow);
+    assert_eq!(run.opened().len(), 1);
+    run.seconds(20 * 60, 0, usual);
+    assert!(run.told.iter().all(|(_, event, _)| *event != IncidentEvent::Resolved), "{}", run.story());
+    run.seconds(20 * 60, 0, usual);
+    let (_, event, last) = run.told.last().unwrap();
+    assert_eq!(*event, IncidentEvent::Resolved);
+    assert!(last.summary.starts_with("Closed without being back"), "{}", last.summary);
+}
+
+#[test]
+fn slow_again_after_an_incident_is_an_incident_again() {
+    let parts = |pay: i64| move |_: i64, number: i64| checkout(Parts { pay, ..Parts::default() }, number);
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, usual).seconds(240, 2, parts(300)).seconds(HISTORY_S, 2, usual);
+    run.seconds(240, 2, parts(80));
+    assert_eq!(run.opened().len(), 2, "{}", run.story());
 }
 
 #[test]

@@ -12,7 +12,7 @@ const MINUTES_MAX: i64 = 90;
 /// Minutes that the pages draw.
 const MINUTES_SHOWN: i64 = 60;
 /// Minutes that count as now.
-const MINUTES_NOW: i64 = 5;
+pub(super) const MINUTES_NOW: i64 = 5;
 /// Bins folded into one in a distribution that is shown: 16 % wide.
 const BINS_FOLDED: usize = 3;
 
@@ -66,7 +66,7 @@ impl Types {
             minutes.insert(at, (minute, Minute::default()));
         }
         let tally = &mut minutes[at].1;
-        tally.durations.add(root.duration_ns() as f64 / 1e6);
+        tally.durations.add(transaction.duration_ns as f64 / 1e6);
         tally.errors += u64::from(transaction.has_error());
         while minutes.front().is_some_and(|(number, _)| *number <= minute - MINUTES_MAX) {
             minutes.pop_front();
@@ -113,9 +113,9 @@ impl TransactionType {
         tally
     }
 
-    /// Sums the last minutes up to `minute`; returns also how many minutes that is.
-    pub(super) fn now(&self, minute: i64) -> (Tally, f64) {
-        (self.tally(minute - MINUTES_NOW, minute + 1), MINUTES_NOW as f64)
+    /// Sums the last full minutes and what there is of `minute`.
+    pub(super) fn now(&self, minute: i64) -> Tally {
+        self.tally(minute - MINUTES_NOW, minute + 1)
     }
 
     /// Sums what came before the minutes that count as now.

@@ -1,10 +1,10 @@
 //! The critical path: the chain of segments, back from the last end, that sums exactly to a transaction's duration.
 //!
-//! At every moment exactly one span owns the time: the one that nothing later had to wait for less. Going back from a
-//! span's end, the child that ended last before that moment is what it waited for (as in CRISP, USENIX ATC '22),
-//! with three differences: back-to-back children with equal stamps count, a child that its parent did not wait for
-//! (a consumer, or one that outlives its parent in the same process) is no part of the parent's time, and work that
-//! goes on after the parent's end, down to consumers of consumers, is followed to the transaction's last end.
+//! At every moment exactly one span owns the time. Going back from a span's end, the child that ended last before that
+//! moment is what it waited for (as in CRISP, USENIX ATC '22), with four differences: back-to-back children with equal
+//! stamps count; where no child ended but one was running, that one owns the time and not its parent; a child that its
+//! parent did not wait for (a consumer, or one that outlives its parent in the same process) is no part of the parent's
+//! time; and work that goes on after the parent's end, down to consumers of consumers, is followed to the last end.
 
 use collector_table::SpanKind;
 
@@ -21,21 +21,23 @@ pub(super) fn critical_path(
     let walk = Walk::new(spans, parents, children);
     let Some(first) = spans.iter().map(|span| span.start_ns).min() else { return Vec::new() };
     let mut roots: Vec<usize> = (0..spans.len()).filter(|&index| parents[index].is_none()).collect();
-    // The stated root comes first wherever it covers the moment; orphans only fill what it leaves.
-    roots.sort_by_key(|&index| (index != root, std::cmp::Reverse(walk.subtree_end[index])));
+    roots.sort_by_key(|&index| std::cmp::Reverse(walk.subtree_end[index]));
+    // The stated root owns the moment wherever it covers it; orphans only fill what it leaves.
+    let mut orphans = roots.into_iter().filter(|&index| index != root).peekable();
     let mut segments = Vec::new();
     let mut cursor = walk.subtree_end.iter().copied().max().unwrap_or(first);
     while cursor > first {
-        let covering =
-            roots.iter().copied().find(|&index| spans[index].start_ns < cursor && walk.subtree_end[index] >= cursor);
-        if let Some(index) = covering {
+        // What starts at or after the cursor has had its say: the cursor only moves back.
+        while orphans.next_if(|&index| spans[index].start_ns >= cursor).is_some() {}
+        let orphan = orphans.peek().copied();
+        let covers = |&index: &usize| spans[index].start_ns < cursor && walk.subtree_end[index] >= cursor;
+        if let Some(index) = Some(root).filter(covers).or(orphan.filter(covers)) {
             walk.descend(index, cursor, &mut segments);
             cursor = spans[index].start_ns;
             continue;
         }
-        let resume =
-            roots.iter().map(|&index| walk.subtree_end[index]).filter(|&end| end < cursor).max().unwrap_or(first);
-        let resume = resume.max(first);
+        let ends = [Some(root), orphan].into_iter().flatten().map(|index| walk.subtree_end[index]);
+        let resume = ends.filter(|&end| end < cursor).max().unwrap_or(first).max(first);
         segments.push(Segment { span: root, cause: Cause::Unexplained, start_ns: resume, end_ns: cursor });
         cursor = resume;
     }
@@ -60,6 +62,8 @@ struct Frame {
     within: Vec<usize>,
     after_next: usize,
     within_next: usize,
+    /// Of the children that were still running when a later one began, the one that started first.
+    running: Option<usize>,
     /// Child that was visited last in `after`: a gap before its start was its wait.
     last_after: Option<usize>,
 }
@@ -99,7 +103,17 @@ impl<'a> Walk<'a> {
         let mut within: Vec<usize> =
             children.iter().copied().filter(|&child| self.is_waited_for(span, child)).collect();
         within.sort_by_key(|&child| std::cmp::Reverse(self.spans[child].end_ns));
-        Frame { span, cursor: to, floor_ns, after, within, after_next: 0, within_next: 0, last_after: None }
+        Frame {
+            span,
+            cursor: to,
+            floor_ns,
+            after,
+            within,
+            after_next: 0,
+            within_next: 0,
+            running: None,
+            last_after: None,
+        }
     }
 
     /// A parent waits for a child unless the child works on a message, or outlives it in the same process.
@@ -121,18 +135,39 @@ impl<'a> Walk<'a> {
         }
         while frame.within_next < frame.within.len() {
             let child = frame.within[frame.within_next];
-            frame.within_next += 1;
             let (from, to) = (self.spans[child].start_ns, self.spans[child].end_ns.min(end_ns));
-            // A sibling that was still running when the next one began cannot have been waited for by it.
             if to > frame.cursor || from >= to || to <= frame.floor_ns {
+                frame.within_next += 1;
+                let is_earlier = frame.running.is_none_or(|running| from < self.spans[running].start_ns);
+                if from < frame.cursor && to > frame.cursor && is_earlier {
+                    frame.running = Some(child);
+                }
                 continue;
             }
+            if let Some(next) = self.running_part(frame, to) {
+                return Some(next);
+            }
+            frame.within_next += 1;
             push(segments, frame.span, self.own_cause(frame.span), to, frame.cursor);
             frame.cursor = from.max(frame.floor_ns);
             return Some(self.frame(child, to, frame.cursor));
         }
+        if let Some(next) = self.running_part(frame, frame.floor_ns) {
+            return Some(next);
+        }
         push(segments, frame.span, self.own_cause(frame.span), frame.floor_ns, frame.cursor);
         None
+    }
+
+    /// Gives the time down to `to_ns` to the child that was running all along, as far as it was.
+    fn running_part(&self, frame: &mut Frame, to_ns: i64) -> Option<Frame> {
+        let child = frame.running?;
+        let from = self.spans[child].start_ns.max(to_ns).max(frame.floor_ns);
+        if from >= frame.cursor {
+            return None;
+        }
+        let to = std::mem::replace(&mut frame.cursor, from);
+        Some(self.frame(child, to, from))
     }
 
     /// One step through the time after the span's own end.

@@ -95,6 +95,7 @@ struct Open {
 struct Closed {
     spans: Vec<Span>,
     revision: u32,
+    opened_ns: i64,
     closed_ns: i64,
 }
 
@@ -115,6 +116,8 @@ pub struct Stitcher {
     stats: StitcherStats,
 }
 
+/// Revisions of one transaction; spans that come later form a late part.
+const REVISIONS_MAX: u32 = 8;
 /// Ids remembered of transactions that can no longer be reopened.
 const FORGOTTEN_MAX: usize = 200_000;
 
@@ -177,7 +180,8 @@ impl Stitcher {
         if let Some(closed) = self.closed.remove(&id) {
             self.closed_spans -= closed.spans.len();
             self.stats.reopened += 1;
-            return Open { spans: closed.spans, revision: closed.revision, opened_ns: now_ns, arrived_ns: now_ns };
+            let Closed { spans, revision, opened_ns, .. } = closed;
+            return Open { spans, revision, opened_ns, arrived_ns: now_ns };
         }
         self.stats.too_late += u64::from(self.forgotten.contains(&id));
         Open { spans: Vec::new(), revision: 0, opened_ns: now_ns, arrived_ns: now_ns }
@@ -232,11 +236,15 @@ impl Stitcher {
         // A part that came too late keeps revision 0, below that of the whole.
         let is_late_part = open.revision == 0 && self.forgotten.contains(&id);
         let revision = if is_late_part { 0 } else { open.revision + 1 };
-        if reason == CloseReason::SpanLimit {
+        // A trace that trickles on would be written again, whole, for ever.
+        if matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit) || revision >= REVISIONS_MAX {
             self.remember(id);
         } else {
             self.closed_spans += open.spans.len();
-            self.closed.insert(id, Closed { spans: open.spans.clone(), revision, closed_ns: now_ns });
+            self.closed.insert(
+                id,
+                Closed { spans: open.spans.clone(), revision, opened_ns: open.opened_ns, closed_ns: now_ns },
+            );
             self.closed_order.push_back((now_ns, id));
         }
         tree::transaction(open.spans, revision, reason)
@@ -284,8 +292,12 @@ impl Stitcher {
     /// Returns the open transactions that a span reached last, at most `max` of them.
     pub fn open_transactions(&self, max: usize) -> Vec<OpenTransaction> {
         let mut newest: Vec<(&TraceId, &Open)> = self.open.iter().collect();
-        newest.sort_by_key(|(id, open)| (Reverse(open.arrived_ns), **id));
-        newest.truncate(max);
+        let order = |(id, open): &(&TraceId, &Open)| (Reverse(open.arrived_ns), **id);
+        if newest.len() > max && max > 0 {
+            newest.select_nth_unstable_by_key(max - 1, order);
+            newest.truncate(max);
+        }
+        newest.sort_by_key(order);
         newest.into_iter().filter_map(|(id, open)| open_transaction(*id, &open.spans)).collect()
     }
 }

@@ -9,8 +9,8 @@ use crate::transaction::Span;
 
 /// Distinct strings kept; beyond it new strings are still right but no longer shared.
 const STRINGS_MAX: usize = 200_000;
-/// Longest operation name kept, in characters: names are low-cardinality by convention, and some are not.
-const OPERATION_CHARS_MAX: usize = 200;
+/// Longest name of an operation, service, instance or peer kept, in bytes: a hostile one may be of any length.
+const NAME_BYTES_MAX: usize = 300;
 
 /// Shares equal strings between spans.
 #[derive(Debug, Default)]
@@ -19,8 +19,9 @@ pub struct Interner {
 }
 
 impl Interner {
-    /// Returns the shared copy of a string.
+    /// Returns the shared copy of a string, cut at [`NAME_BYTES_MAX`].
     pub fn share(&mut self, text: &str) -> Arc<str> {
+        let text = &text[..text.floor_char_boundary(NAME_BYTES_MAX)];
         if let Some(found) = self.strings.get(text) {
             return found.clone();
         }
@@ -58,16 +59,16 @@ fn operation_name(name: &str, attributes: &Attributes<'_>) -> String {
     let method = name.strip_prefix("HTTP ").unwrap_or(name);
     let is_bare_method = !method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase());
     if is_bare_method && let Some(route) = attributes.first_of(&["http.route", "url.template"]) {
-        return clip(&format!("{method} {route}"));
+        return format!("{method} {route}");
     }
     if name.is_empty() {
         let verb =
             attributes.first_of(&["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"]);
         let target = attributes.first_of(&["db.collection.name", "rpc.service", "messaging.destination.name"]);
         let parts: Vec<&str> = [verb, target].into_iter().flatten().collect();
-        return if parts.is_empty() { "(unnamed)".to_owned() } else { clip(&parts.join(" ")) };
+        return if parts.is_empty() { "(unnamed)".to_owned() } else { parts.join(" ") };
     }
-    clip(&without_ids(name))
+    without_ids(name)
 }
 
 /// Replaces path segments and words that are numbers, UUIDs or long hex strings by `{id}`.
@@ -92,10 +93,6 @@ fn is_id(word: &str) -> bool {
     let is_number = digits > 0 && digits == word.len();
     let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     is_number || (digits > 0 && is_hex && word.len() >= 16)
-}
-
-fn clip(name: &str) -> String {
-    name.chars().take(OPERATION_CHARS_MAX).collect()
 }
 
 /// Returns the address, or else the system, of what a client or producer talks to.

@@ -90,6 +90,28 @@ fn of_parallel_calls_only_the_last_to_end_is_waited_for() {
 }
 
 #[test]
+fn call_that_runs_on_while_the_next_begins_owns_the_time_until_then() {
+    assert_snapshot!(path("
+        web GET / 0..100
+          a first 0..90
+          b second 80..100
+    "), @r"
+    a first self 80
+    b second self 20
+    ");
+    assert_snapshot!(path("
+        web GET / 0..100
+          a early 0..50
+          b beside 10..99
+          c late 60..100
+    "), @r"
+    a early self 50
+    b beside self 10
+    c late self 40
+    ");
+}
+
+#[test]
 fn back_to_back_calls_with_equal_stamps_all_count() {
     assert_snapshot!(path("
         web GET / 0..90
@@ -139,7 +161,8 @@ fn of_two_children_the_one_that_the_end_waited_for_owns_the_time() {
           web audit 10..48
           web refresh 20..120
     "), @r"
-    web GET / self 20
+    web GET / self 10
+    web audit self 10
     web refresh self 100
     ");
 }
@@ -369,6 +392,19 @@ fn late_span_reopens_its_transaction_and_one_too_late_never_replaces_it() {
     let part = stitcher.advance(130 * SECOND_NS);
     assert_eq!((part[0].revision, part[0].spans.len()), (0, 1));
     assert_eq!((stitcher.stats().reopened, stitcher.stats().too_late), (1, 1));
+}
+
+#[test]
+fn trace_that_trickles_on_is_not_written_again_for_ever() {
+    let mut stitcher = Stitcher::new(StitcherLimits::default());
+    let one = fixture::table(&lines("web GET / 0..10"));
+    let mut revisions = Vec::new();
+    for second in 0..100 {
+        stitcher.push(&one, second * 10 * SECOND_NS);
+        revisions.extend(stitcher.advance((second * 10 + 7) * SECOND_NS).iter().map(|done| done.revision));
+    }
+    assert_eq!(revisions[..8], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(revisions[8..].iter().all(|revision| *revision == 0), "{revisions:?}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         analyzer: Analyzer::new(plan.limits.clone()),
         incidents: BTreeMap::new(),
         transactions: plan.transactions.as_deref().map(create).transpose()?,
-        now_ns: 0,
+        arrival: Arrival::default(),
         report: Report::default(),
     };
     let mut incidents = create(&plan.incidents)?;
@@ -67,7 +67,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
             Ok(())
         })?;
     }
-    let outcome = replay.analyzer.finish(replay.now_ns);
+    let outcome = replay.analyzer.finish(replay.arrival.now_ns);
     replay.keep(outcome)?;
     progress.finish_and_clear();
     for incident in replay.incidents.values() {
@@ -86,9 +86,33 @@ struct Replay {
     /// By number, as each was last told.
     incidents: BTreeMap<u64, Incident>,
     transactions: Option<Box<dyn Write>>,
-    /// Event time of arrival: never goes back.
-    now_ns: i64,
+    /// Event time of arrival.
+    arrival: Arrival,
     report: Report,
+}
+
+/// When requests of a recording arrived, told from when their spans ended. Never goes back; goes far ahead only when
+/// several requests in a row say so, so that one sender's wrong clock does not end the time of all others.
+#[derive(Default)]
+struct Arrival {
+    now_ns: i64,
+    ahead: u32,
+}
+
+/// From here on, a request's time is far ahead: a minute.
+const AHEAD_NS: i64 = 60_000_000_000;
+/// Requests in a row that must be far ahead before they are believed.
+const AHEAD_REQUESTS: u32 = 5;
+
+impl Arrival {
+    fn note(&mut self, ended_ns: i64) {
+        let is_ahead = self.now_ns > 0 && ended_ns.saturating_sub(self.now_ns) > AHEAD_NS;
+        self.ahead = if is_ahead { self.ahead + 1 } else { 0 };
+        if !is_ahead || self.ahead >= AHEAD_REQUESTS {
+            self.now_ns = self.now_ns.max(ended_ns);
+            self.ahead = 0;
+        }
+    }
 }
 
 impl Replay {
@@ -96,10 +120,10 @@ impl Replay {
         self.report.spans += batch.accepted as u64;
         self.report.rejected += batch.rejected_count();
         let table = SpanTable::from_batch(batch.rows).context("reading decoded spans")?;
-        if let Some(arrived_ns) = median_end_ns(&table) {
-            self.now_ns = self.now_ns.max(arrived_ns);
+        if let Some(ended_ns) = median_end_ns(&table) {
+            self.arrival.note(ended_ns);
         }
-        let outcome = self.analyzer.push(&table, self.now_ns);
+        let outcome = self.analyzer.push(&table, self.arrival.now_ns);
         self.keep(outcome)
     }
 
@@ -178,5 +202,24 @@ fn progress_of(plan: &Plan) -> ProgressBar {
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_clock_does_not_move_time_but_a_pause_does() {
+        let second = 1_000_000_000;
+        let mut arrival = Arrival::default();
+        for at in [100, 101, 9_000, 102, 9_000, 103] {
+            arrival.note(at * second);
+        }
+        assert_eq!(arrival.now_ns, 103 * second);
+        for at in 5_000..5_010 {
+            arrival.note(at * second);
+        }
+        assert_eq!(arrival.now_ns, 5_009 * second);
     }
 }
