@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
+use throughline::demo::shop::Shop;
 use tonic::Code;
 
 /// Kills of one run.
@@ -81,6 +82,36 @@ fn an_open_incident_is_the_same_one_after_a_kill() {
     let later = format!("SELECT count(*) FROM transactions WHERE started_at > to_timestamp_nanos({began_ns})");
     daemon.wait_for_count(&later, 1);
     assert_eq!(daemon.sql(identity), before, "after more of the same");
+}
+
+#[test]
+fn started_again_it_stores_no_transaction_and_no_hop_twice() {
+    let now_ns = now_ns();
+    // Seals come so often that the log soon holds only the last of what came.
+    let mut daemon = Daemon::start_with(vec![("THROUGHLINE_STORAGE__SEAL_AFTER", "1s".to_owned())]);
+    let shop = Shop::new(1, 6.0, None);
+    traffic::send(&daemon, &shop, now_ns - 12 * MINUTE_NS, now_ns - 4 * MINUTE_NS);
+    for part in 0..3 {
+        assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.log());
+        daemon.start_again();
+        let from_ns = now_ns - (4 - part) * MINUTE_NS;
+        traffic::send(&daemon, &shop, from_ns, from_ns + MINUTE_NS);
+    }
+    let transactions = "SELECT count(*) FROM transactions";
+    let distinct = "SELECT count(DISTINCT transaction_id) FROM transactions";
+    assert_eq!(daemon.count(transactions), daemon.count(distinct), "transactions are there twice\n{}", daemon.log());
+    let hops = "SELECT count(*) FROM hops";
+    let distinct = "SELECT count(*) FROM (SELECT DISTINCT transaction_id, span_id, callee_operation, gap_ns FROM hops)";
+    assert!(daemon.count(hops) > daemon.count(transactions));
+    assert_eq!(daemon.count(hops), daemon.count(distinct), "hops are there twice\n{}", daemon.log());
+    let settled_ns = now_ns - 5 * MINUTE_NS;
+    let traces = format!("SELECT count(DISTINCT trace_id) FROM spans WHERE start_time < {}", at(settled_ns));
+    let stored = format!("SELECT count(*) FROM transactions WHERE started_at < {}", at(settled_ns));
+    assert_eq!(daemon.count(&stored), daemon.count(&traces), "transactions are missing\n{}", daemon.log());
+}
+
+fn at(unix_ns: u64) -> String {
+    format!("to_timestamp_nanos({unix_ns})")
 }
 
 /// Lets all senders send as fast as they can, and ends the daemon meanwhile.

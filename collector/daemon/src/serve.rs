@@ -15,6 +15,7 @@ use collector_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use web::{AllowedHosts, Endpoints, Setting, StoreSource};
 
 use crate::analysis::Analysis;
@@ -26,7 +27,7 @@ use crate::state::State;
 use crate::stored;
 use crate::views::Views;
 
-/// Longest that pages may take to finish when the daemon stops.
+/// Longest that everything but the store may take to finish when the daemon stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A daemon whose parts are built and whose ports are bound.
@@ -34,7 +35,10 @@ pub struct Daemon {
     receiver: Bound,
     store: Store,
     pages: (TcpListener, Router),
+    /// Ends when the store is closed; until then its end is a failure.
     analysis: JoinHandle<()>,
+    /// Ends when the analysis has ended and its changes of incidents are saved.
+    telling: JoinHandle<()>,
     notifier: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
@@ -71,16 +75,16 @@ impl Daemon {
         let (notifier, deliveries) =
             Notifier::start(state.clone(), notify, stopped).await.context("starting the notifier")?;
         let limits = analyzer_limits(&config);
-        let (analysis, summary) =
+        let (analysis, watched, telling) =
             Analysis::start(limits, store.clone(), &state, notifier.clone(), public_url.clone()).await?;
         let analysis = tokio::spawn(analysis.run(committed));
 
-        let views = Views::new(receiver.ledger(), store.clone(), summary.clone(), &store_config(&config));
+        let views = Views::new(receiver.ledger(), store.clone(), watched.clone(), &store_config(&config));
         tokio::spawn(views.clone().measure());
         let (ingest, metrics, ready) = (views.clone(), views.clone(), views);
         let pages = web::router(web::State {
             source: Arc::new(StoreSource::new(store.reader().clone())),
-            summary,
+            summary: watched.summary,
             ingest: Arc::new(move || ingest.ingest()),
             webhooks: Arc::new(notifier),
             metrics: Arc::new(move || metrics.metrics()),
@@ -97,7 +101,7 @@ impl Daemon {
                 public_url,
             },
         });
-        Ok(Self { receiver, store, pages: (listener, pages), analysis, notifier: deliveries, stop })
+        Ok(Self { receiver, store, pages: (listener, pages), analysis, telling, notifier: deliveries, stop })
     }
 
     /// Returns the addresses that were bound.
@@ -109,12 +113,12 @@ impl Daemon {
         Ok(Addresses { grpc: self.receiver.grpc_addr(), http: self.receiver.http_addr(), web })
     }
 
-    /// Serves until `shutdown` resolves; then answers what is under way, commits, seals and returns.
+    /// Serves until `shutdown` resolves or the analysis fails; then answers what is under way, commits, seals and returns.
     ///
     /// # Errors
-    /// When the pages cannot be served.
+    /// When the analysis failed: what is received would no longer be watched, so whoever looks after the daemon must know.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let Self { receiver, store, pages: (listener, pages), analysis, notifier, stop } = self;
+        let Self { receiver, store, pages: (listener, pages), mut analysis, telling, notifier, stop } = self;
         let mut until_stop = stop.subscribe();
         let mut until_stop_too = stop.subscribe();
         let pages = tokio::spawn(
@@ -127,17 +131,37 @@ impl Daemon {
         let receiving = tokio::spawn(receiver.run(Intake::new(store.clone()), async move {
             let _ = until_stop_too.wait_for(|stop| *stop).await;
         }));
-        shutdown.await;
+        let failed = tokio::select! {
+            () = shutdown => None,
+            ended = &mut analysis => Some(ended.err().map_or_else(
+                || anyhow::anyhow!("the analysis ended although nobody asked it to"),
+                |error| anyhow::Error::new(error).context("the analysis failed"),
+            )),
+        };
         tracing::info!("stopping: answering what is under way");
         stop.send_replace(true);
         receiving.await.context("draining the receivers")?;
-        // Closing ends the stream of commits, which ends the analysis.
+        // Closing ends the stream of commits, which ends the analysis, which ends the telling.
         store.close().await;
-        let rest = async { tokio::join!(pages, analysis, notifier) };
-        if tokio::time::timeout(DRAIN_MAX, rest).await.is_err() {
-            tracing::warn!("some pages were cut off");
+        let until = Instant::now() + DRAIN_MAX;
+        if failed.is_none() {
+            end(analysis, until, "the analysis of what was received last").await;
         }
-        Ok(())
+        tokio::join!(
+            end(telling, until, "saving changes of incidents"),
+            end(pages, until, "answering pages"),
+            end(notifier, until, "calling webhooks"),
+        );
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Waits for the end of a task; says so when it was cut off or failed.
+async fn end<T>(task: JoinHandle<T>, until: Instant, doing: &str) {
+    match tokio::time::timeout_at(until, task).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "{doing} failed"),
+        Err(_) => tracing::warn!("{doing} was cut off"),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the pages and `/metrics` are shown of the daemon's parts, read from their owners when asked.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use analyzer::Summary;
 use analyzer::incident::IncidentStatus;
@@ -9,35 +8,60 @@ use collector_otlp::Signal;
 use collector_receiver::{Ledger, LedgerSnapshot};
 use collector_store::{Store, StoreStats};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use web::{IngestView, Refusal, SenderView, SignalView, StoreView};
 
-use crate::clock::to_ns;
+use crate::analysis::{TellingCounts, Watched};
+use crate::clock::{now_ns, to_ns};
 use crate::metrics::{Kind, Metric, Sample, render};
 
 /// Rates are measured over this time.
 const RATES_EVERY: Duration = Duration::from_secs(5);
+/// A summary that is older means that the analysis does not get on.
+const SUMMARY_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Reads the receiver, the store and the analysis.
 #[derive(Clone)]
 pub(crate) struct Views {
     ledger: Ledger,
     store: Store,
-    summary: watch::Receiver<Arc<Summary>>,
+    watched: Watched,
     queue_bytes_max: usize,
     disk_free_bytes_min: u64,
-    /// Items a second by signal.
-    rates: watch::Sender<[f64; 3]>,
+    measured: watch::Sender<[Measured; SIGNALS]>,
+}
+
+/// Number of signals.
+const SIGNALS: usize = Signal::ALL.len();
+
+/// What was measured of one signal, every few seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Measured {
+    /// Items kept since the start.
+    items: u64,
+    per_second: f64,
+    /// When items were last seen to be more than before.
+    last_ns: Option<i64>,
+}
+
+impl Measured {
+    /// Returns the next measurement, so many seconds later.
+    fn next(self, items: u64, seconds: f64, now_ns: i64) -> Self {
+        let more = items.saturating_sub(self.items);
+        Self { items, per_second: more as f64 / seconds, last_ns: self.last_ns(items, now_ns) }
+    }
+
+    /// Returns when the last item came, given how many there are by now; late by the time between measurements at most.
+    fn last_ns(self, items: u64, now_ns: i64) -> Option<i64> {
+        if items > self.items { Some(now_ns) } else { self.last_ns }
+    }
 }
 
 impl Views {
-    pub(crate) fn new(
-        ledger: Ledger,
-        store: Store,
-        summary: watch::Receiver<Arc<Summary>>,
-        config: &collector_store::Config,
-    ) -> Self {
+    pub(crate) fn new(ledger: Ledger, store: Store, watched: Watched, config: &collector_store::Config) -> Self {
         let (queue_bytes_max, disk_free_bytes_min) = (config.queue_bytes_max, config.disk_free_bytes_min);
-        Self { ledger, store, summary, queue_bytes_max, disk_free_bytes_min, rates: watch::Sender::new([0.0; 3]) }
+        let measured = watch::Sender::new([Measured::default(); SIGNALS]);
+        Self { ledger, store, watched, queue_bytes_max, disk_free_bytes_min, measured }
     }
 
     /// Returns what was received and refused.
@@ -45,15 +69,15 @@ impl Views {
         let ledger = self.ledger.snapshot();
         let stats = self.store.stats();
         let items = Signal::ALL.map(|signal| items_of(&ledger, signal));
-        let per_second = *self.rates.borrow();
+        let measured = *self.measured.borrow();
         let mut senders: Vec<SenderView> = ledger.senders.iter().map(sender_view).collect();
         senders.sort_by(|a, b| (b.spans + b.logs, &a.service).cmp(&(a.spans + a.logs, &b.service)));
         let signal_view = |(index, signal): (usize, Signal)| SignalView {
             signal: signal.table().to_string(),
             accepted: items[index],
             rejected: rejected_of(&ledger, signal),
-            per_second: per_second[index],
-            last_ns: last_ns(&senders, signal),
+            per_second: measured[index].per_second,
+            last_ns: measured[index].last_ns(items[index], now_ns()),
         };
         IngestView {
             signals: Signal::ALL.into_iter().enumerate().map(signal_view).collect(),
@@ -66,16 +90,16 @@ impl Views {
     /// Measures rates every few seconds, for as long as the runtime lives.
     pub(crate) async fn measure(self) {
         let mut every = tokio::time::interval(RATES_EVERY);
-        let mut before = [0; 3];
-        let mut measured = Instant::now();
+        let mut measured_at = Instant::now();
         loop {
             every.tick().await;
             let ledger = self.ledger.snapshot();
             let items = Signal::ALL.map(|signal| items_of(&ledger, signal));
-            let seconds = measured.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-            let rate = |index: usize| items[index].saturating_sub(before[index]) as f64 / seconds;
-            self.rates.send_replace([rate(0), rate(1), rate(2)]);
-            (before, measured) = (items, Instant::now());
+            let seconds = measured_at.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+            measured_at = Instant::now();
+            let before = *self.measured.borrow();
+            let next = |index: usize| before[index].next(items[index], seconds, now_ns());
+            self.measured.send_replace(std::array::from_fn(next));
         }
     }
 
@@ -99,14 +123,19 @@ impl Views {
     pub(crate) fn metrics(&self) -> String {
         let mut metrics = receiver_metrics(&self.ledger.snapshot());
         metrics.extend(store_metrics(&self.store.stats()));
-        metrics.extend(analysis_metrics(&self.summary.borrow().clone()));
+        metrics.extend(analysis_metrics(&self.watched.summary.borrow().clone()));
+        metrics.extend(telling_metrics(&self.watched.telling));
         render(&metrics)
     }
 
     /// Returns nothing when requests can be served, or why not.
     pub(crate) fn ready(&self) -> Result<(), Vec<String>> {
-        let store = self.store_view(&self.store.stats());
-        store.problem.map_or(Ok(()), |problem| Err(vec![problem]))
+        let mut problems = Vec::from_iter(self.store_view(&self.store.stats()).problem);
+        let age = self.watched.published.borrow().elapsed();
+        if age > SUMMARY_AGE_MAX {
+            problems.push(format!("the analysis has not said anything for {} s", age.as_secs()));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 }
 
@@ -116,15 +145,6 @@ fn items_of(ledger: &LedgerSnapshot, signal: Signal) -> u64 {
 
 fn rejected_of(ledger: &LedgerSnapshot, signal: Signal) -> u64 {
     ledger.rejected.iter().filter(|(of, _, _)| *of == signal).map(|(_, _, count)| count).sum()
-}
-
-fn last_ns(senders: &[SenderView], signal: Signal) -> Option<i64> {
-    let has = |sender: &&SenderView| match signal {
-        Signal::Traces => sender.spans > 0,
-        Signal::Logs => sender.logs > 0,
-        Signal::Metrics => sender.metrics > 0,
-    };
-    senders.iter().filter(has).filter_map(|sender| sender.last_ns).max()
 }
 
 fn sender_view(sender: &collector_receiver::SenderRow) -> SenderView {
@@ -295,4 +315,35 @@ fn analysis_metrics(summary: &Summary) -> Vec<Metric> {
             samples: bounds.collect(),
         },
     ]
+}
+
+fn telling_metrics(counts: &TellingCounts) -> Vec<Metric> {
+    let counter = |name, help, value: u64| Metric::single(Kind::Counter, name, help, value as f64);
+    vec![
+        counter(
+            "throughline_incident_saves_failed_total",
+            "Tries to save an incident's change that failed and are repeated.",
+            counts.failed(),
+        ),
+        counter(
+            "throughline_incident_changes_lost_total",
+            "Changes of incidents that were given up: too many waited to be saved.",
+            counts.lost(),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_as_fresh_as_its_own_last_item() {
+        let quiet = Measured::default().next(0, 5.0, 1);
+        assert_eq!(quiet.last_ns(0, 2), None, "nothing ever came");
+        assert_eq!(quiet.last_ns(1, 2), Some(2), "something came since the last measurement");
+        let busy = quiet.next(10, 5.0, 3);
+        assert_eq!(busy, Measured { items: 10, per_second: 2.0, last_ns: Some(3) });
+        assert_eq!(busy.next(10, 5.0, 4), Measured { items: 10, per_second: 0.0, last_ns: Some(3) });
+    }
 }

@@ -1,0 +1,120 @@
+//! Reads recent spans back at the start, so that what is usual need not be learned again and open incidents go on.
+//! Called once, before anything is received. Must never keep the daemon from starting: what cannot be read is said and
+//! left out.
+
+use analyzer::incident::{Incident, IncidentStatus};
+use analyzer::time::parse_rfc3339;
+use anyhow::Context as _;
+use collector_store::QueryParam;
+use collector_table::SpanTable;
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{Analysis, stored};
+
+const SECOND_NS: i64 = 1_000_000_000;
+const MINUTE_NS: i64 = 60 * SECOND_NS;
+/// History that is read back in any case: the half hour that is compared with, and some.
+const USUAL_NS: i64 = 45 * MINUTE_NS;
+/// History before the onset of an open incident: what was usual then.
+const BEFORE_ONSET_NS: i64 = 40 * MINUTE_NS;
+/// History at most, however long an incident has been open.
+const HISTORY_MAX_NS: i64 = 6 * 60 * MINUTE_NS;
+/// Event time that one query covers.
+const STEP_NS: i64 = 15 * SECOND_NS;
+/// Longest that reading back may take; then the rest is learned live.
+const TAKES_MAX: Duration = Duration::from_secs(30);
+/// Longest that a transaction lasts whose spans are still joined, and some.
+const TRANSACTION_MAX_NS: i64 = 15 * MINUTE_NS;
+
+/// Returns from when on spans are read back, given the last span's end.
+pub(super) fn from_ns(last_ns: i64, incidents: &[Incident]) -> i64 {
+    let onsets = incidents
+        .iter()
+        .filter(|incident| incident.status == IncidentStatus::Open)
+        .filter_map(|incident| parse_rfc3339(&incident.started_at));
+    let for_incidents = onsets.min().map_or(i64::MAX, |onset_ns| onset_ns.saturating_sub(BEFORE_ONSET_NS));
+    for_incidents.min(last_ns.saturating_sub(USUAL_NS)).max(last_ns.saturating_sub(HISTORY_MAX_NS))
+}
+
+/// What reading back left out.
+#[derive(Default)]
+struct Missing {
+    /// Steps that could not be read, and why the first could not.
+    failed: u64,
+    first_error: Option<anyhow::Error>,
+    /// Steps of which a query's limit cut rows off.
+    truncated: u64,
+}
+
+impl Analysis {
+    /// Derives again what came from the spans that ended in `from_ns..=last_ns`, and stores what is not stored yet.
+    pub(super) async fn read_back(&mut self, from_ns: i64, last_ns: i64) {
+        let began = Instant::now();
+        let mut missing = Missing::default();
+        // Also a transaction that began before may be derived, from its last spans.
+        let mut stored_ns = from_ns - TRANSACTION_MAX_NS;
+        let mut at_ns = from_ns;
+        while at_ns <= last_ns {
+            if began.elapsed() > TAKES_MAX {
+                let unread_s = (last_ns - at_ns) / SECOND_NS;
+                tracing::warn!(unread_s, "reading back recent spans took too long; the last of them are left out");
+                break;
+            }
+            let to_ns = at_ns + STEP_NS;
+            match self.read_step(stored_ns, at_ns..to_ns, last_ns).await {
+                Ok(is_whole) => missing.truncated += u64::from(!is_whole),
+                Err(error) => {
+                    missing.failed += 1;
+                    missing.first_error.get_or_insert(error);
+                }
+            }
+            (stored_ns, at_ns) = (to_ns, to_ns);
+            self.stored.forget_before(to_ns - TRANSACTION_MAX_NS);
+        }
+        missing.warn();
+        if self.stored.left_out() > 0 {
+            let count = self.stored.left_out();
+            tracing::warn!(count, "too many stored transactions to remember; some may now be stored twice");
+        }
+        let minutes = (last_ns - from_ns) / MINUTE_NS;
+        tracing::info!(minutes, took_ms = began.elapsed().as_millis(), "recent spans were read back");
+    }
+
+    /// Reads one step, and before it which transactions are stored that started since `stored_ns`. Returns whether
+    /// nothing was cut off.
+    async fn read_step(
+        &mut self,
+        stored_ns: i64,
+        ended_ns: std::ops::Range<i64>,
+        last_ns: i64,
+    ) -> anyhow::Result<bool> {
+        let range = |from_ns| vec![QueryParam::TimestampNs(from_ns), QueryParam::TimestampNs(ended_ns.end)];
+        let stored = self.store.query_with(stored::QUERY, range(stored_ns)).await.context("finding what is stored")?;
+        for batch in &stored.batches {
+            self.stored.add(batch);
+        }
+        let sql = "SELECT * FROM spans WHERE end_time >= $1 AND end_time < $2 ORDER BY end_time";
+        let spans = self.store.query_with(sql, range(ended_ns.start)).await.context("reading back spans")?;
+        for batch in spans.batches {
+            let table = SpanTable::from_batch(batch).context("reading back spans")?;
+            let outcome = self.analyzer.push(&table, ended_ns.end.min(last_ns));
+            self.keep(outcome).await;
+        }
+        Ok(!stored.truncated && !spans.truncated)
+    }
+}
+
+impl Missing {
+    fn warn(&self) {
+        if let Some(error) = &self.first_error {
+            tracing::warn!(steps = self.failed, "recent spans could not be read back: {error:#}");
+        }
+        if self.truncated > 0 {
+            tracing::warn!(steps = self.truncated, "recent spans were too many to read back all of them");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
