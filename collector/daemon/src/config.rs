@@ -56,6 +56,9 @@ pub struct Web {
     pub endpoint: SocketAddr,
     /// Address that people and webhook receivers use, without a slash at the end; none: the bound address.
     pub public_url: Option<String>,
+    /// Further host names, lower case and without port, by which the pages may be reached. The host of `public_url`,
+    /// `localhost` and IP addresses always may.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// What the daemon may use.
@@ -200,6 +203,7 @@ impl Config {
             web: Web {
                 endpoint: reader.take("web.endpoint", units::endpoint),
                 public_url: reader.take("web.public_url", checks::public_url),
+                allowed_hosts: reader.take("web.allowed_hosts", checks::host_names),
             },
             allows_unauthenticated_remote: reader.take("listen.allow_unauthenticated_remote", units::flag),
             limits: Limits {

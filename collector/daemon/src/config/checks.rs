@@ -13,6 +13,10 @@ use crate::telemetry::LogFormat;
 const GRPC: &str = "receivers.otlp.protocols.grpc.endpoint";
 const HTTP: &str = "receivers.otlp.protocols.http.endpoint";
 const WEB: &str = "web.endpoint";
+/// Every request is compared with each of them.
+const ALLOWED_HOSTS_MAX: usize = 100;
+/// The bound of the domain name system (RFC 1035, section 2.3.4).
+const HOST_NAME_BYTES_MAX: usize = 255;
 
 /// Complains about values that are fine alone and wrong together.
 pub(super) fn check(config: &Config, reader: &mut Reader) {
@@ -32,6 +36,24 @@ pub(super) fn public_url(value: &Value) -> Parsed<Option<String>> {
         Ok(url) if is_web(&url) => Ok(Some(text.trim_end_matches('/').to_owned())),
         _ => Err(format!("{text:?} is not an address that begins with http:// or https:// and names a host")),
     }
+}
+
+/// Returns host names in lower case, without scheme, port and path.
+pub(super) fn host_names(value: &Value) -> Parsed<Vec<String>> {
+    let items = units::list(value)?;
+    if items.len() > ALLOWED_HOSTS_MAX {
+        return Err(format!("there are {} hosts, more than {ALLOWED_HOSTS_MAX}", items.len()));
+    }
+    items.iter().map(host_name).collect()
+}
+
+fn host_name(value: &Value) -> Parsed<String> {
+    let text = units::text(value)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > HOST_NAME_BYTES_MAX || !text.chars().all(is_plain) {
+        return Err(format!("{text:?} is not a host name alone, such as obs.example.com: no scheme, port or slash"));
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 /// Returns how log lines look.

@@ -203,3 +203,23 @@ fn listening_elsewhere_needs_an_explicit_word() {
     listen.allow_unauthenticated_remote = true [THROUGHLINE_LISTEN__ALLOW_UNAUTHENTICATED_REMOTE]
     ");
 }
+
+#[test]
+fn allowed_hosts_are_names_alone() {
+    let yaml = "web: {allowed_hosts: [Obs.Example.com, throughline]}";
+    assert_snapshot!(loaded(yaml, &[], Vec::new()), @r#"web.allowed_hosts = ["Obs.Example.com","throughline"] [throughline.yaml]"#);
+    let env = [("THROUGHLINE_WEB__ALLOWED_HOSTS", r#"["Obs.Example"]"#)];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(Config::load(None, env, Vec::new()).unwrap().web.allowed_hosts, ["obs.example"]);
+    let mut told = Vec::new();
+    for wrong in ["[https://obs.example]", "[obs.example:8317]", "[obs.example/a]", "['']", "obs.example"] {
+        told.push(loaded(&format!("web: {{allowed_hosts: {wrong}}}"), &[], Vec::new()));
+    }
+    assert_snapshot!(told.join("\n"), @r#"
+    web.allowed_hosts: "https://obs.example" is not a host name alone, such as obs.example.com: no scheme, port or slash [throughline.yaml]; the default is []
+    web.allowed_hosts: "obs.example:8317" is not a host name alone, such as obs.example.com: no scheme, port or slash [throughline.yaml]; the default is []
+    web.allowed_hosts: "obs.example/a" is not a host name alone, such as obs.example.com: no scheme, port or slash [throughline.yaml]; the default is []
+    web.allowed_hosts: "" is not a host name alone, such as obs.example.com: no scheme, port or slash [throughline.yaml]; the default is []
+    web.allowed_hosts: expected a list; in the environment, a JSON list [throughline.yaml]; the default is []
+    "#);
+}
