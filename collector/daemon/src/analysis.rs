@@ -18,7 +18,7 @@ use analyzer::{Analyzer, AnalyzerLimits, Outcome, Summary};
 use anyhow::Context as _;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
-use collector_store::{AppendError, Committed, CommittedReceiver, Store};
+use collector_store::{AppendError, Committed, CommittedReceiver, QueryResult, Store};
 use collector_table::{SpanTable, TableName};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -106,9 +106,7 @@ impl Analysis {
         let found = found.inspect_err(|error| {
             tracing::warn!(error = error_chain(error), "the last span was not found; what is usual is learned anew");
         });
-        let batches = found.ok()?.batches;
-        let times = batches.first()?.column(0).as_primitive_opt::<TimestampNanosecondType>()?;
-        (!times.is_empty() && times.is_valid(0)).then(|| times.value(0).min(now_ns()))
+        only_time(&found.ok()?).map(|last_ns| last_ns.min(now_ns()))
     }
 
     /// Analyses what is committed until the store is closed.
@@ -189,6 +187,12 @@ impl Analysis {
         self.summary.send_replace(Arc::new(summary));
         self.published.send_replace(Instant::now());
     }
+}
+
+/// Returns the value of a result that is one time, or nothing if it is null.
+fn only_time(found: &QueryResult) -> Option<i64> {
+    let times = found.batches.first()?.column(0).as_primitive_opt::<TimestampNanosecondType>()?;
+    (!times.is_empty() && times.is_valid(0)).then(|| times.value(0))
 }
 
 fn with_url(public_url: &str, mut incident: Incident) -> Incident {

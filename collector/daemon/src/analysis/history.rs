@@ -2,15 +2,17 @@
 //! Called once, before anything is received. Must never keep the daemon from starting: what cannot be read is said and
 //! left out.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use analyzer::incident::{Incident, IncidentStatus};
 use analyzer::time::parse_rfc3339;
 use anyhow::Context as _;
 use collector_store::QueryParam;
 use collector_table::SpanTable;
-use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{Analysis, stored};
+use super::{Analysis, only_time, stored};
 
 const SECOND_NS: i64 = 1_000_000_000;
 const MINUTE_NS: i64 = 60 * SECOND_NS;
@@ -35,6 +37,16 @@ pub(super) fn from_ns(last_ns: i64, incidents: &[Incident]) -> i64 {
         .filter_map(|incident| parse_rfc3339(&incident.started_at));
     let for_incidents = onsets.min().map_or(i64::MAX, |onset_ns| onset_ns.saturating_sub(BEFORE_ONSET_NS));
     for_incidents.min(last_ns.saturating_sub(USUAL_NS)).max(last_ns.saturating_sub(HISTORY_MAX_NS))
+}
+
+/// What became of a step.
+enum Step {
+    /// All was read.
+    Whole,
+    /// A query's limit cut rows off.
+    Truncated,
+    /// No span ended in it; the next one ended then.
+    Empty { next_ns: i64 },
 }
 
 /// What reading back left out.
@@ -62,14 +74,16 @@ impl Analysis {
                 break;
             }
             let to_ns = at_ns + STEP_NS;
-            match self.read_step(stored_ns, at_ns..to_ns, last_ns).await {
-                Ok(is_whole) => missing.truncated += u64::from(!is_whole),
+            at_ns = to_ns;
+            match self.read_step(stored_ns, to_ns - STEP_NS..to_ns, last_ns).await {
+                Ok(Step::Whole) => stored_ns = to_ns,
+                Ok(Step::Truncated) => (stored_ns, missing.truncated) = (to_ns, missing.truncated + 1),
+                Ok(Step::Empty { next_ns }) => at_ns = next_ns,
                 Err(error) => {
                     missing.failed += 1;
                     missing.first_error.get_or_insert(error);
                 }
             }
-            (stored_ns, at_ns) = (to_ns, to_ns);
             self.stored.forget_before(to_ns - TRANSACTION_MAX_NS);
         }
         missing.warn();
@@ -81,27 +95,30 @@ impl Analysis {
         tracing::info!(minutes, took_ms = began.elapsed().as_millis(), "recent spans were read back");
     }
 
-    /// Reads one step, and before it which transactions are stored that started since `stored_ns`. Returns whether
-    /// nothing was cut off.
-    async fn read_step(
-        &mut self,
-        stored_ns: i64,
-        ended_ns: std::ops::Range<i64>,
-        last_ns: i64,
-    ) -> anyhow::Result<bool> {
+    /// Reads the spans of one step and, before they are analysed, which transactions are stored that started between
+    /// `stored_ns` and the step's end.
+    async fn read_step(&mut self, stored_ns: i64, ended_ns: Range<i64>, last_ns: i64) -> anyhow::Result<Step> {
         let range = |from_ns| vec![QueryParam::TimestampNs(from_ns), QueryParam::TimestampNs(ended_ns.end)];
+        let sql = "SELECT * FROM spans WHERE end_time >= $1 AND end_time < $2 ORDER BY end_time";
+        let spans = self.store.query_with(sql, range(ended_ns.start)).await.context("reading back spans")?;
+        if spans.batches.iter().all(|batch| batch.num_rows() == 0) {
+            // Quiet time, as when the daemon did not run, is not worth a query for each of its steps.
+            let sql = "SELECT min(end_time) FROM spans WHERE end_time >= $1";
+            let from = vec![QueryParam::TimestampNs(ended_ns.end)];
+            let next = self.store.query_with(sql, from).await.context("finding the next span")?;
+            return Ok(Step::Empty { next_ns: only_time(&next).unwrap_or(i64::MAX) });
+        }
         let stored = self.store.query_with(stored::QUERY, range(stored_ns)).await.context("finding what is stored")?;
         for batch in &stored.batches {
             self.stored.add(batch);
         }
-        let sql = "SELECT * FROM spans WHERE end_time >= $1 AND end_time < $2 ORDER BY end_time";
-        let spans = self.store.query_with(sql, range(ended_ns.start)).await.context("reading back spans")?;
+        let is_whole = !stored.truncated && !spans.truncated;
         for batch in spans.batches {
             let table = SpanTable::from_batch(batch).context("reading back spans")?;
             let outcome = self.analyzer.push(&table, ended_ns.end.min(last_ns));
             self.keep(outcome).await;
         }
-        Ok(!stored.truncated && !spans.truncated)
+        Ok(if is_whole { Step::Whole } else { Step::Truncated })
     }
 }
 
