@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use analyzer::incident::IncidentStatus;
+use arrow::error::ArrowError;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::{PageError, Problem};
-use crate::page::{Period, Shared};
+use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhook, TestWebhookError};
 use crate::{State, format, incident, logs, search, table};
@@ -150,13 +151,17 @@ struct SqlRequest {
 async fn sql(state: Shared, headers: HeaderMap, body: Result<Json<SqlRequest>, JsonRejection>) -> ApiResult {
     let request = read_body(body)?;
     let result = state.source.sql(request.query).await?;
-    let unwritable = |error: arrow::error::ArrowError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if accepted.contains(ARROW_STREAM) {
-        let stream = table::arrow_stream(&result).map_err(unwritable)?;
-        return Ok(([(header::CONTENT_TYPE, ARROW_STREAM)], stream).into_response());
-    }
-    Ok(Json(table::json(&result).map_err(unwritable)?).into_response())
+    let wants_arrow = accepted.contains(ARROW_STREAM);
+    on_blocking_thread(move || {
+        let unwritable = |error: ArrowError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+        if wants_arrow {
+            let stream = table::arrow_stream(&result).map_err(unwritable)?;
+            return Ok(([(header::CONTENT_TYPE, ARROW_STREAM)], stream).into_response());
+        }
+        Ok(page::json(table::json(&result, table::TEXT_BYTES_MAX).map_err(unwritable)?.text))
+    })
+    .await
 }
 
 async fn ingest(state: Shared) -> Response {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use askama::Template;
+use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use crate::assets::{URLS, Urls};
 use crate::error::PageError;
+use crate::source::SourceError;
 use crate::{State, text};
 
 /// The daemon's state, as handlers receive it.
@@ -91,11 +93,12 @@ pub(crate) fn render(template: &impl Template) -> Response {
 }
 
 /// Runs what keeps a core busy away from the threads that receive spans.
-pub(crate) async fn on_blocking_thread(work: impl FnOnce() -> PageResult + Send + 'static) -> PageResult {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a page could not be drawn");
-        Err(PageError::Unavailable)
-    })
+pub(crate) async fn on_blocking_thread<E: From<SourceError> + Send + 'static>(
+    work: impl FnOnce() -> Result<Response, E> + Send + 'static,
+) -> Result<Response, E> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(SourceError::Unavailable(Box::new(error)).into()))
 }
 
 /// Returns plain text, for pages' `.txt` twins.
@@ -104,10 +107,16 @@ pub(crate) fn plain(text: String) -> Response {
 }
 
 /// Returns CSV as a download.
-pub(crate) fn csv(text: String, name: &str) -> Response {
+pub(crate) fn csv(text: impl Into<Body>, name: &str) -> Response {
     let disposition = format!("attachment; filename=\"{name}.csv\"");
-    ([(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)], text)
-        .into_response()
+    let headers =
+        [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    (headers, text.into()).into_response()
+}
+
+/// Returns JSON that is already written.
+pub(crate) fn json(text: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// A span of time that a list is about.

@@ -1,16 +1,19 @@
 //! `/sql`: ask the tables directly. The query is in the address, so a finding can be shared as a link.
 
+use std::ops::ControlFlow;
+
+use arrow::error::ArrowError;
 use askama::Template;
 use axum::extract::Query;
-use axum::response::IntoResponse;
+use collector_store::QueryResult;
 use serde::Deserialize;
 
 use crate::error::PageError;
-use crate::page::{Frame, PageResult, Shared, csv, render};
+use crate::page::{Frame, PageResult, Shared, csv, json, on_blocking_thread, render};
 use crate::source::SourceError;
 use crate::{format, table, text};
 
-/// Rows shown; downloads have all that the store's limit allows.
+/// Rows shown; downloads have all that the limits on queries and on text allow.
 const ROWS_MAX: usize = 1_000;
 /// Longest value shown, characters.
 const CELL_CHARS_MAX: usize = 400;
@@ -86,16 +89,31 @@ pub(crate) async fn sql(state: Shared, Query(params): Query<Params>) -> PageResu
         }
         Err(error) => return Err(error.into()),
     };
-    let unreadable = |error: arrow::error::ArrowError| PageError::BadRequest(error.to_string());
-    match params.format.as_str() {
-        "csv" => return Ok(csv(table::csv(&result).map_err(unreadable)?, "result")),
-        "json" => return Ok(axum::Json(table::json(&result).map_err(unreadable)?).into_response()),
+    on_blocking_thread(move || answer(page, &result, &params.format)).await
+}
+
+/// Writes the result in the form that was asked for.
+fn answer(mut page: SqlPage, result: &QueryResult, format: &str) -> PageResult {
+    let unreadable = |error: ArrowError| PageError::BadRequest(error.to_string());
+    match format {
+        "csv" => {
+            let written = table::csv(result, table::TEXT_BYTES_MAX).map_err(unreadable)?;
+            // CSV has no place to say it: the file's name does.
+            return Ok(csv(written.text, if written.is_cut { "result-truncated" } else { "result" }));
+        }
+        "json" => return Ok(json(table::json(result, table::TEXT_BYTES_MAX).map_err(unreadable)?.text)),
         _ => {}
     }
     let all: usize = result.batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
-    page.columns = table::columns(&result);
-    let rows = table::rows(&result, ROWS_MAX).map_err(unreadable)?;
-    page.rows = rows.into_iter().map(|row| cells(row, &page.columns)).collect();
+    page.columns = table::columns(result);
+    table::each_row(result, |row| {
+        if page.rows.len() == ROWS_MAX {
+            return ControlFlow::Break(());
+        }
+        page.rows.push(cells(row, &page.columns));
+        ControlFlow::Continue(())
+    })
+    .map_err(unreadable)?;
     page.heading = format::counted(all, "row", "rows");
     if result.truncated {
         page.heading.push_str(", cut at the store's limit");

@@ -1,4 +1,8 @@
 //! Results of queries as people and programs read them: cells of text, CSV, JSON rows, or an Arrow stream.
+//! Writing a large result is a core's work for a while: never call this on a thread that receives spans.
+
+use std::io::Write;
+use std::ops::ControlFlow;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
@@ -9,6 +13,9 @@ use collector_store::QueryResult;
 use serde_json::json;
 
 use crate::text;
+
+/// Largest CSV or JSON that is written of one result, bytes: as text, a result can be many times what it is in memory.
+pub(crate) const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A column of a result.
 pub(crate) struct Column {
@@ -42,51 +49,98 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// Returns the first `rows_max` rows as text.
-pub(crate) fn rows(result: &QueryResult, rows_max: usize) -> Result<Vec<Vec<String>>, ArrowError> {
-    let mut rows = Vec::new();
-    for batch in &result.batches {
-        rows.extend(rows_of(batch, rows_max - rows.len())?);
-    }
-    Ok(rows)
-}
-
-fn rows_of(batch: &RecordBatch, rows_max: usize) -> Result<Vec<Vec<String>>, ArrowError> {
+/// Hands each row's cells to `take`, as text, until that breaks. Only one row at a time is in memory as text.
+pub(crate) fn each_row(
+    result: &QueryResult,
+    mut take: impl FnMut(Vec<String>) -> ControlFlow<()>,
+) -> Result<(), ArrowError> {
     let options = FormatOptions::default().with_null("");
-    let columns: Vec<ArrayFormatter<'_>> =
-        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<_, _>>()?;
-    let mut rows = Vec::new();
-    for row in 0..batch.num_rows().min(rows_max) {
-        rows.push(columns.iter().map(|column| column.value(row).try_to_string()).collect::<Result<_, _>>()?);
+    for batch in &result.batches {
+        let formatter = |column| ArrayFormatter::try_new(column, &options);
+        let columns: Vec<ArrayFormatter<'_>> =
+            batch.columns().iter().map(|column| formatter(column.as_ref())).collect::<Result<_, _>>()?;
+        for row in 0..batch.num_rows() {
+            let cells = columns.iter().map(|column| column.value(row).try_to_string()).collect::<Result<_, _>>()?;
+            if take(cells).is_break() {
+                return Ok(());
+            }
+        }
     }
-    Ok(rows)
+    Ok(())
 }
 
-/// Returns all rows as CSV with a head.
-pub(crate) fn csv(result: &QueryResult) -> Result<String, ArrowError> {
+/// A result as text.
+pub(crate) struct Written {
+    pub(crate) text: Vec<u8>,
+    /// Whether rows are missing: cut by the store's limits, or by the limit on the text.
+    pub(crate) is_cut: bool,
+}
+
+/// Returns rows as CSV with a head, as many as fit into `bytes_max`.
+pub(crate) fn csv(result: &QueryResult, bytes_max: usize) -> Result<Written, ArrowError> {
     let line = |cells: &[String]| cells.iter().map(|cell| text::csv_field(cell)).collect::<Vec<_>>().join(",") + "\n";
-    let mut out = line(&columns(result).into_iter().map(|column| column.name).collect::<Vec<_>>());
-    for row in rows(result, usize::MAX)? {
-        out.push_str(&line(&row));
-    }
-    Ok(out)
+    let head = line(&columns(result).into_iter().map(|column| column.name).collect::<Vec<_>>());
+    let mut written = Written { text: head.into_bytes(), is_cut: result.truncated };
+    each_row(result, |cells| {
+        let row = line(&cells);
+        if written.text.len() + row.len() > bytes_max {
+            written.is_cut = true;
+            return ControlFlow::Break(());
+        }
+        written.text.extend_from_slice(row.as_bytes());
+        ControlFlow::Continue(())
+    })?;
+    Ok(written)
 }
 
-/// Returns all rows as `{"columns":[…],"rows":[{…}],"truncated":bool}`.
-pub(crate) fn json(result: &QueryResult) -> Result<serde_json::Value, ArrowError> {
-    let mut writer = arrow::json::ArrayWriter::new(Vec::new());
-    writer.write_batches(&result.batches.iter().collect::<Vec<_>>())?;
-    writer.finish()?;
-    let written = writer.into_inner();
-    // The writer writes nothing at all for no rows.
-    let rows: serde_json::Value = match written.is_empty() {
-        true => json!([]),
-        false => serde_json::from_slice(&written).map_err(|error| ArrowError::JsonError(error.to_string()))?,
-    };
+/// Returns `{"columns":[…],"rows":[{…}],"truncated":bool}`, with as many rows as fit into `bytes_max`.
+pub(crate) fn json(result: &QueryResult, bytes_max: usize) -> Result<Written, ArrowError> {
+    let (mut rows, is_cut) = json_lines(&result.batches, bytes_max)?;
+    // JSON has no line feeds but those that we asked for, between rows.
+    rows.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b',');
+    rows.pop();
+    let is_cut = is_cut || result.truncated;
     let fields = result.schema.fields().iter();
     let columns: Vec<_> =
         fields.map(|field| json!({ "name": field.name(), "type": field.data_type().to_string() })).collect();
-    Ok(json!({ "columns": columns, "rows": rows, "truncated": result.truncated }))
+    let head = format!(r#"{{"columns":{},"rows":["#, serde_json::Value::from(columns));
+    rows.splice(..0, head.into_bytes());
+    rows.extend_from_slice(format!(r#"],"truncated":{is_cut}}}"#).as_bytes());
+    Ok(Written { text: rows, is_cut })
+}
+
+/// Returns each row as JSON on a line of its own, and whether some did not fit.
+fn json_lines(batches: &[RecordBatch], bytes_max: usize) -> Result<(Vec<u8>, bool), ArrowError> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Bounded { bytes: Vec::new(), bytes_max, is_cut: false });
+    let outcome = batches.iter().try_for_each(|batch| writer.write(batch));
+    let Bounded { mut bytes, is_cut, .. } = writer.into_inner();
+    if !is_cut {
+        return outcome.map(|()| (bytes, false));
+    }
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    bytes.truncate(whole);
+    Ok((bytes, true))
+}
+
+/// Takes bytes until it is full, then fails; the last row may then be there in part.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    is_cut: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> std::io::Result<usize> {
+        let taken = more.len().min(self.bytes_max - self.bytes.len());
+        self.bytes.extend_from_slice(&more[..taken]);
+        self.is_cut |= taken < more.len();
+        // Nothing taken is how a writer says that it is full.
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Returns all rows as an Arrow IPC stream.
@@ -97,3 +151,6 @@ pub(crate) fn arrow_stream(result: &QueryResult) -> Result<Vec<u8>, ArrowError> 
     }
     writer.into_inner()
 }
+
+#[cfg(test)]
+mod tests;
