@@ -33,6 +33,8 @@ pub(crate) async fn headers(state: Shared, request: Request, next: Next) -> Resp
         Problem::new(StatusCode::MISDIRECTED_REQUEST, text).into_response()
     } else if request.method() != Method::GET && is_foreign(request.headers()) {
         Problem::new(StatusCode::FORBIDDEN, "another site's page may not write here").into_response()
+    } else if is_costly(request.uri().path()) && is_foreign(request.headers()) && !is_opened(request.headers()) {
+        Problem::new(StatusCode::FORBIDDEN, "another site's page may link to this, but not load it").into_response()
     } else {
         next.run(request).await
     };
@@ -75,6 +77,17 @@ fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
+/// Returns whether an address lets the asker say how much work it is.
+fn is_costly(path: &str) -> bool {
+    path == "/sql" || path.starts_with("/api/")
+}
+
+/// Returns whether the browser says that a person follows a link: the answer becomes the page, not a part of one.
+fn is_opened(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|stated| stated == value);
+    says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
+}
+
 /// Compresses answers that are text and large enough, when the client takes gzip.
 pub(crate) async fn gzip(request: Request, next: Next) -> Response {
     let is_welcome = request.headers().get_all(header::ACCEPT_ENCODING).iter().any(takes_gzip);
@@ -92,12 +105,17 @@ pub(crate) async fn gzip(request: Request, next: Next) -> Response {
     let Ok(bytes) = to_bytes(body, usize::try_from(GZIP_BYTES_MAX).unwrap_or(usize::MAX)).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 6), Compression::new(5));
-    let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish());
-    let packed = packed.expect("writing to memory cannot fail");
+    let Ok(packed) = tokio::task::spawn_blocking(move || packed(&bytes)).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(packed))
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 6), Compression::new(5));
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory cannot fail")
 }
 
 fn takes_gzip(accepted: &HeaderValue) -> bool {

@@ -379,3 +379,21 @@ async fn another_sites_page_cannot_write() {
     let answer = post(&router, "/api/v1/webhooks", &[JSON], &large).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn another_sites_page_may_link_to_a_query_but_not_load_it() {
+    let router = shop();
+    let loaded = async |path: &str, site: &str, mode: &str, dest: &str| {
+        let request = Request::get(path).header(header::HOST, "localhost").header("sec-fetch-site", site);
+        let request = request.header("sec-fetch-mode", mode).header("sec-fetch-dest", dest);
+        send(&router, request.body(Body::empty()).unwrap()).await.status
+    };
+    for path in ["/sql?q=SELECT%201", "/sql?q=SELECT%201&format=json", "/api/v1/transactions"] {
+        assert_eq!(loaded(path, "cross-site", "no-cors", "image").await, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(loaded(path, "cross-site", "navigate", "iframe").await, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(loaded(path, "cross-site", "navigate", "document").await, StatusCode::OK, "{path}");
+        assert_eq!(loaded(path, "same-origin", "cors", "empty").await, StatusCode::OK, "{path}");
+        assert_eq!(loaded(path, "none", "navigate", "document").await, StatusCode::OK, "{path}");
+    }
+    assert_eq!(loaded("/", "cross-site", "no-cors", "image").await, StatusCode::OK);
+}
