@@ -130,9 +130,11 @@ pub(crate) fn refuse(refusal: &Refusal, encoding: Encoding) -> Response<AnswerBo
 /// Returns the HTTP code. What may be sent again is 503, not 429: Python's exporter gives up on 429.
 fn status(reason: RefusalReason) -> StatusCode {
     match reason {
-        RefusalReason::Busy | RefusalReason::InFlight | RefusalReason::NoSpace | RefusalReason::Stopping => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        RefusalReason::Busy
+        | RefusalReason::InFlight
+        | RefusalReason::NoSpace
+        | RefusalReason::Stopping
+        | RefusalReason::Timeout => StatusCode::SERVICE_UNAVAILABLE,
         RefusalReason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RefusalReason::BadCompression
         | RefusalReason::Malformed
@@ -141,7 +143,6 @@ fn status(reason: RefusalReason) -> StatusCode {
         RefusalReason::ContentType | RefusalReason::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         RefusalReason::Path => StatusCode::NOT_FOUND,
         RefusalReason::Method => StatusCode::METHOD_NOT_ALLOWED,
-        RefusalReason::Timeout => StatusCode::REQUEST_TIMEOUT,
         RefusalReason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

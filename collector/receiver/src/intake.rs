@@ -94,7 +94,7 @@ impl<K: Keep> Intake<K> {
                 Ok(Some(Err(_))) => {
                     return Err(Refusal::new(RefusalReason::Disconnected, "the body ended before its end"));
                 }
-                Err(_) => return Err(Refusal::new(RefusalReason::Timeout, "the body paused for too long")),
+                Err(_) => return Err(Refusal::paused()),
             };
             let Ok(piece) = frame.into_data() else { continue };
             if bytes.len() + piece.len() > bytes_max {

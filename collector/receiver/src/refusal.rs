@@ -114,6 +114,11 @@ impl Refusal {
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(RefusalReason::InFlight, message) }
     }
 
+    pub(crate) fn paused() -> Self {
+        let message = "the body paused for too long; send again";
+        Self { retry_after: Some(RETRY_AFTER), ..Self::new(RefusalReason::Timeout, message) }
+    }
+
     pub(crate) fn bad_compression(name: &'static str) -> Self {
         Self::new(RefusalReason::BadCompression, format!("the body is not valid {name}"))
     }

@@ -46,15 +46,16 @@ struct RetryDelay {
 /// RESOURCE_EXHAUSTED is retryable only with `RetryInfo`, which a body that is too large never gets.
 pub(crate) fn code(reason: RefusalReason) -> Code {
     match reason {
-        RefusalReason::Busy | RefusalReason::InFlight | RefusalReason::NoSpace | RefusalReason::Stopping => {
-            Code::Unavailable
-        }
+        RefusalReason::Busy
+        | RefusalReason::InFlight
+        | RefusalReason::NoSpace
+        | RefusalReason::Stopping
+        | RefusalReason::Timeout => Code::Unavailable,
         RefusalReason::TooLarge => Code::ResourceExhausted,
         RefusalReason::BadCompression | RefusalReason::Malformed | RefusalReason::Nested => Code::InvalidArgument,
         RefusalReason::ContentType | RefusalReason::ContentEncoding | RefusalReason::Path | RefusalReason::Method => {
             Code::Unimplemented
         }
-        RefusalReason::Timeout => Code::DeadlineExceeded,
         RefusalReason::Disconnected => Code::Cancelled,
         RefusalReason::Internal => Code::Internal,
     }

@@ -284,7 +284,7 @@ async fn slow_headers_and_slow_bodies_are_cut_off() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stream.write_all(b"23456789").await.unwrap();
-    assert_eq!(read_answer(&mut stream).await.status, 408);
+    assert_eq!(read_answer(&mut stream).await.status, 503);
     assert_eq!(running.refusals(), ["http timeout 1"]);
 }
 

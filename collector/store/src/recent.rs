@@ -3,6 +3,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampNanosecondType;
+use collector_table::TableName;
 use sha2::{Digest, Sha256};
 
 /// Requests that are remembered; the oldest is forgotten first. About 3 MiB.
@@ -12,9 +15,13 @@ const REQUESTS_MAX: usize = 65_536;
 /// another one's retry.
 pub(crate) type Fingerprint = [u8; 16];
 
-/// Returns the fingerprint of a request; nothing for an empty one, of which there may be many.
-pub(crate) fn fingerprint(kind: u8, payload: &[u8]) -> Option<Fingerprint> {
-    if payload.is_empty() {
+/// Returns the fingerprint of a request; nothing for one that may honestly be sent twice: an empty one, and log records
+/// or points that carry no time. Span ids, and times in nanoseconds, make all others one of a kind.
+pub(crate) fn fingerprint(kind: u8, payload: &[u8], table: TableName, rows: &RecordBatch) -> Option<Fingerprint> {
+    let times = rows.column_by_name(table.time_column());
+    let times = times.and_then(|times| times.as_primitive_opt::<TimestampNanosecondType>());
+    let has_times = times.is_some_and(|times| times.values().iter().all(|time| *time != 0));
+    if payload.is_empty() || (table != TableName::Spans && !has_times) {
         return None;
     }
     let digest = Sha256::new().chain_update([kind]).chain_update(payload).finalize();
@@ -56,7 +63,8 @@ mod tests {
     #[test]
     fn oldest_request_is_forgotten_at_the_limit() {
         let mut recent = RecentRequests::default();
-        let nth = |n: usize| fingerprint(0, &n.to_le_bytes()).unwrap();
+        let none = RecordBatch::new_empty(TableName::Spans.schema());
+        let nth = |n: usize| fingerprint(0, &n.to_le_bytes(), TableName::Spans, &none).unwrap();
         for n in 0..=REQUESTS_MAX {
             assert!(recent.insert(nth(n)));
         }

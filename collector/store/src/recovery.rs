@@ -130,15 +130,15 @@ impl Found {
     }
 
     fn take(&mut self, record: Record<'_>, replay: &mut impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>) {
-        let is_new = fingerprint(record.kind, record.payload).is_none_or(|request| self.recent.insert(request));
-        if !is_new {
-            self.report.duplicates += 1;
-            return;
-        }
         let Some((table, rows)) = replay(record.kind, record.payload) else {
             self.report.undecodable += 1;
             return;
         };
+        let request = fingerprint(record.kind, record.payload, table, &rows);
+        if request.is_some_and(|request| !self.recent.insert(request)) {
+            self.report.duplicates += 1;
+            return;
+        }
         let entry = &mut self.tables[place(table)];
         if record.seq <= entry.sealed_to() {
             self.report.already_sealed += 1;

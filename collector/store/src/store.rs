@@ -128,7 +128,7 @@ impl Store {
     ) -> Result<Appended, AppendError> {
         check_schema(table, &rows)?;
         let place = self.take_place(payload.len())?;
-        let fingerprint = fingerprint(kind, &payload);
+        let fingerprint = fingerprint(kind, &payload, table, &rows);
         let (answer, answered) = oneshot::channel();
         let append = Append { kind, payload, fingerprint, table, rows, answer, place };
         self.send(Message::Append(append))?;
@@ -244,8 +244,14 @@ fn make_folders_and_lock(dir: &Path) -> Result<File, StoreError> {
     for folder in folders.map(|name| dir.join(name)) {
         fs::create_dir_all(&folder).map_err(|source| io_error("creating", &folder, source))?;
     }
-    // The folders themselves must survive a power failure too.
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("syncing", dir, source))?;
+    // The folders themselves must survive a power failure too, and so must those above that were made for them.
+    for folder in dir.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            // Someone else's folder above ours may not be readable; it was there before.
+            Err(source) if folder == dir => return Err(io_error("syncing", dir, source)),
+            Ok(()) | Err(_) => {}
+        }
+    }
     let path = dir.join(LOCK_FILE);
     let lock = File::create(&path).map_err(|source| io_error("creating", &path, source))?;
     match lock.try_lock() {

@@ -114,6 +114,44 @@ async fn same_bytes_again_are_acknowledged_and_stored_once() {
 }
 
 #[tokio::test]
+async fn log_records_without_a_time_may_be_sent_twice() {
+    let dir = folder();
+    let heartbeat = |time_ns: i64| {
+        let mut builder = collector_table::LogTableBuilder::default();
+        builder.append(&collector_table::LogFields {
+            time_ns,
+            observed_ns: 0,
+            trace_id: None,
+            span_id: None,
+            flags: 0,
+            severity_number: 0,
+            severity_text: None,
+            body: "heartbeat",
+            body_type: collector_table::ValueType::String,
+            event_name: None,
+            service_name: "clock",
+            service_instance: None,
+            service_version: None,
+            scope_name: None,
+            dropped_attributes_count: 0,
+        });
+        builder.finish().batch().clone()
+    };
+    let replay = |kind: u8, _: &[u8]| Some((TableName::Logs, heartbeat(i64::from(kind))));
+    let (store, _) = Store::open(Config::new(dir.path()), replay).await.unwrap();
+    let payload = |time: i64| Bytes::from(format!("heartbeat at {time}"));
+    for time in [0, 0, 7, 7] {
+        let kind = u8::try_from(time).unwrap();
+        store.append(kind, payload(time), TableName::Logs, heartbeat(time)).await.unwrap();
+    }
+    assert_eq!(count(&store, "SELECT count(*) FROM logs").await, 3);
+    drop(store);
+    let (store, recovery) = Store::open(Config::new(dir.path()), replay).await.unwrap();
+    assert_eq!((recovery.replayed, recovery.duplicates), (3, 0));
+    assert_eq!(count(&store, "SELECT count(*) FROM logs").await, 3);
+}
+
+#[tokio::test]
 async fn empty_requests_are_not_duplicates_of_each_other() {
     let dir = folder();
     let (store, _) = open(dir.path()).await;
