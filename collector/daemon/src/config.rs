@@ -175,9 +175,10 @@ impl Config {
         if let Some(path) = file {
             written.overlay_file(path, &env, &mut complaints);
         }
-        written.overlay_env(&env);
+        let defaults = Written::defaults(EXAMPLE);
+        written.overlay_env(&env, &defaults);
         written.overlay_flags(flags);
-        let mut reader = Reader::new(written, Written::defaults(EXAMPLE), complaints);
+        let mut reader = Reader::new(written, defaults, complaints);
         let mut config = Self::read(&mut reader);
         reader.refuse_rest();
         checks::check(&config, &mut reader);

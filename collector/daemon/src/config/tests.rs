@@ -223,3 +223,24 @@ fn allowed_hosts_are_names_alone() {
     web.allowed_hosts: expected a list; in the environment, a JSON list [throughline.yaml]; the default is []
     "#);
 }
+
+#[test]
+fn what_kubernetes_tells_about_services_is_not_meant_for_us() {
+    let env = [
+        ("THROUGHLINE_PORT", "tcp://10.0.0.1:4317"),
+        ("THROUGHLINE_PORT_4317_TCP", "tcp://10.0.0.1:4317"),
+        ("THROUGHLINE_PORT_4317_TCP_ADDR", "10.0.0.1"),
+        ("THROUGHLINE_PORT_4317_TCP_PORT", "4317"),
+        ("THROUGHLINE_PORT_4317_TCP_PROTO", "tcp"),
+        ("THROUGHLINE_SERVICE_HOST", "10.0.0.1"),
+        ("THROUGHLINE_SERVICE_PORT", "4317"),
+        ("THROUGHLINE_SERVICE_PORT_OTLP_GRPC", "4317"),
+        ("THROUGHLINE_WEB_SERVICE_HOST", "10.0.0.2"),
+    ];
+    assert_snapshot!(loaded("", &env, Vec::new()), @"");
+    let mistakes = [("THROUGHLINE_PORT", "9000"), ("THROUGHLINE_WEB__PORT", "9000")];
+    assert_snapshot!(loaded("", &mistakes, Vec::new()), @r"
+    port: there is no such key [THROUGHLINE_PORT]; remove it; the commented example lists every key
+    web.port: there is no such key [THROUGHLINE_WEB__PORT]; remove it; the commented example lists every key
+    ");
+}

@@ -70,14 +70,17 @@ impl Written {
         self.flatten(String::new(), value, &origin);
     }
 
-    /// Lays `THROUGHLINE_A__B` over what is there, as `a.b`.
-    pub(super) fn overlay_env(&mut self, env: &BTreeMap<String, String>) {
+    /// Lays `THROUGHLINE_A__B` over what is there, as `a.b`. `known` has every key there is.
+    pub(super) fn overlay_env(&mut self, env: &BTreeMap<String, String>, known: &Self) {
         for (name, value) in env {
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
             if ENV_RESERVED.contains(&name.as_str()) {
                 continue;
             }
             let key = rest.to_lowercase().replace("__", ".");
+            if !known.0.contains_key(&key) && is_service_link(rest, value) {
+                continue;
+            }
             self.0.insert(key, Entry { value: Value::String(value.clone()), origin: Origin::Env(name.clone()) });
         }
     }
@@ -105,6 +108,22 @@ impl Written {
             }
         }
     }
+}
+
+/// Whether Kubernetes made the variable for a Service whose name begins with `throughline`, as it does in every pod of
+/// the namespace: `…_SERVICE_HOST`, `…_SERVICE_PORT`, `…_PORT=tcp://10.0.0.1:4317`, `…_PORT_4317_TCP_ADDR`.
+/// `THROUGHLINE_PORT=9000` is a person's mistake and stays a complaint.
+fn is_service_link(rest: &str, value: &str) -> bool {
+    let name = format!("_{rest}");
+    let is_port_of_protocol =
+        name.split_once("_PORT_").is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()));
+    // Only our own names have two underscores in a row.
+    !rest.contains("__")
+        && (name.ends_with("_SERVICE_HOST")
+            || name.ends_with("_SERVICE_PORT")
+            || name.contains("_SERVICE_PORT_")
+            || name.ends_with("_PORT") && value.contains("://")
+            || is_port_of_protocol)
 }
 
 /// Returns a key without the position in a list: `webhooks.targets[0].url` → `webhooks.targets`.
