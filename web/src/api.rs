@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use analyzer::incident::IncidentStatus;
 use arrow::error::ArrowError;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +29,8 @@ const DELIVERIES_MAX: usize = 1_000;
 const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
 
 type ApiResult = Result<Response, Problem>;
+/// The one variable part of an address, or why it cannot be read.
+type PathText = Result<Path<String>, PathRejection>;
 
 /// Returns the routes below `/api/v1`.
 pub(crate) fn routes() -> Router<Arc<State>> {
@@ -47,11 +49,16 @@ pub(crate) fn routes() -> Router<Arc<State>> {
         .route("/webhooks/{name}/test", post(test_webhook))
         .route("/openapi.json", get(openapi))
         .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 async fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is no such resource; /api/v1/openapi.json lists what there is")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource has other methods; /api/v1/openapi.json lists them")
 }
 
 /// Returns the text of an error that the page's parser made.
@@ -61,6 +68,10 @@ fn as_problem(error: PageError) -> Problem {
         PageError::NotFound { what, .. } => Problem::new(StatusCode::NOT_FOUND, what),
         PageError::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stored data cannot be read now"),
     }
+}
+
+fn read_path(path: PathText) -> Result<String, Problem> {
+    path.map(|Path(text)| text).map_err(|error| Problem::new(error.status(), error.body_text()))
 }
 
 fn read_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
@@ -89,7 +100,8 @@ async fn incidents(state: Shared, params: Result<Query<IncidentParams>, QueryRej
     Ok(Json(json!({ "incidents": found })).into_response())
 }
 
-async fn one_incident(state: Shared, Path(id): Path<String>) -> ApiResult {
+async fn one_incident(state: Shared, path: PathText) -> ApiResult {
+    let id = read_path(path)?;
     let summary = state.summary.borrow().clone();
     let found = incident::find(&summary, &id);
     let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such incident"))?;
@@ -103,8 +115,8 @@ async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejectio
     Ok(Json(search::as_json(&rows)).into_response())
 }
 
-async fn one_transaction(state: Shared, Path(id): Path<String>) -> ApiResult {
-    let id = read_id(&id)?;
+async fn one_transaction(state: Shared, path: PathText) -> ApiResult {
+    let id = read_id(&read_path(path)?)?;
     let spans = state.source.spans_of_trace(id).await?;
     let stitched = analyzer::stitch::assemble(&spans.tables);
     let found = stitched.iter().find(|transaction| transaction.id == id);
@@ -112,8 +124,9 @@ async fn one_transaction(state: Shared, Path(id): Path<String>) -> ApiResult {
     Ok(Json(found.to_json()).into_response())
 }
 
-async fn trace(state: Shared, Path(id): Path<String>) -> ApiResult {
-    let spans = state.source.spans_of_trace(read_id(&id)?).await?;
+async fn trace(state: Shared, path: PathText) -> ApiResult {
+    let id = read_id(&read_path(path)?)?;
+    let spans = state.source.spans_of_trace(id).await?;
     if spans.tables.iter().all(|table| table.is_empty()) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no span of this trace is stored"));
     }
@@ -211,12 +224,8 @@ async fn add_webhook(state: Shared, body: Result<Json<NewWebhook>, JsonRejection
     }
 }
 
-async fn test_webhook(
-    state: Shared,
-    Path(name): Path<String>,
-    body: Result<Json<TestWebhook>, JsonRejection>,
-) -> ApiResult {
-    let test = read_body(body)?;
+async fn test_webhook(state: Shared, path: PathText, body: Result<Json<TestWebhook>, JsonRejection>) -> ApiResult {
+    let (name, test) = (read_path(path)?, read_body(body)?);
     match state.webhooks.test(name, test).await {
         Ok(outcome) => Ok(Json(outcome).into_response()),
         Err(error) => {

@@ -397,3 +397,26 @@ async fn another_sites_page_may_link_to_a_query_but_not_load_it() {
     }
     assert_eq!(loaded("/", "cross-site", "no-cors", "image").await, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn every_error_of_the_api_is_a_problem() {
+    let router = shop();
+    let problem = |answer: &Answer| {
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(answer.json()["status"], answer.status.as_u16());
+    };
+    for path in ["incidents/%ff", "transactions/%ff", "traces/%ff"] {
+        let answer = get(&router, &format!("/api/v1/{path}")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        problem(&answer);
+    }
+    let answer = post(&router, "/api/v1/webhooks/%ff/test", &[JSON], "{}").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    problem(&answer);
+    for (path, allow) in [("incidents", "GET,HEAD"), ("webhooks/on-call/test", "POST"), ("webhooks", "GET,HEAD,POST")] {
+        let request = Request::delete(format!("/api/v1/{path}")).header(header::HOST, "localhost");
+        let answer = send(&router, request.body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, allow), "{path}");
+        problem(&answer);
+    }
+}
