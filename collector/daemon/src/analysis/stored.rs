@@ -86,3 +86,6 @@ impl StoredBefore {
         transactions
     }
 }
+
+#[cfg(test)]
+mod tests;
