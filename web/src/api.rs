@@ -6,19 +6,21 @@ use std::sync::Arc;
 use analyzer::incident::IncidentStatus;
 use arrow::error::ArrowError;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use collector_table::TraceId;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
-use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhook, TestWebhookError};
+use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
 use crate::{State, format, incident, logs, search, table};
 
 /// Largest body of a request, bytes.
@@ -80,6 +82,17 @@ fn read_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> 
 
 fn read_body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(value)| value).map_err(|error| Problem::new(error.status(), error.body_text()))
+}
+
+/// Reads a body of which every field is optional: an empty one is the defaults, whatever its content type.
+async fn read_optional_body<T: DeserializeOwned + Default>(request: Request) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
+    let bytes = bytes.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    read_body(Json::from_request(Request::from_parts(parts, bytes.into()), &()).await)
 }
 
 fn read_id(text: &str) -> Result<TraceId, Problem> {
@@ -224,8 +237,8 @@ async fn add_webhook(state: Shared, body: Result<Json<NewWebhook>, JsonRejection
     }
 }
 
-async fn test_webhook(state: Shared, path: PathText, body: Result<Json<TestWebhook>, JsonRejection>) -> ApiResult {
-    let (name, test) = (read_path(path)?, read_body(body)?);
+async fn test_webhook(state: Shared, path: PathText, request: Request) -> ApiResult {
+    let (name, test) = (read_path(path)?, read_optional_body(request).await?);
     match state.webhooks.test(name, test).await {
         Ok(outcome) => Ok(Json(outcome).into_response()),
         Err(error) => {

@@ -31,9 +31,9 @@ pub(crate) async fn headers(state: Shared, request: Request, next: Next) -> Resp
     let mut response = if !is_probe && !is_allowed(&state.allowed_hosts, &request) {
         let text = "this name is not one of the daemon's; add it to the allowed hosts to use it";
         Problem::new(StatusCode::MISDIRECTED_REQUEST, text).into_response()
-    } else if request.method() != Method::GET && is_foreign(request.headers()) {
+    } else if request.method() != Method::GET && is_foreign(&request) {
         Problem::new(StatusCode::FORBIDDEN, "another site's page may not write here").into_response()
-    } else if is_costly(request.uri().path()) && is_foreign(request.headers()) && !is_opened(request.headers()) {
+    } else if is_costly(request.uri().path()) && is_foreign(&request) && !is_opened(request.headers()) {
         Problem::new(StatusCode::FORBIDDEN, "another site's page may link to this, but not load it").into_response()
     } else {
         next.run(request).await
@@ -55,14 +55,19 @@ pub(crate) async fn headers(state: Shared, request: Request, next: Next) -> Resp
 
 fn is_allowed(allowed: &AllowedHosts, request: &Request) -> bool {
     let AllowedHosts::LoopbackAnd(names) = allowed else { return true };
-    let stated = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/2 names the host in the URI.
-    let Some(host) = request.uri().authority().map(|authority| authority.as_str()).or(stated) else { return false };
+    let Some(host) = host(request) else { return false };
     let name = without_port(host);
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         || names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+/// Returns the name, and the port if it is stated, by which the daemon was reached.
+fn host(request: &Request) -> Option<&str> {
+    let stated = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/2 names the host in the URI.
+    request.uri().authority().map(|authority| authority.as_str()).or(stated)
 }
 
 fn without_port(host: &str) -> &str {
@@ -72,9 +77,15 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Returns whether the browser says that another site's page sent this.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+/// Returns whether the browser says that another site's page sent this. Without TLS, browsers state only the origin
+/// to hosts that are not loopback.
+fn is_foreign(request: &Request) -> bool {
+    if let Some(site) = request.headers().get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return false };
+    let own = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    !own.is_some_and(|(_, name)| host(request).is_some_and(|host| host.eq_ignore_ascii_case(name)))
 }
 
 /// Returns whether an address lets the asker say how much work it is.

@@ -363,6 +363,28 @@ async fn webhooks_are_added_and_tested_and_refusals_say_why() {
 }
 
 #[tokio::test]
+async fn a_webhook_is_tested_without_a_body_but_not_by_another_site() {
+    let router = shop();
+    let test = async |headers: &[(&str, &str)], body: &str| {
+        post(&router, "/api/v1/webhooks/on-call/test", headers, body).await.status
+    };
+    let own = ("origin", "http://127.0.0.1:8317");
+    assert_eq!(test(&[], "").await, StatusCode::OK);
+    assert_eq!(test(&[JSON], "").await, StatusCode::OK);
+    assert_eq!(test(&[own], "").await, StatusCode::OK);
+    assert_eq!(test(&[], "{}").await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(test(&[("content-type", "text/plain")], "{}").await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(test(&[JSON], r#"{"kee":"k-1"}"#).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(test(&[JSON], &" ".repeat(300_000)).await, StatusCode::PAYLOAD_TOO_LARGE);
+    for site in ["cross-site", "same-site"] {
+        assert_eq!(test(&[own, ("sec-fetch-site", site)], "").await, StatusCode::FORBIDDEN, "{site}");
+    }
+    for origin in ["https://evil.example", "http://127.0.0.1:3000", "null"] {
+        assert_eq!(test(&[("origin", origin)], "").await, StatusCode::FORBIDDEN, "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn another_sites_page_cannot_write() {
     let router = shop();
     let body = r#"{"name":"spy","url":"https://spy.example/"}"#;
