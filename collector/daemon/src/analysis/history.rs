@@ -26,8 +26,10 @@ const HISTORY_MAX_NS: i64 = 6 * 60 * MINUTE_NS;
 const STEP_NS: i64 = 15 * SECOND_NS;
 /// Longest that reading back may take; then the rest is learned live.
 const TAKES_MAX: Duration = Duration::from_secs(30);
-/// Longest that a transaction lasts whose spans are still joined, and some.
-const TRANSACTION_MAX_NS: i64 = 15 * MINUTE_NS;
+/// Time after which no span is joined to a transaction any more, and some.
+const JOINED_NS: i64 = 15 * MINUTE_NS;
+/// Longest transaction that is still found to be stored, when it began before the history that is read back.
+const TRANSACTION_MAX_NS: i64 = 24 * 60 * MINUTE_NS;
 
 /// Returns from when on spans are read back, given the last span's end.
 pub(super) fn from_ns(last_ns: i64, incidents: &[Incident]) -> i64 {
@@ -65,7 +67,10 @@ impl Analysis {
         let began = Instant::now();
         let mut missing = Missing::default();
         // Also a transaction that began before may be derived, from its last spans.
-        let mut stored_ns = from_ns - TRANSACTION_MAX_NS;
+        let mut stored_ns = from_ns - JOINED_NS;
+        if let Err(error) = self.find_long(stored_ns).await {
+            tracing::warn!("long transactions may be stored twice: {error:#}");
+        }
         let mut at_ns = from_ns;
         while at_ns <= last_ns {
             if began.elapsed() > TAKES_MAX {
@@ -84,7 +89,7 @@ impl Analysis {
                     missing.first_error.get_or_insert(error);
                 }
             }
-            self.stored.forget_before(to_ns - TRANSACTION_MAX_NS);
+            self.stored.forget_before(to_ns - JOINED_NS);
         }
         missing.warn();
         if self.stored.left_out() > 0 {
@@ -93,6 +98,17 @@ impl Analysis {
         }
         let minutes = (last_ns - from_ns) / MINUTE_NS;
         tracing::info!(minutes, took_ms = began.elapsed().as_millis(), "recent spans were read back");
+    }
+
+    /// Finds out which transactions are stored that began before `before_ns` and may have ended since.
+    async fn find_long(&mut self, before_ns: i64) -> anyhow::Result<()> {
+        let began = [before_ns - TRANSACTION_MAX_NS, before_ns].map(QueryParam::TimestampNs);
+        let params = began.into_iter().chain([QueryParam::Int(JOINED_NS)]).collect();
+        let found = self.store.query_with(stored::QUERY_LONG, params).await.context("finding long transactions")?;
+        for batch in &found.batches {
+            self.stored.add(batch);
+        }
+        Ok(())
     }
 
     /// Reads the spans of one step and, before they are analysed, which transactions are stored that started between

@@ -5,15 +5,18 @@ use std::collections::HashMap;
 
 use analyzer::Transaction;
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{TimestampNanosecondType, UInt32Type};
+use arrow::datatypes::{Int64Type, TimestampNanosecondType, UInt32Type};
 use collector_table::TraceId;
 
 /// Transactions that are remembered; of more, those that are derived again are stored twice, and counted. About 25 MiB.
 const STORED_MAX: usize = 400_000;
 
 /// The columns that [`StoredBefore::add`] needs, of transactions that started in `$1..$2`.
-pub(super) const QUERY: &str = "SELECT transaction_id, revision, spans_count, started_at FROM transactions
+pub(super) const QUERY: &str = "SELECT transaction_id, revision, spans_count, started_at, duration_ns FROM transactions
     WHERE started_at >= $1 AND started_at < $2";
+/// The same, but only those that lasted at least `$3` nanoseconds.
+pub(super) const QUERY_LONG: &str = "SELECT transaction_id, revision, spans_count, started_at, duration_ns
+    FROM transactions WHERE started_at >= $1 AND started_at < $2 AND duration_ns >= $3";
 
 /// What was stored, by transaction.
 #[derive(Default)]
@@ -26,7 +29,7 @@ pub(super) struct StoredBefore {
 struct Stored {
     revision: u32,
     spans_count: u32,
-    started_ns: i64,
+    ended_ns: i64,
 }
 
 impl StoredBefore {
@@ -37,9 +40,10 @@ impl StoredBefore {
             let revisions = rows.column_by_name("revision")?.as_primitive_opt::<UInt32Type>()?;
             let spans = rows.column_by_name("spans_count")?.as_primitive_opt::<UInt32Type>()?;
             let started = rows.column_by_name("started_at")?.as_primitive_opt::<TimestampNanosecondType>()?;
-            Some((ids, revisions, spans, started))
+            let durations = rows.column_by_name("duration_ns")?.as_primitive_opt::<Int64Type>()?;
+            Some((ids, revisions, spans, started, durations))
         })();
-        let Some((ids, revisions, spans, started)) = columns else {
+        let Some((ids, revisions, spans, started, durations)) = columns else {
             self.left_out += rows.num_rows() as u64;
             return;
         };
@@ -49,16 +53,17 @@ impl StoredBefore {
                 self.left_out += 1;
                 continue;
             }
-            let (revision, spans_count, started_ns) = (revisions.value(row), spans.value(row), started.value(row));
-            let stored = self.stored.entry(id).or_insert(Stored { revision, spans_count, started_ns });
+            let (revision, spans_count) = (revisions.value(row), spans.value(row));
+            let ended_ns = started.value(row).saturating_add(durations.value(row));
+            let stored = self.stored.entry(id).or_insert(Stored { revision, spans_count, ended_ns });
             stored.revision = stored.revision.max(revision);
             stored.spans_count = stored.spans_count.max(spans_count);
         }
     }
 
-    /// Forgets transactions that started before; their spans were all read.
-    pub(super) fn forget_before(&mut self, started_ns: i64) {
-        self.stored.retain(|_, stored| stored.started_ns >= started_ns);
+    /// Forgets transactions that ended before; their spans were all read.
+    pub(super) fn forget_before(&mut self, ended_ns: i64) {
+        self.stored.retain(|_, stored| stored.ended_ns >= ended_ns);
     }
 
     /// Forgets all, and the memory for it.

@@ -5,6 +5,7 @@ use super::super::rows::tables;
 use super::*;
 
 const STARTED_NS: i64 = 1_000;
+const ENDED_NS: i64 = STARTED_NS + 10;
 
 /// Returns a transaction as derived anew from its first so many spans.
 fn derived(spans_count: u8) -> Vec<Transaction> {
@@ -22,7 +23,7 @@ fn derived(spans_count: u8) -> Vec<Transaction> {
             name: "work",
             kind: SpanKind::Internal,
             start_ns: STARTED_NS,
-            end_ns: STARTED_NS + 10,
+            end_ns: ENDED_NS,
             status_code: StatusCode::Unset,
             status_message: None,
             scope_name: None,
@@ -53,9 +54,9 @@ fn what_is_stored_is_no_news_and_more_spans_of_it_are_a_later_revision() {
 fn a_transaction_is_remembered_as_long_as_its_spans_may_be_read() {
     let mut stored = StoredBefore::default();
     stored.add(&tables(&derived(2)).0);
-    stored.forget_before(STARTED_NS);
+    stored.forget_before(ENDED_NS);
     assert_eq!(stored.only_news(derived(2)).len(), 0);
-    stored.forget_before(STARTED_NS + 1);
+    stored.forget_before(ENDED_NS + 1);
     assert_eq!(stored.only_news(derived(2)).len(), 1);
 }
 
