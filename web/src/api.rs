@@ -21,7 +21,7 @@ use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
-use crate::{State, format, incident, logs, search, table};
+use crate::{State, format, incident, logs, search, table, trace};
 
 /// Largest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub(crate) fn routes() -> Router<Arc<State>> {
         .route("/incidents/{id}", get(one_incident))
         .route("/transactions", get(transactions))
         .route("/transactions/{id}", get(one_transaction))
-        .route("/traces/{trace_id}", get(trace))
+        .route("/traces/{trace_id}", get(one_trace))
         .route("/services", get(services))
         .route("/logs", get(list_logs))
         .route("/sql", post(sql))
@@ -131,19 +131,26 @@ async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejectio
 async fn one_transaction(state: Shared, path: PathText) -> ApiResult {
     let id = read_id(&read_path(path)?)?;
     let spans = state.source.spans_of_trace(id).await?;
-    let stitched = analyzer::stitch::assemble(&spans.tables);
-    let found = stitched.iter().find(|transaction| transaction.id == id);
-    let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no span of this transaction is stored"))?;
-    Ok(Json(found.to_json()).into_response())
+    if spans.is_cut {
+        let text = "this transaction has more spans than one query may return, so its critical path is not known";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+    }
+    on_blocking_thread(move || {
+        let stitched = analyzer::stitch::assemble(&spans.tables);
+        let found = stitched.iter().find(|transaction| transaction.id == id);
+        let missing = || Problem::new(StatusCode::NOT_FOUND, "no span of this transaction is stored");
+        Ok(Json(found.ok_or_else(missing)?.to_json()).into_response())
+    })
+    .await
 }
 
-async fn trace(state: Shared, path: PathText) -> ApiResult {
+async fn one_trace(state: Shared, path: PathText) -> ApiResult {
     let id = read_id(&read_path(path)?)?;
     let spans = state.source.spans_of_trace(id).await?;
     if spans.tables.iter().all(|table| table.is_empty()) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no span of this trace is stored"));
     }
-    Ok(Json((state.otlp_json)(&spans.tables)).into_response())
+    on_blocking_thread(move || Ok(Json(trace::as_otlp(&state, &spans)).into_response())).await
 }
 
 #[derive(Deserialize)]

@@ -76,7 +76,12 @@ pub(crate) async fn compare(state: Shared, Query(params): Query<Params>) -> Page
 async fn load(state: &Arc<State>, id: &str) -> Result<StoredSpans, PageError> {
     let wrong = |_| PageError::BadRequest("Give two trace ids: /compare?a=…&b=…".to_owned());
     let id: TraceId = id.trim().to_lowercase().parse().map_err(wrong)?;
-    Ok(state.source.spans_of_trace(id).await?)
+    let spans = state.source.spans_of_trace(id).await?;
+    if spans.is_cut {
+        let text = format!("Trace {id} has more spans than one query may return: it cannot be compared.");
+        return Err(PageError::BadRequest(text));
+    }
+    Ok(spans)
 }
 
 fn stitched(spans: &StoredSpans) -> Result<Transaction, PageError> {

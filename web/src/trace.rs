@@ -132,10 +132,10 @@ fn answer(
     form: &str,
     params: &Params,
 ) -> PageResult {
-    let StoredSpans { tables: spans, is_cut } = spans;
     if form == "json" {
-        return Ok(Json((state.otlp_json)(&spans)).into_response());
+        return Ok(Json(as_otlp(state, &spans)).into_response());
     }
+    let StoredSpans { tables: spans, is_cut } = spans;
     let mut stitched = analyzer::stitch::assemble(&spans);
     let found = stitched.iter().position(|transaction| transaction.id == id).unwrap_or(0);
     if stitched.is_empty() {
@@ -143,10 +143,20 @@ fn answer(
     }
     let transaction = stitched.swap_remove(found);
     if form == "txt" {
-        return Ok(plain(waterfall::draw(&transaction)));
+        let note = if is_cut { cut_note(&transaction) + "\n\n" } else { String::new() };
+        return Ok(plain(note + &waterfall::draw(&transaction)));
     }
     let loaded = Loaded { transaction, spans, logs, is_cut };
     Ok(render(&page(state, &loaded, params)))
+}
+
+/// Returns the spans as OTLP/JSON, which has no field for it when some are missing: we add one.
+pub(crate) fn as_otlp(state: &State, spans: &StoredSpans) -> serde_json::Value {
+    let mut written = (state.otlp_json)(&spans.tables);
+    if let Some(fields) = written.as_object_mut().filter(|_| spans.is_cut) {
+        fields.insert("truncated".to_owned(), true.into());
+    }
+    written
 }
 
 fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
@@ -227,8 +237,7 @@ fn notes(loaded: &Loaded) -> Vec<String> {
     let transaction = &loaded.transaction;
     let mut notes = Vec::new();
     if loaded.is_cut {
-        let read = format::len(transaction.spans.len());
-        notes.push(format!("Only {read} spans were read: the trace has more than one query may return."));
+        notes.push(cut_note(transaction));
     }
     if transaction.missing_parents > 0 {
         notes.push(format!(
@@ -251,6 +260,11 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         notes.push(format!("{copies} left out."));
     }
     notes
+}
+
+fn cut_note(transaction: &Transaction) -> String {
+    let read = format::len(transaction.spans.len());
+    format!("Only {read} spans were read: the trace has more than one query may return.")
 }
 
 fn ticks(transaction: &Transaction) -> Vec<chart::Tick> {

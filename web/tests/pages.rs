@@ -325,6 +325,33 @@ async fn the_api_answers_as_its_description_says() {
     }
 }
 
+#[tokio::test]
+async fn a_trace_of_which_spans_are_missing_is_never_shown_as_whole() {
+    let id = "4bf92f3577b34da60000000000000001";
+    let cut = || {
+        let spans = vec![shop::table(shop::trace_id(1), shop::NOW_NS, &shop::slow_checkout())];
+        let fake = shop::Fake { spans, is_cut: true, ..shop::Fake::default() };
+        web::router(shop::state(
+            fake,
+            analyzer::Summary::default(),
+            web::IngestView::default(),
+            shop::FakeWebhooks::default(),
+        ))
+    };
+    let transaction = get(&cut(), &format!("/api/v1/transactions/{id}")).await;
+    assert_eq!(transaction.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(transaction.header("content-type"), "application/problem+json");
+    for path in [format!("/api/v1/traces/{id}"), format!("/trace/{id}.json")] {
+        assert_eq!(get(&cut(), &path).await.json()["truncated"], true, "{path}");
+        assert!(get(&shop(), &path).await.json().get("truncated").is_none(), "{path}");
+    }
+    for path in [format!("/trace/{id}"), format!("/trace/{id}.txt")] {
+        assert!(get(&cut(), &path).await.text().contains("Only 14 spans were read"), "{path}");
+        assert!(!get(&shop(), &path).await.text().contains("spans were read"), "{path}");
+    }
+    assert_eq!(get(&cut(), &format!("/compare?a={id}&b={id}")).await.status, StatusCode::BAD_REQUEST);
+}
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]

@@ -193,6 +193,8 @@ pub(crate) fn usual_checkout() -> Vec<Drawn<'static>> {
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) spans: Vec<SpanTable>,
+    /// Whether traces have more spans than these.
+    pub(crate) is_cut: bool,
     pub(crate) logs: Vec<LogTable>,
     pub(crate) transactions: Vec<TransactionRow>,
     /// Every question for transactions, in order.
@@ -206,7 +208,7 @@ fn ready<T: Send + 'static>(value: T) -> Answer<'static, T> {
 impl Source for Fake {
     fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, StoredSpans> {
         let fits = |table: &&SpanTable| table.rows().next().is_some_and(|row| row.trace_id == trace_id);
-        ready(StoredSpans { tables: self.spans.iter().filter(fits).cloned().collect(), is_cut: false })
+        ready(StoredSpans { tables: self.spans.iter().filter(fits).cloned().collect(), is_cut: self.is_cut })
     }
 
     fn logs_of_trace(&self, trace_id: TraceId, _limit: usize) -> Answer<'_, Vec<LogTable>> {
@@ -344,6 +346,7 @@ pub(crate) fn shop() -> State {
     ];
     let source = Fake {
         spans: vec![table(slow, started_ns, &slow_checkout()), table(trace_id(2), started_ns, &usual_checkout())],
+        is_cut: false,
         logs: vec![log_table(slow, started_ns, &logs)],
         transactions: transactions(230),
         asked: std::sync::Mutex::default(),
