@@ -91,6 +91,9 @@ pub enum TestError {
     /// There is no such target.
     #[error("there is no webhook with this name")]
     Unknown,
+    /// It must not be called.
+    #[error("the webhook cannot be used: {0}")]
+    Unusable(String),
     /// It was not queued.
     #[error("sending the test event")]
     State(#[from] StateError),
@@ -134,7 +137,7 @@ impl Notifier {
             signals: signals.clone(),
         };
         let plan = Worker::plan(state, config, signals);
-        let targets = targets.into_iter().map(|stored| stored.target).collect();
+        let targets = targets.into_iter().filter_map(usable).collect();
         let task = tokio::spawn(supervise(plan, targets, waiting, shutdown));
         Ok((notifier, task))
     }
@@ -173,17 +176,18 @@ impl Notifier {
         }
         // Nobody is there to take it only at shutdown; the next start delivers to it.
         let _ = self.added.send(target.clone()).await;
-        Ok(StoredTarget { target, origin: TargetOrigin::Api, disabled: None, problem: None })
+        Ok(StoredTarget { target, origin: TargetOrigin::Api, disabled: None, unusable: None, problem: None })
     }
 
     /// Sends a test event to one target through the very same pipeline, and returns its delivery after the first
     /// attempt (or as it is, when that takes too long). The same key is the same event; a key is made up when left out.
     ///
     /// # Errors
-    /// When there is no such target, or it was not queued.
+    /// When there is no such target, it must not be called, or it was not queued.
     pub async fn test(&self, name: &str, key: Option<String>, may_retry: bool) -> Result<DeliveryRow, TestError> {
-        if !self.state.targets().await?.iter().any(|stored| stored.target.name == name) {
-            return Err(TestError::Unknown);
+        let stored = self.state.targets().await?.into_iter().find(|stored| stored.target.name == name);
+        if let Some(why) = stored.ok_or(TestError::Unknown)?.unusable {
+            return Err(TestError::Unusable(why));
         }
         let now_ms = (self.clock)();
         let body = json!({
@@ -236,6 +240,15 @@ impl Notifier {
         // A delivery is only forgotten long after it was finished, or when its target was removed meanwhile.
         self.state.deliveries(filter).await?.pop().ok_or(TestError::Unknown)
     }
+}
+
+/// Returns the target if it may be called; otherwise it is shown and gets no worker.
+fn usable(stored: StoredTarget) -> Option<Target> {
+    if let Some(why) = stored.unusable {
+        tracing::error!(target = stored.target.name, why, "webhook target cannot be used; its events wait");
+        return None;
+    }
+    Some(stored.target)
 }
 
 /// Keeps one worker for each target until shutdown.

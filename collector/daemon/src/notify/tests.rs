@@ -436,6 +436,26 @@ async fn an_added_target_is_told_at_once_and_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_target_whose_stored_secret_is_broken_is_shown_and_never_called() {
+    let mut receiver = Receiver::start(&[OK]).await;
+    let rig = Rig::new();
+    let running = rig.start(Vec::new()).await;
+    running.notifier.add_target(receiver.target("a")).await.unwrap();
+    running.kill().await;
+    let file = rusqlite::Connection::open(rig.folder.path().join("state.db")).unwrap();
+    file.execute("UPDATE targets SET secret = 'whsec_broken!'", []).unwrap();
+    drop(file);
+    let running = rig.start(Vec::new()).await;
+    let shown = web::Webhooks::list(&running.notifier).await.remove(0);
+    assert_snapshot!(shown.problem.unwrap(), @"its stored secret cannot be read (a secret is `whsec_` followed by base64); configure the target anew");
+    running.open("i").await;
+    let refused = running.notifier.test("a", None, false).await.unwrap_err();
+    assert!(matches!(refused, TestError::Unusable(_)), "{refused}");
+    assert!(receiver.requests.try_recv().is_err(), "it was called without a signature");
+    assert_eq!(running.deliveries().await[0].state, DeliveryState::Pending);
+}
+
+#[tokio::test]
 async fn a_target_that_the_guard_refuses_is_neither_added_nor_called() {
     let mut receiver = Receiver::start(&[OK]).await;
     let folder = tempfile::tempdir().unwrap();

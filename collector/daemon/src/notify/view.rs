@@ -81,7 +81,7 @@ fn webhook_view(stored: &StoredTarget) -> WebhookView {
             TargetOrigin::File => "file".to_owned(),
             TargetOrigin::Api => "api".to_owned(),
         },
-        problem: stored.disabled.clone().or_else(|| stored.problem.clone()),
+        problem: stored.unusable.clone().or_else(|| stored.disabled.clone()).or_else(|| stored.problem.clone()),
     }
 }
 

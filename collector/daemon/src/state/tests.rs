@@ -196,6 +196,27 @@ async fn targets_that_left_the_configuration_go_and_take_their_deliveries_with_t
     ");
 }
 
+#[tokio::test]
+async fn a_restart_does_not_call_a_target_again_that_is_gone_unless_it_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    state.sync_targets(vec![target("a", &[])]).await.unwrap();
+    let opened = happening(incident("i", 1, IncidentStatus::Open), IncidentEvent::Opened, 10);
+    state.record(&opened, "{}".to_owned(), 0).await.unwrap();
+    let next = state.next_delivery("a".to_owned()).await.unwrap().unwrap();
+    state.record_attempt(next.seq, attempt(NextStep::DisableTarget)).await.unwrap();
+    // The events that it wants are no reason to believe that it is back; its address and secret are.
+    for (configured, is_disabled) in [
+        (target("a", &[]), true),
+        (target("a", &["incident.opened"]), true),
+        (Target::new("a", "https://new.example/", None, Vec::new()).unwrap(), false),
+    ] {
+        state.sync_targets(vec![configured.clone()]).await.unwrap();
+        let stored = state.targets().await.unwrap().remove(0);
+        assert_eq!((stored.target, stored.disabled.is_some()), (configured, is_disabled));
+    }
+}
+
 #[test]
 fn a_file_from_a_newer_program_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
