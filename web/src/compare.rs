@@ -87,7 +87,7 @@ async fn load(state: &Arc<State>, id: &str) -> Result<StoredSpans, PageError> {
 fn stitched(spans: &StoredSpans) -> Result<Transaction, PageError> {
     let missing = || PageError::NotFound {
         what: "One of the two traces is not stored".to_owned(),
-        hint: "It may be older than the retention, or still on its way.".to_owned(),
+        hint: "It may still be on its way, or have been sampled away by the sender.".to_owned(),
     };
     analyzer::stitch::assemble(&spans.tables).into_iter().next().ok_or_else(missing)
 }

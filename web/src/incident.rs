@@ -113,9 +113,7 @@ pub(crate) async fn incident(state: Shared, Path(name): Path<String>, Query(para
     let Some(incident) = find(&summary, wanted) else {
         return Err(PageError::NotFound {
             what: format!("There is no incident {wanted}"),
-            hint: "Resolved incidents stay listed for a while; the incidents table keeps them longer: ask it on the \
-                   SQL page."
-                .to_owned(),
+            hint: "Open incidents and the latest resolved ones can be shown.".to_owned(),
         });
     };
     match form {

@@ -113,9 +113,10 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
     if spans.tables.iter().all(SpanTable::is_empty) {
         return Err(PageError::NotFound {
             what: format!("No span of trace {id} is stored"),
-            hint: "Spans may still be on their way (exporters send every few seconds), may have been sampled away by \
-                   the sender, or are older than the retention."
-                .to_owned(),
+            hint:
+                "Spans may still be on their way (exporters send every few seconds), or may have been sampled away by \
+                   the sender."
+                    .to_owned(),
         });
     }
     let logs = if form.is_empty() { state.source.logs_of_trace(id, LOGS_MAX).await? } else { Vec::new() };

@@ -11,7 +11,9 @@ pub(super) fn of(cause: &str) -> (&'static str, &'static str) {
             "Open requests held all the memory that they may hold.",
             "Exporters send again by themselves. If it lasts, send smaller batches or raise the limit of memory.",
         ),
-        "no_space" => ("The disk is full.", "Make room or shorten the retention; receiving resumes by itself."),
+        "no_space" => {
+            ("The disk is full.", "Make room: nothing stored is deleted by the daemon. Receiving resumes by itself.")
+        }
         "stopping" => ("The daemon was stopping.", "Nothing to do: exporters send again by themselves."),
         "too_large" => (
             "A body was larger than allowed.",
