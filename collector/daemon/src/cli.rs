@@ -206,7 +206,7 @@ fn load(settings: &Settings) -> Result<Config, Failure> {
         value: dir.display().to_string(),
         flag: "--data-dir",
     });
-    Config::load(settings.config.as_deref(), std::env::vars(), data_dir.into_iter().collect())
+    Config::load(settings.config.as_deref(), std::env::vars_os(), data_dir.into_iter().collect())
         .map_err(Failure::Complaints)
 }
 

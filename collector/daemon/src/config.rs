@@ -2,7 +2,7 @@
 //! Loaded by the command line before any port is bound; each component is handed its own part.
 //! Must never stop at the first mistake: all complaints are told at once, each with its key, origin and remedy.
 
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -166,11 +166,11 @@ impl Config {
     /// Every complaint at once.
     pub fn load(
         file: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
         flags: Vec<Override>,
     ) -> Result<Self, Vec<Complaint>> {
-        let env: BTreeMap<String, String> = env.into_iter().collect();
         let mut complaints = Vec::new();
+        let env = written::readable(env, &mut complaints);
         let mut written = Written::default();
         if let Some(path) = file {
             written.overlay_file(path, &env, &mut complaints);

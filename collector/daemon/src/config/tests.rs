@@ -9,7 +9,7 @@ fn loaded(yaml: &str, env: &[(&str, &str)], flags: Vec<Override>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("throughline.yaml");
     std::fs::write(&path, yaml).unwrap();
-    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into()));
     let text = match Config::load(Some(&path), env, flags) {
         Ok(config) => {
             let written = config.explain().iter().filter(|explained| explained.origin != super::Origin::Default);
@@ -209,7 +209,7 @@ fn allowed_hosts_are_names_alone() {
     let yaml = "web: {allowed_hosts: [Obs.Example.com, throughline]}";
     assert_snapshot!(loaded(yaml, &[], Vec::new()), @r#"web.allowed_hosts = ["Obs.Example.com","throughline"] [throughline.yaml]"#);
     let env = [("THROUGHLINE_WEB__ALLOWED_HOSTS", r#"["Obs.Example"]"#)];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let env = env.map(|(name, value)| (name.into(), value.into()));
     assert_eq!(Config::load(None, env, Vec::new()).unwrap().web.allowed_hosts, ["obs.example"]);
     let mut told = Vec::new();
     for wrong in ["[https://obs.example]", "[obs.example:8317]", "[obs.example/a]", "['']", "obs.example"] {
@@ -242,5 +242,21 @@ fn what_kubernetes_tells_about_services_is_not_meant_for_us() {
     assert_snapshot!(loaded("", &mistakes, Vec::new()), @r"
     port: there is no such key [THROUGHLINE_PORT]; remove it; the commented example lists every key
     web.port: there is no such key [THROUGHLINE_WEB__PORT]; remove it; the commented example lists every key
+    ");
+}
+
+#[cfg(unix)]
+#[test]
+fn variables_that_are_no_text_are_a_complaint_only_if_they_are_ours() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let os = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
+    let foreign =
+        [(os(b"GREETING"), os(b"gr\xfc\xdfe")), (os(b"N\xe4me"), os(b"a")), (os(b"THROUGHLINE_CONFIG"), os(b"\xe4"))];
+    assert!(Config::load(None, foreign, Vec::new()).is_ok());
+    let ours = [(os(b"THROUGHLINE_DATA_DIR"), os(b"/gr\xfc\xdfe")), (os(b"THROUGHLINE_\xe4"), os(b"a"))];
+    let told: Vec<String> = Config::load(None, ours, Vec::new()).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_snapshot!(told.join("\n"), @r"
+    it is not UTF-8 [THROUGHLINE_DATA_DIR]; set it anew, or unset it
+    it is not UTF-8 [THROUGHLINE_�]; set it anew, or unset it
     ");
 }

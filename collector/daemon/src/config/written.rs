@@ -3,6 +3,7 @@
 //! Must never drop a key in silence: what nobody asks for becomes a complaint.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde_json::Value;
@@ -108,6 +109,28 @@ impl Written {
             }
         }
     }
+}
+
+/// Returns the variables that are UTF-8. Others are nobody's business here, unless they are meant for us.
+pub(super) fn readable(
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+    complaints: &mut Vec<Complaint>,
+) -> BTreeMap<String, String> {
+    let mut readable = BTreeMap::new();
+    for (name, value) in env {
+        let shown = name.to_string_lossy().into_owned();
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                readable.insert(name, value);
+            }
+            // A reserved one is read elsewhere, and may be any path.
+            _ if shown.starts_with(ENV_PREFIX) && !ENV_RESERVED.contains(&shown.as_str()) => {
+                complaints.push(Complaint::new("", &Origin::Env(shown), "it is not UTF-8", "set it anew, or unset it"));
+            }
+            _ => {}
+        }
+    }
+    readable
 }
 
 /// Whether Kubernetes made the variable for a Service whose name begins with `throughline`, as it does in every pod of
