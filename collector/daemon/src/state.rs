@@ -1,11 +1,14 @@
 //! What the daemon must not forget besides telemetry: incidents, webhook targets and the outbox, in one SQLite file.
 //! Used by the daemon for incidents and by `notify` for deliveries. SQLite, because a change of an incident and the
-//! events that tell of it have to be one transaction. One thread owns the connection; nobody else may open the file.
+//! events that tell of it have to be one transaction. One thread owns the connection; nobody else
+//! may write to the file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use analyzer::incident::Incident;
+use reqwest::Url;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 pub use delivery::{AttemptRecord, DeliveryFilter, DeliveryRow, DeliveryState, DueDelivery, NextStep, TestEvent};
@@ -75,6 +78,15 @@ impl State {
         Ok(Self { jobs })
     }
 
+    /// Returns the newest incidents of a folder without changing anything in it, while a daemon may be using it.
+    ///
+    /// # Errors
+    /// When there is no state, or this process or version cannot read it.
+    pub fn peek_incidents(dir: &Path, limit: usize) -> Result<Vec<Incident>, StateError> {
+        let path = dir.join(FILE);
+        peek_incidents(&path, limit).map_err(|cause| StateError::Open { path, cause })
+    }
+
     /// Runs one transaction on the owning thread.
     async fn transact<T: Send + 'static>(
         &self,
@@ -113,6 +125,19 @@ fn open_file(dir: &Path, path: &Path) -> Result<Connection, Box<dyn std::error::
     connection.pragma_update(None, "foreign_keys", true)?;
     schema::migrate(&mut connection)?;
     Ok(connection)
+}
+
+fn peek_incidents(path: &Path, limit: usize) -> Result<Vec<Incident>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut uri = Url::from_file_path(std::path::absolute(path)?).map_err(|()| "the path is no file's")?;
+    // Beside a file that nobody has open, even a reader would leave a log of its own, which the daemon could then not
+    // open if it runs as someone else. Without a log the file does not change while it is read.
+    if !path.with_extension("db-wal").exists() {
+        uri.set_query(Some("immutable=1"));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri.as_str(), flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(incidents::newest(&connection, limit)?)
 }
 
 /// The file holds webhook secrets, so only its owner may read it.

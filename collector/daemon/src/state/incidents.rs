@@ -2,7 +2,7 @@
 //! other. A replay (after a restart, detection may see the same past again) changes nothing and tells nobody.
 
 use analyzer::incident::{Incident, IncidentEvent, IncidentStatus};
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::{State, StateError, outbox};
 
@@ -64,21 +64,7 @@ impl State {
     /// # Errors
     /// When the file cannot be read.
     pub async fn load_incidents(&self, limit: usize) -> Result<Vec<Incident>, StateError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let texts: Vec<String> = self
-            .transact("loading incidents", move |transaction| {
-                let mut query = transaction.prepare("SELECT body FROM incidents ORDER BY number DESC LIMIT ?1")?;
-                query.query_map([limit], |row| row.get(0))?.collect()
-            })
-            .await?;
-        let mut incidents = Vec::with_capacity(texts.len());
-        for text in texts {
-            match serde_json::from_str(&text) {
-                Ok(incident) => incidents.push(incident),
-                Err(cause) => tracing::warn!(%cause, "a stored incident cannot be read and is left out"),
-            }
-        }
-        Ok(incidents)
+        self.transact("loading incidents", move |transaction| newest(transaction, limit)).await
     }
 
     /// Returns a number that no incident has had, also not before a restart.
@@ -103,6 +89,20 @@ struct Change {
     event: IncidentEvent,
     event_time_ns: i64,
     json: String,
+}
+
+/// Returns the newest incidents, highest number first.
+pub(super) fn newest(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Incident>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut query = connection.prepare("SELECT body FROM incidents ORDER BY number DESC LIMIT ?1")?;
+    let mut incidents = Vec::new();
+    for text in query.query_map([limit], |row| row.get::<_, String>(0))? {
+        match serde_json::from_str(&text?) {
+            Ok(incident) => incidents.push(incident),
+            Err(cause) => tracing::warn!(%cause, "a stored incident cannot be read and is left out"),
+        }
+    }
+    Ok(incidents)
 }
 
 fn record(transaction: &Transaction<'_>, change: &Change, body: String, now_ms: i64) -> rusqlite::Result<Recorded> {
