@@ -16,8 +16,8 @@ pub struct Happening {
     pub incident: Incident,
     /// What happened to it.
     pub event: IncidentEvent,
-    /// When, in event time, Unix nanoseconds. Never falls from one change of an incident to the next: an earlier one is
-    /// taken for a replay.
+    /// When, Unix nanoseconds. With the incident's id and the event it is what a replay has in common with the first
+    /// time. It may be before that of the change before: clocks step back.
     pub event_time_ns: i64,
 }
 
@@ -111,10 +111,14 @@ fn record(transaction: &Transaction<'_>, change: &Change, body: String, now_ms: 
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;
+    let occasion = format!("incident/{}/{}/{}", change.id, change.event.type_name(), change.event_time_ns);
+    if stored.is_some() && outbox::has_occasion(transaction, &occasion)? {
+        return Ok(Recorded::Known);
+    }
     let is_news = match &stored {
-        Some((_, at_ns, _)) if change.event_time_ns < *at_ns => return Ok(Recorded::Known),
         None => change.event != IncidentEvent::Resolved,
-        Some((status, _, json)) => match (change.event, status.as_str()) {
+        Some((status, at_ns, json)) => match (change.event, status.as_str()) {
+            (IncidentEvent::Opened, "open") if change.event_time_ns < *at_ns => return Ok(Recorded::Known),
             (IncidentEvent::Opened, "open") => false,
             (IncidentEvent::Opened, _) if !change.reopened => return Ok(Recorded::Known),
             (IncidentEvent::Opened, _) => true,
@@ -123,12 +127,14 @@ fn record(transaction: &Transaction<'_>, change: &Change, body: String, now_ms: 
             (IncidentEvent::Updated | IncidentEvent::Resolved, _) => return Ok(Recorded::Known),
         },
     };
-    save(transaction, change)?;
+    // A clock that stepped back must not undo the order of an incident's changes.
+    let after_stored_ns = stored.map_or(i64::MIN, |(_, at_ns, _)| at_ns.saturating_add(i64::from(is_news)));
+    save(transaction, change, change.event_time_ns.max(after_stored_ns))?;
     if !is_news {
         return Ok(Recorded::Saved);
     }
     let event = outbox::NewEvent {
-        occasion: format!("incident/{}/{}/{}", change.id, change.event.type_name(), change.event_time_ns),
+        occasion,
         event_type: change.event.type_name().to_owned(),
         incident_number: Some(change.number),
         lane: Some(change.id.clone()),
@@ -138,7 +144,7 @@ fn record(transaction: &Transaction<'_>, change: &Change, body: String, now_ms: 
     Ok(Recorded::Told { targets })
 }
 
-fn save(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+fn save(transaction: &Transaction<'_>, change: &Change, event_time_ns: i64) -> rusqlite::Result<()> {
     const SAVE: &str = "
         INSERT INTO incidents (id, number, status, event_time_ns, body) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (id) DO UPDATE SET number = excluded.number, status = excluded.status,
@@ -147,7 +153,7 @@ fn save(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> 
         DELETE FROM incidents WHERE status = 'resolved' AND number <=
             (SELECT number FROM incidents WHERE status = 'resolved' ORDER BY number DESC LIMIT 1 OFFSET ?1)";
     let status = if change.is_open { "open" } else { "resolved" };
-    transaction.execute(SAVE, params![change.id, change.number, status, change.event_time_ns, change.json])?;
+    transaction.execute(SAVE, params![change.id, change.number, status, event_time_ns, change.json])?;
     transaction.execute(PRUNE, [RESOLVED_KEPT_MAX])?;
     Ok(())
 }

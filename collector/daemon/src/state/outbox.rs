@@ -150,6 +150,11 @@ pub(super) fn give_up_without_target(transaction: &Transaction<'_>) -> rusqlite:
     Ok(())
 }
 
+/// Whether the occasion has an event already. Nothing is remembered of an occasion that no target wanted.
+pub(super) fn has_occasion(transaction: &Transaction<'_>, occasion: &str) -> rusqlite::Result<bool> {
+    transaction.query_row("SELECT EXISTS (SELECT 1 FROM events WHERE occasion = ?1)", [occasion], |row| row.get(0))
+}
+
 /// Returns the id of the occasion's event, which may exist already.
 fn insert_event(transaction: &Transaction<'_>, event: &NewEvent, now_ms: i64) -> rusqlite::Result<String> {
     let fresh_id = format!("msg_{}", uuid::Uuid::now_v7().simple());

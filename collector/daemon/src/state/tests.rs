@@ -90,6 +90,32 @@ async fn a_replay_after_a_restart_changes_nothing_and_tells_nobody() {
 }
 
 #[tokio::test]
+async fn a_clock_that_steps_back_hides_no_change() {
+    let open = incident("a", 1, IncidentStatus::Open);
+    let worse = Incident { title: "slower".to_owned(), ..open.clone() };
+    let worst = Incident { title: "slowest".to_owned(), ..open.clone() };
+    let resolved = incident("a", 1, IncidentStatus::Resolved);
+    let life = [
+        happening(open, IncidentEvent::Opened, 100),
+        happening(worse, IncidentEvent::Updated, 90),
+        happening(worst, IncidentEvent::Updated, 80),
+        happening(resolved.clone(), IncidentEvent::Resolved, 70),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    state.sync_targets(vec![target("all", &[])]).await.unwrap();
+    for (index, happening) in life.iter().enumerate() {
+        let recorded = state.record(happening, "{}".to_owned(), 0).await.unwrap();
+        assert_eq!(recorded, Recorded::Told { targets: 1 }, "{happening:?}");
+        for known in &life[..=index] {
+            assert_eq!(state.record(known, "{}".to_owned(), 0).await.unwrap(), Recorded::Known, "{known:?}");
+        }
+    }
+    assert_eq!(state.pending_count().await.unwrap(), 4);
+    assert_eq!(state.load_incidents(10).await.unwrap(), [resolved]);
+}
+
+#[tokio::test]
 async fn what_is_no_news_is_saved_without_telling() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
