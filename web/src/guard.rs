@@ -14,7 +14,6 @@ use flate2::write::GzEncoder;
 
 use crate::error::Problem;
 use crate::page::Shared;
-use crate::state::AllowedHosts;
 
 /// Everything a page may load comes from the daemon itself; nothing runs or styles inline; no page frames another.
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -29,7 +28,7 @@ const GZIP_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(crate) async fn headers(state: Shared, request: Request, next: Next) -> Response {
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     let mut response = if !is_probe && !is_allowed(&state.allowed_hosts, &request) {
-        let text = "this name is not one of the daemon's; add it to the allowed hosts to use it";
+        let text = "this name is not one of the daemon's; add it to web.allowed_hosts to use it";
         Problem::new(StatusCode::MISDIRECTED_REQUEST, text).into_response()
     } else if request.method() != Method::GET && is_foreign(&request) {
         Problem::new(StatusCode::FORBIDDEN, "another site's page may not write here").into_response()
@@ -53,13 +52,14 @@ pub(crate) async fn headers(state: Shared, request: Request, next: Next) -> Resp
     response
 }
 
-fn is_allowed(allowed: &AllowedHosts, request: &Request) -> bool {
-    let AllowedHosts::LoopbackAnd(names) = allowed else { return true };
+/// Returns whether the daemon was reached by a name that no foreign page can have. An address cannot be pointed
+/// elsewhere, so every address is fine.
+fn is_allowed(names: &[String], request: &Request) -> bool {
     let Some(host) = host(request) else { return false };
     let name = without_port(host);
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || bare.parse::<IpAddr>().is_ok()
         || names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 

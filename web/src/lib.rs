@@ -44,7 +44,7 @@ pub use source::{
     Answer, LogQuery, Source, SourceError, StoreSource, StoredSpans, TransactionQuery, TransactionRow,
     TransactionSegment,
 };
-pub use state::{AllowedHosts, Endpoints, OtlpJson, Setting, State};
+pub use state::{Endpoints, OtlpJson, Setting, State};
 pub use webhooks::{
     AddWebhookError, DeliveryQuery, DeliveryView, NewWebhook, TestOutcome, TestWebhook, TestWebhookError, WebhookView,
     Webhooks,

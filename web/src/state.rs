@@ -33,8 +33,9 @@ pub struct State {
     pub settings: Vec<Setting>,
     /// Where exporters and browsers reach the daemon.
     pub endpoints: Endpoints,
-    /// Names by which browsers may reach these pages.
-    pub allowed_hosts: AllowedHosts,
+    /// Names, without a port, by which these pages may be reached besides `localhost` and addresses. Without this check
+    /// a foreign page could point its own name at the daemon (DNS rebinding) and read everything.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// One configured value.
@@ -57,14 +58,4 @@ pub struct Endpoints {
     pub http: Option<String>,
     /// Such as `http://127.0.0.1:8317`, without a slash at the end.
     pub public_url: String,
-}
-
-/// Which `Host` headers are answered. Without this check a foreign page could reach a daemon on loopback by pointing
-/// its own name at 127.0.0.1 (DNS rebinding) and read everything.
-#[derive(Debug, Clone)]
-pub enum AllowedHosts {
-    /// Every name: something in front of the daemon decides.
-    Any,
-    /// `localhost`, loopback addresses, and these names (without a port).
-    LoopbackAnd(Vec<String>),
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use analyzer::AnalyzerLimits;
 use anyhow::Context as _;
 use axum::Router;
+use axum::http::Uri;
 use collector_otlp::Limits as OtlpLimits;
 use collector_receiver::Bound;
 use collector_store::Store;
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use web::{AllowedHosts, Endpoints, Setting, StoreSource};
+use web::{Endpoints, Setting, StoreSource};
 
 use crate::analysis::Analysis;
 use crate::clock::now_ns;
@@ -227,13 +228,9 @@ fn settings(config: &Config) -> Vec<Setting> {
     config.explain().iter().map(setting).collect()
 }
 
-/// A daemon that only this machine reaches answers only to this machine's names and its public one.
-fn allowed_hosts(config: &Config, public_url: &str) -> AllowedHosts {
-    if !config.web.endpoint.ip().is_loopback() {
-        return AllowedHosts::Any;
-    }
-    let authority = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
-    let host = authority.split(['/', '?']).next().unwrap_or(authority);
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    AllowedHosts::LoopbackAnd(vec![name.to_owned()])
+/// Returns the names by which the pages may be reached besides `localhost` and addresses.
+fn allowed_hosts(config: &Config, public_url: &str) -> Vec<String> {
+    let public: Option<Uri> = public_url.parse().ok();
+    let public = public.as_ref().and_then(Uri::host).map(str::to_owned);
+    config.web.allowed_hosts.iter().cloned().chain(public).collect()
 }

@@ -14,9 +14,9 @@ use collector_table::{
 };
 use futures::future::BoxFuture;
 use web::{
-    AddWebhookError, AllowedHosts, Answer, DeliveryQuery, DeliveryView, Endpoints, IngestView, LogQuery, NewWebhook,
-    Setting, Source, SourceError, State, StoredSpans, TestOutcome, TestWebhook, TestWebhookError, TransactionQuery,
-    TransactionRow, TransactionSegment, WebhookView, Webhooks,
+    AddWebhookError, Answer, DeliveryQuery, DeliveryView, Endpoints, IngestView, LogQuery, NewWebhook, Setting, Source,
+    SourceError, State, StoredSpans, TestOutcome, TestWebhook, TestWebhookError, TransactionQuery, TransactionRow,
+    TransactionSegment, WebhookView, Webhooks,
 };
 
 pub(crate) mod findings;
@@ -398,6 +398,6 @@ pub(crate) fn state_with(source: Arc<Fake>, summary: Summary, ingest: IngestView
             http: Some("http://127.0.0.1:4318".to_owned()),
             public_url: "http://127.0.0.1:8317".to_owned(),
         },
-        allowed_hosts: AllowedHosts::LoopbackAnd(vec!["shop.example".to_owned()]),
+        allowed_hosts: vec!["shop.example".to_owned()],
     }
 }
