@@ -145,9 +145,9 @@ async fn log_records_without_a_time_may_be_sent_twice() {
         store.append(kind, payload(time), TableName::Logs, heartbeat(time)).await.unwrap();
     }
     assert_eq!(count(&store, "SELECT count(*) FROM logs").await, 3);
-    drop(store);
+    store.close().await;
     let (store, recovery) = Store::open(Config::new(dir.path()), replay).await.unwrap();
-    assert_eq!((recovery.replayed, recovery.duplicates), (3, 0));
+    assert_eq!((recovery.already_sealed, recovery.duplicates), (3, 0));
     assert_eq!(count(&store, "SELECT count(*) FROM logs").await, 3);
 }
 
