@@ -50,7 +50,8 @@ fn queries(page: &str) -> Vec<String> {
     let mut queries = Vec::new();
     for block in page.split("\n\n").filter(|block| block.starts_with("    ")) {
         let text = block.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        if let Some(statement) = text.strip_prefix("throughline sql \"").and_then(|rest| rest.strip_suffix('"')) {
+        let command = text.strip_prefix("throughline sql ").and_then(|rest| rest.strip_suffix('"'));
+        if let Some((_, statement)) = command.and_then(|rest| rest.split_once('"')) {
             queries.push(statement.to_owned());
         } else if text.starts_with("SELECT ") {
             queries.push(text);
