@@ -16,7 +16,7 @@ use analyzer::detect::IncidentChange;
 use analyzer::incident::{Incident, IncidentEvent};
 use analyzer::{Analyzer, AnalyzerLimits, Outcome, Summary};
 use anyhow::Context as _;
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use collector_store::{AppendError, Committed, CommittedReceiver, QueryResult, Store};
 use collector_table::{SpanTable, TableName};
@@ -32,6 +32,10 @@ use crate::telemetry::error_chain;
 use stored::StoredBefore;
 use telling::Teller;
 
+/// Tries to keep derived rows while the store is full: about a minute, longer than a seal takes.
+const KEEP_TRIES_MAX: u32 = 240;
+/// Pause between two tries.
+const KEEP_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// How often time moves on without spans.
 const TICK: Duration = Duration::from_millis(500);
 /// How often the summary is renewed.
@@ -150,17 +154,29 @@ impl Analysis {
         }
     }
 
+    /// Keeps derived rows; while the store is full, waits for the next seal to make room. Senders are asked to come back
+    /// later meanwhile, because nobody reads what they send.
+    async fn keep_derived(&self, table: TableName, rows: RecordBatch) {
+        for _ in 0..KEEP_TRIES_MAX {
+            match self.store.append_derived(table, rows.clone()).await {
+                // What is not kept at the end is derived again at the next start.
+                Ok(()) | Err(AppendError::Closed) => return,
+                Err(AppendError::Busy { retry_after } | AppendError::NoSpace { retry_after }) => {
+                    tokio::time::sleep(retry_after.min(KEEP_PAUSE_MAX)).await;
+                }
+                Err(error) => return tracing::error!(error = error_chain(&error), %table, "derived rows do not fit"),
+            }
+        }
+        tracing::warn!(%table, "the store stayed full; derived rows are left to the next start");
+    }
+
     async fn keep(&mut self, outcome: Outcome) {
         let transactions = self.stored.only_news(outcome.transactions);
         if !transactions.is_empty() {
             let (transactions, hops) = rows::tables(&transactions);
             // Hops first: a transaction that is found at the next start has its hops.
             for (table, rows) in [(TableName::Hops, hops), (TableName::Transactions, transactions)] {
-                match self.store.append_derived(table, rows).await {
-                    // What is not kept at the end is derived again at the next start.
-                    Ok(()) | Err(AppendError::Closed) => {}
-                    Err(error) => tracing::warn!(error = error_chain(&error), %table, "derived rows were not kept"),
-                }
+                self.keep_derived(table, rows).await;
             }
         }
         for change in outcome.changes {
