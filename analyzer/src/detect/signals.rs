@@ -292,7 +292,7 @@ impl Signals {
         }
         for (id, baseline) in self.baselines.iter_mut().enumerate() {
             let step = self.steps.get(id);
-            if is_touched(&step.service) || step.other.as_ref().is_some_and(|other| is_touched(other)) {
+            if step.touches(&is_touched) {
                 baseline.hold(block);
             }
         }
@@ -308,8 +308,7 @@ impl Signals {
         }
         for (id, baseline) in self.baselines.iter_mut().enumerate() {
             let step = self.steps.get(id);
-            let touches = is_touched(&step.service) || step.other.as_ref().is_some_and(|other| is_touched(other));
-            baseline.is_held &= touches;
+            baseline.is_held &= step.touches(&is_touched);
         }
     }
 }

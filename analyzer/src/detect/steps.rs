@@ -43,6 +43,11 @@ impl Step {
         }
     }
 
+    /// Returns whether one of its two ends is among some services.
+    pub(super) fn touches(&self, is_touched: impl Fn(&str) -> bool) -> bool {
+        is_touched(&self.service) || self.other.as_ref().is_some_and(|other| is_touched(other))
+    }
+
     /// Returns the second service that can be to blame: the far end of a gap or wait.
     pub(super) fn far_end(&self) -> Option<&Arc<str>> {
         let is_between = matches!(self.what, What::Own(Cause::NetworkGap | Cause::QueueWait));
