@@ -74,8 +74,14 @@ pub(crate) fn decompress(
     };
     let mut out = Vec::new();
     loop {
-        if !reservation.grow(STEP_BYTES) {
-            return Err(Refusal::in_flight());
+        if out.capacity() - out.len() < STEP_BYTES {
+            // Doubled, so that bytes are not copied again and again, but never much more than the bound.
+            let rest_bytes = bytes_max.saturating_add(STEP_BYTES).saturating_sub(out.capacity());
+            let more_bytes = out.capacity().min(rest_bytes).max(STEP_BYTES);
+            if !reservation.grow(more_bytes) {
+                return Err(Refusal::in_flight());
+            }
+            out.reserve_exact(out.capacity() - out.len() + more_bytes);
         }
         let step = (&mut reader).take(STEP_BYTES as u64).read_to_end(&mut out);
         let read = step.map_err(|_| Refusal::bad_compression(name))?;

@@ -14,7 +14,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Bytes of one request's body, before and after decompression (OTLP 1.11 recommends 64 MiB).
     pub body_bytes_max: usize,
-    /// Bytes of request bodies, compressed and not, of all requests that are not yet answered. More are refused, retryably.
+    /// Bytes of all requests that are not yet answered: bodies as sent, decompressed, and their rows. More are refused,
+    /// retryably.
     pub in_flight_bytes_max: usize,
     /// Open connections of both protocols together. More are closed at once and counted.
     pub connections_max: usize,
@@ -22,6 +23,10 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Between two pieces of a request's body.
     pub body_idle_timeout: Duration,
+    /// From the headers of a request to the end of its body.
+    pub body_timeout: Duration,
+    /// Without a request on an HTTP/2 connection. On an HTTP/1 connection `header_timeout` is the bound.
+    pub idle_timeout: Duration,
     /// From connecting to the first request on a gRPC connection (clients connect early and send later).
     pub first_request_timeout: Duration,
     /// From the start of the shutdown until requests that are still open are cut off.
@@ -42,6 +47,8 @@ impl Default for Config {
             connections_max: 1024,
             header_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(300),
             first_request_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
             otlp: Limits::default(),

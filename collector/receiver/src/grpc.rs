@@ -11,14 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
+use crate::body::{Framing, GRPC_PREFIX_BYTES, ReadBody};
 use crate::compression::Compression;
 use crate::http::{AnswerBody, media_type, refuse, sender};
-use crate::intake::{Arrival, Intake, ReadBody};
+use crate::intake::{Arrival, Intake};
 use crate::refusal::Refusal;
 use crate::{Keep, Protocol, RefusalReason, Sender, rpc_status};
-
-/// One byte "is compressed" and four bytes length before each message (gRPC over HTTP/2, "Length-Prefixed-Message").
-const PREFIX_BYTES: usize = 5;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -34,13 +32,14 @@ pub(crate) async fn answer<K: Keep>(
     if !is_grpc(&request) {
         let message = "this port receives OTLP/gRPC; send OTLP/HTTP to the other port, by default 4318";
         let refusal = Refusal::new(RefusalReason::ContentType, message);
-        intake.refused(&sender, &refusal);
+        intake.refused(&sender, None, &refusal);
         return refuse(&refusal, Encoding::Json);
     }
-    match accept(intake, &sender, request).await {
+    let signal = signal(request.uri().path());
+    match accept(intake, &sender, signal, request).await {
         Ok(message) => success(&message),
         Err(refusal) => {
-            intake.refused(&sender, &refusal);
+            intake.refused(&sender, signal, &refusal);
             failure(&refusal)
         }
     }
@@ -51,18 +50,29 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
     request.method() == Method::POST && matches!(media_type.as_str(), "application/grpc" | "application/grpc+proto")
 }
 
-async fn accept<K: Keep>(intake: &Intake<K>, sender: &Sender, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
-    let signal = match request.uri().path() {
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Signal::Traces,
-        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Signal::Logs,
-        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Signal::Metrics,
-        _ => return Err(Refusal::new(RefusalReason::Path, "no such method; OTLP's Export is all that is served here")),
+fn signal(path: &str) -> Option<Signal> {
+    match path {
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Signal::Traces),
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Signal::Metrics),
+        _ => None,
+    }
+}
+
+async fn accept<K: Keep>(
+    intake: &Intake<K>,
+    sender: &Sender,
+    signal: Option<Signal>,
+    request: Request<Incoming>,
+) -> Result<Vec<u8>, Refusal> {
+    let Some(signal) = signal else {
+        return Err(Refusal::new(RefusalReason::Path, "no such method; OTLP's Export is all that is served here"));
     };
     let named = request.headers().get(GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     let Some(declared) = Compression::from_header(named) else {
         return Err(Refusal::new(RefusalReason::ContentEncoding, "use grpc-encoding gzip, zstd or identity"));
     };
-    let body = intake.read(request.into_body(), PREFIX_BYTES).await?;
+    let body = intake.read(request.into_body(), Framing::Grpc).await?;
     let (compression, body) = unframe(declared, body)?;
     let kind = PayloadKind { signal, encoding: Encoding::Protobuf };
     intake.admit(Arrival { kind, compression, sender: sender.clone(), body }).await
@@ -71,10 +81,10 @@ async fn accept<K: Keep>(intake: &Intake<K>, sender: &Sender, request: Request<I
 /// Takes the one message of a unary call out of its frame.
 fn unframe(declared: Compression, mut body: ReadBody) -> Result<(Compression, ReadBody), Refusal> {
     let malformed = |message: &str| Refusal::new(RefusalReason::Malformed, message);
-    if body.bytes.len() < PREFIX_BYTES {
+    if body.bytes.len() < GRPC_PREFIX_BYTES {
         return Err(malformed("the call carries no message"));
     }
-    let prefix = body.bytes.split_to(PREFIX_BYTES);
+    let prefix = body.bytes.split_to(GRPC_PREFIX_BYTES);
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     if u32::try_from(body.bytes.len()).ok() != Some(length) {
         return Err(malformed("the message's length is not that of the body"));
@@ -88,7 +98,7 @@ fn unframe(declared: Compression, mut body: ReadBody) -> Result<(Compression, Re
 }
 
 fn success(message: &[u8]) -> Response<AnswerBody> {
-    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    let mut frame = BytesMut::with_capacity(GRPC_PREFIX_BYTES + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).expect("an answer is a few hundred bytes"));
     frame.put_slice(message);

@@ -11,6 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
+use crate::body::Framing;
 use crate::compression::Compression;
 use crate::intake::{Arrival, Intake};
 use crate::ledger::cut;
@@ -54,29 +55,35 @@ async fn answer_any_version<K: Keep>(
     // An answer is in the encoding of the request; JSON can be read by anybody when that is unknown.
     let encoding = encoding(request.headers());
     let answer_encoding = encoding.unwrap_or(Encoding::Json);
-    match accept(intake, &sender, encoding, request).await {
+    let signal = signal(request.uri().path());
+    match accept(intake, &sender, signal, encoding, request).await {
         Ok(body) => respond(StatusCode::OK, answer_encoding.content_type(), body.into()),
         Err(refusal) => {
-            intake.refused(&sender, &refusal);
+            intake.refused(&sender, signal, &refusal);
             refuse(&refusal, answer_encoding)
         }
+    }
+}
+
+fn signal(path: &str) -> Option<Signal> {
+    match path {
+        "/v1/traces" => Some(Signal::Traces),
+        "/v1/logs" => Some(Signal::Logs),
+        "/v1/metrics" => Some(Signal::Metrics),
+        _ => None,
     }
 }
 
 async fn accept<K: Keep>(
     intake: &Intake<K>,
     sender: &Sender,
+    signal: Option<Signal>,
     encoding: Option<Encoding>,
     request: Request<Incoming>,
 ) -> Result<Vec<u8>, Refusal> {
-    let signal = match request.uri().path() {
-        "/v1/traces" => Signal::Traces,
-        "/v1/logs" => Signal::Logs,
-        "/v1/metrics" => Signal::Metrics,
-        _ => {
-            let message = "no such path; POST to /v1/traces, /v1/logs or /v1/metrics";
-            return Err(Refusal::new(RefusalReason::Path, message));
-        }
+    let Some(signal) = signal else {
+        let message = "no such path; POST to /v1/traces, /v1/logs or /v1/metrics";
+        return Err(Refusal::new(RefusalReason::Path, message));
     };
     if request.method() != Method::POST {
         return Err(Refusal::new(RefusalReason::Method, "use POST"));
@@ -89,7 +96,7 @@ async fn accept<K: Keep>(
     let Some(compression) = Compression::from_header(named) else {
         return Err(Refusal::new(RefusalReason::ContentEncoding, "send Content-Encoding gzip, zstd or none"));
     };
-    let body = intake.read(request.into_body(), 0).await?;
+    let body = intake.read(request.into_body(), Framing::None).await?;
     let kind = PayloadKind { signal, encoding };
     intake.admit(Arrival { kind, compression, sender: sender.clone(), body }).await
 }
@@ -132,6 +139,7 @@ fn status(reason: RefusalReason) -> StatusCode {
     match reason {
         RefusalReason::Busy
         | RefusalReason::InFlight
+        | RefusalReason::Memory
         | RefusalReason::NoSpace
         | RefusalReason::Stopping
         | RefusalReason::Timeout => StatusCode::SERVICE_UNAVAILABLE,

@@ -49,6 +49,22 @@ impl Reservation {
         }
         grown.is_ok()
     }
+
+    /// Takes or gives back what is missing to exactly so many bytes, also beyond the bound: they are in memory already,
+    /// and whoever comes next finds the bound reached.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.pool.taken.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else {
+            self.pool.taken.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Returns how many bytes are taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Drop for Reservation {

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
-use collector_otlp::{DecodedBatch, PayloadKind, decode, encode_response};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use bytes::Bytes;
+use collector_otlp::{DecodedBatch, PayloadKind, Signal, decode, encode_response};
+use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+use crate::body::{self, Framing, ReadBody};
 use crate::compression::{Compression, decompress};
 use crate::in_flight::{InFlight, Reservation};
 use crate::ledger::Kept;
@@ -18,12 +17,9 @@ use crate::refusal::Refusal;
 use crate::{Config, Keep, Ledger, Received, RefusalReason, Sender};
 
 /// Bodies from this size on are decoded off the threads that serve sockets.
-const BLOCKING_BYTES_MIN: usize = 256 << 10;
+const BLOCKING_BYTES_MIN: usize = 1 << 20;
 /// The same for compressed bodies, which may grow a hundredfold.
-const BLOCKING_COMPRESSED_BYTES_MIN: usize = 16 << 10;
-/// How long the rest of a refused body is read and thrown away, so that the sender gets to read the answer: many
-/// clients write the whole request before they look, and a closed connection would hide the code from them.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+const BLOCKING_COMPRESSED_BYTES_MIN: usize = 64 << 10;
 
 /// Shared by all connections.
 #[derive(Clone)]
@@ -48,16 +44,11 @@ pub(crate) struct Arrival {
     pub(crate) body: ReadBody,
 }
 
-/// A body as sent, and its share of the bytes in flight.
-pub(crate) struct ReadBody {
-    pub(crate) bytes: Bytes,
-    reservation: Reservation,
-}
-
 /// A body after decompression and decoding.
 struct Opened {
     payload: Bytes,
     batch: DecodedBatch,
+    /// Held until the request is answered: the log's queue and the rows take the memory on.
     _reservation: Reservation,
 }
 
@@ -68,43 +59,13 @@ impl<K: Keep> Intake<K> {
         Self { keep, shared: Arc::new(Shared { config, ledger, in_flight, decoders }) }
     }
 
-    /// Reads a body of at most `body_bytes_max` and `frame_bytes` bytes.
-    pub(crate) async fn read(&self, mut body: Incoming, frame_bytes: usize) -> Result<ReadBody, Refusal> {
-        let read = self.read_within_bounds(&mut body, frame_bytes).await;
-        if read.is_err() {
-            let discard = async { while let Some(Ok(_)) = body.frame().await {} };
-            // Whether the rest came in time does not matter: the request is refused either way.
-            let _ = timeout(DISCARD_TIMEOUT, discard).await;
+    /// Reads a body, unless nothing can be kept now.
+    pub(crate) async fn read(&self, body: Incoming, framing: Framing) -> Result<ReadBody, Refusal> {
+        if let Err(refused) = self.keep.ready() {
+            body::discard(body).await;
+            return Err(refused.into());
         }
-        read
-    }
-
-    async fn read_within_bounds(&self, body: &mut Incoming, frame_bytes: usize) -> Result<ReadBody, Refusal> {
-        let Config { body_bytes_max, body_idle_timeout, .. } = self.shared.config;
-        let bytes_max = body_bytes_max.saturating_add(frame_bytes);
-        if body.size_hint().lower() > bytes_max as u64 {
-            return Err(Refusal::too_large(body_bytes_max));
-        }
-        let mut reservation = self.shared.in_flight.reserve();
-        let mut bytes = BytesMut::new();
-        loop {
-            let frame = match timeout(body_idle_timeout, body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(None) => return Ok(ReadBody { bytes: bytes.freeze(), reservation }),
-                Ok(Some(Err(_))) => {
-                    return Err(Refusal::new(RefusalReason::Disconnected, "the body ended before its end"));
-                }
-                Err(_) => return Err(Refusal::paused()),
-            };
-            let Ok(piece) = frame.into_data() else { continue };
-            if bytes.len() + piece.len() > bytes_max {
-                return Err(Refusal::too_large(body_bytes_max));
-            }
-            if !reservation.grow(piece.len()) {
-                return Err(Refusal::in_flight());
-            }
-            bytes.extend_from_slice(&piece);
-        }
+        body::read(&self.shared.config, &self.shared.in_flight, body, framing).await
     }
 
     /// Returns the body of the answer once the request is kept.
@@ -140,9 +101,9 @@ impl<K: Keep> Intake<K> {
     }
 
     /// Counts a refusal.
-    pub(crate) fn refused(&self, sender: &Sender, refusal: &Refusal) {
+    pub(crate) fn refused(&self, sender: &Sender, signal: Option<Signal>, refusal: &Refusal) {
         tracing::debug!(reason = refusal.reason.as_str(), message = refusal.message, "refused a request");
-        self.shared.ledger.refused(sender, refusal, self.now());
+        self.shared.ledger.refused(sender, signal, refusal, self.now());
     }
 
     async fn open(&self, kind: PayloadKind, compression: Compression, body: ReadBody) -> Result<Opened, Refusal> {
@@ -158,10 +119,18 @@ impl<K: Keep> Intake<K> {
                 // Nothing stays nothing: an empty body is an empty request, whatever its headers say.
                 Compression::Gzip | Compression::Zstd if bytes.is_empty() => bytes,
                 Compression::Gzip | Compression::Zstd => {
-                    decompress(compression, &bytes, body_bytes_max, &mut reservation)?.into()
+                    let payload = decompress(compression, &bytes, body_bytes_max, &mut reservation)?;
+                    drop(bytes);
+                    reservation.set(payload.capacity());
+                    payload.into()
                 }
             };
+            // Rows take about as much as what they are read from.
+            if !reservation.grow(payload.len()) {
+                return Err(Refusal::in_flight());
+            }
             let batch = decode(kind, &payload, &otlp)?;
+            reservation.set(reservation.bytes() - payload.len() + batch.rows.get_array_memory_size());
             Ok(Opened { payload, batch, _reservation: reservation })
         };
         if is_small {

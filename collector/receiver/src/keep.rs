@@ -9,6 +9,12 @@ use collector_otlp::{DecodedBatch, PayloadKind};
 
 /// Keeps requests; implemented by the daemon over the store.
 pub trait Keep: Clone + Send + Sync + 'static {
+    /// Asked before a body is read: says no when nothing can be kept now, so that nothing is read and decoded in vain.
+    ///
+    /// # Errors
+    /// Why nothing can be kept now.
+    fn ready(&self) -> Result<(), Refused>;
+
     /// Returns once the request is durable, or with the reason why it cannot be kept now. The future is dropped when
     /// the sender hangs up; the request may then be kept or not, for nobody was answered.
     ///
@@ -65,6 +71,11 @@ impl Protocol {
 pub enum Refused {
     /// The queue before the write-ahead log is full.
     Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The daemon holds all the memory that it may hold.
+    Memory {
         /// When to try again.
         retry_after: Duration,
     },

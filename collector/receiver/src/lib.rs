@@ -3,6 +3,8 @@
 //! Must never answer success before `Keep` has, and never repeat a sender's raw input in an answer or in the ledger.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod activity;
+mod body;
 mod compression;
 mod config;
 mod grpc;
@@ -18,6 +20,6 @@ mod server;
 pub use compression::Compression;
 pub use config::Config;
 pub use keep::{Keep, Protocol, Received, Refused, Sender};
-pub use ledger::{Counts, Ledger, LedgerSnapshot, RefusalRow, SenderRow, StreamRow};
+pub use ledger::{Cause, ComplaintRow, Counts, Ledger, LedgerSnapshot, RefusalRow, SenderRow, StreamRow};
 pub use refusal::RefusalReason;
 pub use server::{BindError, Bound, bind};

@@ -19,6 +19,8 @@ pub enum RefusalReason {
     Busy,
     /// Open requests hold all the memory they may hold.
     InFlight,
+    /// The daemon holds all the memory it may hold.
+    Memory,
     /// The disk is full.
     NoSpace,
     /// The daemon is stopping.
@@ -39,7 +41,7 @@ pub enum RefusalReason {
     Path,
     /// HTTP method other than POST.
     Method,
-    /// The body paused for too long.
+    /// The body paused for too long, or took too long altogether.
     Timeout,
     /// The sender closed the connection within the body.
     Disconnected,
@@ -49,9 +51,10 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Busy,
         Self::InFlight,
+        Self::Memory,
         Self::NoSpace,
         Self::Stopping,
         Self::TooLarge,
@@ -72,6 +75,7 @@ impl RefusalReason {
         match self {
             Self::Busy => "busy",
             Self::InFlight => "in_flight",
+            Self::Memory => "memory",
             Self::NoSpace => "no_space",
             Self::Stopping => "stopping",
             Self::TooLarge => "too_large",
@@ -114,8 +118,8 @@ impl Refusal {
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(RefusalReason::InFlight, message) }
     }
 
-    pub(crate) fn paused() -> Self {
-        let message = "the body paused for too long; send again";
+    pub(crate) fn too_slow() -> Self {
+        let message = "the body came too slowly; send again";
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(RefusalReason::Timeout, message) }
     }
 
@@ -128,6 +132,9 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let (reason, message, retry_after) = match refused {
             Refused::Busy { retry_after } => (RefusalReason::Busy, "busy; send again later", retry_after),
+            Refused::Memory { retry_after } => {
+                (RefusalReason::Memory, "out of memory for now; send again later", retry_after)
+            }
             Refused::NoSpace { retry_after } => {
                 (RefusalReason::NoSpace, "no space on disk; send again later", retry_after)
             }

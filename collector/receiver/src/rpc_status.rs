@@ -48,6 +48,7 @@ pub(crate) fn code(reason: RefusalReason) -> Code {
     match reason {
         RefusalReason::Busy
         | RefusalReason::InFlight
+        | RefusalReason::Memory
         | RefusalReason::NoSpace
         | RefusalReason::Stopping
         | RefusalReason::Timeout => Code::Unavailable,

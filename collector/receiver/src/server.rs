@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -14,8 +13,9 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::activity::Activity;
 use crate::in_flight::InFlight;
 use crate::intake::Intake;
 use crate::{Config, Keep, Ledger, Protocol, grpc, http};
@@ -24,14 +24,20 @@ use crate::{Config, Keep, Ledger, Protocol, grpc, http};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests open at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 200;
-/// Bytes of a request's headers. h2's own bound is 16 MiB.
+/// Bytes of a request's headers, also when they come in CONTINUATION frames. h2's own bound is 16 MiB.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of one HTTP/2 frame: a small request is one, which is then not copied; each connection may buffer one.
+const FRAME_BYTES_MAX: u32 = 64 << 10;
 /// Bytes that an HTTP/1 connection buffers, and so the bound on its headers.
 const HTTP1_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Headers of one HTTP/1 request.
 const HTTP1_HEADERS_MAX: usize = 64;
 /// Streams reset by the peer before they were served (rapid reset, CVE-2023-44487).
 const RESET_STREAMS_MAX: usize = 20;
+/// Streams that we reset because of the peer's errors, remembered on one connection.
+const ERROR_STREAMS_MAX: usize = 100;
+/// From telling a peer that its connection ends because it is idle to cutting it off.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/2 pings on a silent connection, and how long their answer may take.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -110,10 +116,8 @@ impl Bound {
             seats: Arc::new(Semaphore::new(config.connections_max)),
             ledger: ledger.clone(),
             stopping,
-            header_timeout: config.header_timeout,
-            first_request_timeout: config.first_request_timeout,
-            drain_timeout: config.drain_timeout,
-            intake: Intake::new(config, ledger, in_flight, keep),
+            intake: Intake::new(config.clone(), ledger, in_flight, keep),
+            config: Arc::new(config),
         };
         let shutdown = async move {
             shutdown.await;
@@ -131,9 +135,7 @@ struct House<K> {
     ledger: Ledger,
     /// Never sends; its sender is dropped when the shutdown begins.
     stopping: watch::Receiver<()>,
-    header_timeout: Duration,
-    first_request_timeout: Duration,
-    drain_timeout: Duration,
+    config: Arc<Config>,
     intake: Intake<K>,
 }
 
@@ -172,7 +174,7 @@ impl<K: Keep> House<K> {
             }
         }
         drop(listener);
-        let drained = timeout(self.drain_timeout, async { while connections.join_next().await.is_some() {} });
+        let drained = timeout(self.config.drain_timeout, async { while connections.join_next().await.is_some() {} });
         if drained.await.is_err() {
             tracing::warn!(protocol = protocol.as_str(), open = connections.len(), "cutting off open connections");
         }
@@ -190,35 +192,42 @@ impl<K: Keep> House<K> {
     async fn serve_connection(self, protocol: Protocol, stream: TcpStream, peer: IpAddr, _seat: Seat) {
         // Answers are small; waiting to fill a packet would only delay them. Without the option it works as well.
         let _ = stream.set_nodelay(true);
-        let has_asked = AtomicBool::new(false);
+        let activity = Arc::new(Activity::new(protocol, &self.config));
         let service = service_fn(|request| {
-            has_asked.store(true, Ordering::Relaxed);
+            let under_way = activity.begin();
             let intake = self.intake.clone();
             async move {
+                let _under_way = under_way;
                 Ok::<_, Infallible>(match protocol {
                     Protocol::Grpc => grpc::answer(&intake, peer, request).await,
                     Protocol::Http => http::answer(&intake, peer, request).await,
                 })
             }
         });
-        // hyper bounds the time for headers only once it knows the protocol; silence before that is bounded here.
-        let first_request = match protocol {
-            Protocol::Grpc => self.first_request_timeout,
-            Protocol::Http => self.header_timeout,
-        };
         let mut stopping = self.stopping.clone();
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let mut first_request = pin!(sleep(first_request));
-        let (mut is_waiting, mut is_stopping) = (true, false);
+        let mut look = pin!(sleep_until(activity.look_again().unwrap_or_else(Instant::now)));
+        let (mut is_leaving, mut is_stopping) = (false, false);
         loop {
             tokio::select! {
                 // An error here is a peer that broke off or the protocol; requests are counted where they are read.
                 _ = connection.as_mut() => return,
-                () = first_request.as_mut(), if is_waiting => {
-                    is_waiting = false;
-                    if !has_asked.load(Ordering::Relaxed) {
+                () = look.as_mut() => {
+                    if let Some(again) = activity.look_again() {
+                        look.as_mut().reset(again);
+                        continue;
+                    }
+                    if is_leaving {
                         return;
                     }
+                    self.ledger.connection_idle();
+                    if !activity.has_asked() {
+                        return;
+                    }
+                    // A client that is about to send is told so, and has a moment to see it.
+                    is_leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                    look.as_mut().reset(Instant::now() + LEAVE_TIMEOUT);
                 }
                 _ = stopping.changed(), if !is_stopping => {
                     is_stopping = true;
@@ -242,7 +251,9 @@ fn builder(config: &Config) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(ERROR_STREAMS_MAX)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

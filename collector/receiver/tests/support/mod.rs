@@ -1,12 +1,15 @@
 //! A receiver on loopback whose `Keep` remembers what it was given, and a raw HTTP/1 client.
 #![allow(dead_code)]
 
+pub(crate) mod frames;
+
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use collector_receiver::{Config, Keep, Ledger, Received, Refused, bind};
+use collector_receiver::{Config, Keep, Ledger, Protocol, Received, RefusalReason, Refused, bind};
 use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -31,12 +34,18 @@ pub(crate) const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 pub(crate) struct Memory {
     pub(crate) received: Arc<Mutex<Vec<Received>>>,
     pub(crate) refusal: Arc<Mutex<Option<Refused>>>,
+    /// What is said before a body is read.
+    pub(crate) unready: Arc<Mutex<Option<Refused>>>,
     /// Present when `keep` must wait for it; `entered` tells that it does.
     pub(crate) gate: Option<Arc<Notify>>,
     pub(crate) entered: Arc<Notify>,
 }
 
 impl Keep for Memory {
+    fn ready(&self) -> Result<(), Refused> {
+        self.unready.lock().unwrap().map_or(Ok(()), Err)
+    }
+
     async fn keep(&self, received: Received) -> Result<(), Refused> {
         if let Some(gate) = &self.gate {
             self.entered.notify_one();
@@ -88,8 +97,14 @@ impl Running {
 
     /// Returns how often each reason refused, as `protocol reason count` in order.
     pub(crate) fn refusals(&self) -> Vec<String> {
-        let refusals = self.ledger.snapshot().refusals;
-        refusals.iter().map(|row| format!("{} {} {}", row.protocol.as_str(), row.reason.as_str(), row.count)).collect()
+        let mut counts = BTreeMap::new();
+        for row in self.ledger.snapshot().refusals {
+            *counts.entry((row.protocol, row.reason)).or_insert(0) += row.count;
+        }
+        let line = |((protocol, reason), count): ((Protocol, RefusalReason), u64)| {
+            format!("{} {} {count}", protocol.as_str(), reason.as_str())
+        };
+        counts.into_iter().map(line).collect()
     }
 }
 
