@@ -19,8 +19,10 @@ pub struct IngestView {
     pub signals: Vec<SignalView>,
     /// Who sent, most spans first; bounded by the ledger.
     pub senders: Vec<SenderView>,
-    /// What was refused or dropped, by cause; most recent first.
+    /// What was refused, rejected or cut, by sender and cause; most recent first, bounded by the ledger.
     pub refusals: Vec<Refusal>,
+    /// Senders and refusals that are no longer told apart, because there were too many.
+    pub forgotten: u64,
     /// How the store does.
     pub store: StoreView,
 }
@@ -57,21 +59,27 @@ pub struct SenderView {
     pub last_ns: Option<i64>,
 }
 
-/// One cause of refusal.
+/// One cause of refusal, of one sender.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Refusal {
     /// One word, such as `content_type`: the receiver's reason for a request, or decoding's for a record.
     pub cause: String,
-    /// Such as `gRPC` or `HTTP`; empty when it does not matter.
+    /// Who sent it: the exporter's user agent; empty when it did not say.
+    pub exporter: String,
+    /// From which address.
+    pub address: String,
+    /// A service in the last such request, if it could be read.
+    pub service: Option<String>,
+    /// `grpc` or `http`.
     pub protocol: String,
     /// How many were refused for it.
     pub count: u64,
-    /// What is counted: `requests`, `spans`, …
+    /// What is counted: `requests`, `spans`, `attributes`, …
     pub unit: String,
     /// When it last happened.
     pub last_ns: Option<i64>,
-    /// One example in words: who, what was wrong with it.
-    pub example: Option<String>,
+    /// What the sender was told last. Never what it had sent.
+    pub message: String,
 }
 
 /// How the store does.
@@ -134,6 +142,8 @@ struct IngestPage {
     senders: Vec<SenderLine>,
     senders_left_out: Option<String>,
     refusals: Vec<RefusalLine>,
+    refusals_left_out: Option<String>,
+    forgotten: Option<String>,
     store: Vec<(&'static str, String)>,
     problem: Option<String>,
     at_bounds: Vec<(String, String)>,
@@ -159,11 +169,14 @@ struct SenderLine {
 }
 
 struct RefusalLine {
+    sender: String,
+    address: String,
+    service: Option<String>,
     cause: String,
     protocol: String,
     count: String,
     last: String,
-    example: Option<String>,
+    message: String,
     meaning: &'static str,
     remedy: &'static str,
 }
@@ -176,6 +189,8 @@ pub(crate) struct Params {
 
 /// Senders shown.
 const SENDERS_SHOWN_MAX: usize = 200;
+/// Refusals shown.
+const REFUSALS_SHOWN_MAX: usize = 100;
 
 /// `GET /ingest`.
 pub(crate) async fn ingest(state: Shared, Query(params): Query<Params>) -> PageResult {
@@ -183,6 +198,7 @@ pub(crate) async fn ingest(state: Shared, Query(params): Query<Params>) -> PageR
     let summary = state.summary.borrow().clone();
     let now_ns = (state.now_ns)();
     let left_out = view.senders.len().saturating_sub(SENDERS_SHOWN_MAX);
+    let refused_left_out = view.refusals.len().saturating_sub(REFUSALS_SHOWN_MAX);
     let at_bounds = summary.at_bounds.iter().filter(|(_, count)| *count > 0);
     Ok(render(&IngestPage {
         frame: Frame::new("Ingest", "/ingest").live("/ingest", params.live.as_deref()),
@@ -191,7 +207,10 @@ pub(crate) async fn ingest(state: Shared, Query(params): Query<Params>) -> PageR
         signals: view.signals.iter().map(|signal| signal_line(signal, now_ns)).collect(),
         senders: view.senders.iter().take(SENDERS_SHOWN_MAX).map(|sender| sender_line(sender, now_ns)).collect(),
         senders_left_out: (left_out > 0).then(|| format::counted(left_out, "more sender", "more senders")),
-        refusals: view.refusals.iter().map(|refusal| refusal_line(refusal, now_ns)).collect(),
+        refusals: view.refusals.iter().take(REFUSALS_SHOWN_MAX).map(|one| refusal_line(one, now_ns)).collect(),
+        refusals_left_out: (refused_left_out > 0).then(|| format::counted(refused_left_out, "more", "more")),
+        forgotten: (view.forgotten > 0)
+            .then(|| format!("{} earlier ones were forgotten: there were too many", format::count(view.forgotten))),
         store: store_facts(&view.store, &summary),
         problem: view.store.problem,
         at_bounds: at_bounds.map(|(name, count)| (name.replace('_', " "), format::count(*count))).collect(),
@@ -244,12 +263,16 @@ fn sender_line(sender: &SenderView, now_ns: i64) -> SenderLine {
 
 fn refusal_line(refusal: &Refusal, now_ns: i64) -> RefusalLine {
     let (meaning, remedy) = remedy::of(&refusal.cause);
+    let sender = if refusal.exporter.is_empty() { "(no user agent)" } else { &refusal.exporter };
     RefusalLine {
+        sender: sender.to_owned(),
+        address: refusal.address.clone(),
+        service: refusal.service.clone(),
         cause: refusal.cause.replace('_', " "),
         protocol: refusal.protocol.clone(),
         count: format!("{} {}", format::count(refusal.count), refusal.unit),
         last: last(refusal.last_ns, now_ns),
-        example: refusal.example.clone(),
+        message: refusal.message.clone(),
         meaning,
         remedy,
     }

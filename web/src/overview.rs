@@ -132,8 +132,10 @@ fn facts(summary: &Summary) -> Vec<String> {
 }
 
 fn pipe(ingest: &IngestView, now_ns: i64) -> Pipe {
-    let refused: u64 = ingest.refusals.iter().map(|refusal| refusal.count).sum();
-    let last_ns = ingest.refusals.iter().filter_map(|refusal| refusal.last_ns).max();
+    // Items whose attributes were cut are kept.
+    let refusals = || ingest.refusals.iter().filter(|refusal| refusal.unit != "attributes");
+    let refused: u64 = refusals().map(|refusal| refusal.count).sum();
+    let last_ns = refusals().filter_map(|refusal| refusal.last_ns).max();
     let is_recent = last_ns.is_some_and(|at| now_ns.saturating_sub(at) < RECENT_NS);
     let mut parts: Vec<String> = ingest
         .signals

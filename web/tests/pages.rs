@@ -242,6 +242,8 @@ async fn ingest_explains_each_refusal() {
     assert!(text.contains("12 requests") && text.contains("Zipkin and Jaeger formats need a Collector between"));
     assert!(text.contains("in OTLP/JSON ids are hex, not base64"));
     assert!(text.contains("OTel-OTLP-Exporter-Python/1.45.0"));
+    assert!(text.contains("curl/8.5") && text.contains("http from 10.1.2.3"), "who sent what was refused");
+    assert!(text.contains("3 earlier ones were forgotten"));
 }
 
 #[tokio::test]

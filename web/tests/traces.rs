@@ -99,7 +99,9 @@ async fn hostile_text_stays_text_wherever_it_comes_from() {
     let mut ingest = shop::findings::ingest();
     hostile.clone_into(&mut ingest.senders[0].service);
     hostile.clone_into(&mut ingest.senders[0].exporter);
-    ingest.refusals[0].example = Some(hostile.to_owned());
+    hostile.clone_into(&mut ingest.refusals[0].exporter);
+    hostile.clone_into(&mut ingest.refusals[0].message);
+    ingest.refusals[0].service = Some(hostile.to_owned());
     let mut deliveries = shop::findings::deliveries();
     deliveries[1].error = Some(hostile.to_owned());
     let mut transactions = shop::transactions(2);

@@ -27,10 +27,14 @@ pub struct Config {
     pub web: Web,
     /// Whether an endpoint may be one that other machines reach, although there is no authentication.
     pub allows_unauthenticated_remote: bool,
+    /// When a request is acknowledged.
+    pub sync: Sync,
     /// What the daemon may use.
     pub limits: Limits,
     /// How the store writes.
     pub storage: Storage,
+    /// How long and how much is kept.
+    pub retention: Retention,
     /// How often it may be wrong.
     pub detection: Detection,
     /// Who is told.
@@ -61,6 +65,15 @@ pub struct Web {
     pub allowed_hosts: Vec<String>,
 }
 
+/// When a request is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// After its bytes are synced.
+    Always,
+    /// After its bytes are handed to the operating system, which is told to sync this often.
+    Interval(Duration),
+}
+
 /// What the daemon may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -68,14 +81,26 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// One request, also after decompression, bytes.
     pub request_bytes: usize,
-    /// All requests that are being taken in, bytes.
-    pub in_flight_bytes: usize,
+    /// Messages inside one another in a request.
+    pub nesting: usize,
+    /// Attributes of one item, event or link.
+    pub attributes: usize,
+    /// An attribute's key, and its value as text, bytes.
+    pub attribute_bytes: usize,
+    /// Open connections of senders.
+    pub connections: usize,
+    /// From connecting to the end of the first request's headers.
+    pub header_time: Duration,
+    /// Between two pieces of a body.
+    pub body_pause: Duration,
+    /// For a whole body.
+    pub body_time: Duration,
+    /// An HTTP/2 connection without a request.
+    pub idle_time: Duration,
     /// Transactions that wait for more spans.
     pub open_transactions: usize,
     /// Requests are refused when the disk has less free space, bytes.
     pub disk_free_bytes: usize,
-    /// Memory of one SQL query, bytes.
-    pub query_memory_bytes: usize,
     /// Time of one SQL query.
     pub query_time: Duration,
 }
@@ -83,10 +108,26 @@ pub struct Limits {
 /// How the store writes.
 #[derive(Debug, Clone, Copy)]
 pub struct Storage {
-    /// The log is sealed into a Parquet segment after this time.
+    /// Rows become Parquet segments after this time at the latest.
     pub seal_after: Duration,
-    /// The log is sealed into a Parquet segment beyond this size, bytes.
-    pub seal_bytes: usize,
+}
+
+/// How long and how much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Everything.
+    pub all: Kept,
+    /// Traces that an incident names.
+    pub evidence: Kept,
+}
+
+/// A bound on what is kept; nothing is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Age of the newest row of a file that is kept.
+    pub time: Option<Duration>,
+    /// All files together, bytes.
+    pub bytes: Option<usize>,
 }
 
 /// How often detection may be wrong.
@@ -207,18 +248,18 @@ impl Config {
                 allowed_hosts: reader.take("web.allowed_hosts", checks::host_names),
             },
             allows_unauthenticated_remote: reader.take("listen.allow_unauthenticated_remote", units::flag),
-            limits: Limits {
-                memory_bytes: reader.take("limits.memory", units::size),
-                request_bytes: reader.take("limits.request_bytes", units::size),
-                in_flight_bytes: reader.take("limits.in_flight_bytes", units::size),
-                open_transactions: reader.take("limits.open_transactions", units::count),
-                disk_free_bytes: reader.take("limits.disk_free", units::size),
-                query_memory_bytes: reader.take("limits.query_memory", units::size),
-                query_time: reader.take("limits.query_time", units::duration),
-            },
-            storage: Storage {
-                seal_after: reader.take("storage.seal_after", units::duration),
-                seal_bytes: reader.take("storage.seal_bytes", units::size),
+            sync: reader.take("durability.sync", checks::sync),
+            limits: Self::read_limits(reader),
+            storage: Storage { seal_after: reader.take("storage.seal_after", units::duration) },
+            retention: Retention {
+                all: Kept {
+                    time: reader.take("retention.time", units::optional(units::duration)),
+                    bytes: reader.take("retention.bytes", units::optional(units::size)),
+                },
+                evidence: Kept {
+                    time: reader.take("retention.evidence.time", units::optional(units::duration)),
+                    bytes: reader.take("retention.evidence.bytes", units::optional(units::size)),
+                },
             },
             detection: Detection {
                 false_alarms_per_week: reader.take("detection.false_alarms_per_week", units::positive),
@@ -226,6 +267,24 @@ impl Config {
             webhooks: Webhooks { targets: webhooks::read_targets(reader), egress_allow: webhooks::read_allow(reader) },
             log_format: reader.take("log.format", checks::log_format),
             explained: Vec::new(),
+        }
+    }
+
+    fn read_limits(reader: &mut Reader) -> Limits {
+        Limits {
+            memory_bytes: reader.take("limits.memory", units::size),
+            request_bytes: reader.take("limits.request_bytes", units::size),
+            nesting: reader.take("limits.nesting", units::count),
+            attributes: reader.take("limits.attributes", units::count),
+            attribute_bytes: reader.take("limits.attribute_bytes", units::size),
+            connections: reader.take("limits.connections", units::count),
+            header_time: reader.take("limits.header_time", units::duration),
+            body_pause: reader.take("limits.body_pause", units::duration),
+            body_time: reader.take("limits.body_time", units::duration),
+            idle_time: reader.take("limits.idle_time", units::duration),
+            open_transactions: reader.take("limits.open_transactions", units::count),
+            disk_free_bytes: reader.take("limits.disk_free", units::size),
+            query_time: reader.take("limits.query_time", units::duration),
         }
     }
 }

@@ -5,24 +5,33 @@ use std::time::Duration;
 use collector_receiver::{Keep, Received, Refused};
 use collector_store::{AppendError, Store};
 
+use crate::memory::Memory;
 use crate::telemetry::error_chain;
 
 /// What a sender is told to wait after an error that should not happen.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// What a sender is told to wait while the daemon holds too much memory: about as long as a seal takes.
+const RETRY_AFTER_MEMORY: Duration = Duration::from_secs(2);
+
 /// Keeps requests in the store.
 #[derive(Clone)]
 pub(crate) struct Intake {
     store: Store,
+    memory: Memory,
 }
 
 impl Intake {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, memory: Memory) -> Self {
+        Self { store, memory }
     }
 }
 
 impl Keep for Intake {
+    fn ready(&self) -> Result<(), Refused> {
+        if self.memory.is_over() { Err(Refused::Memory { retry_after: RETRY_AFTER_MEMORY }) } else { Ok(()) }
+    }
+
     async fn keep(&self, received: Received) -> Result<(), Refused> {
         let kind = received.kind;
         let appended =

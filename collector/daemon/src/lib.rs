@@ -4,6 +4,7 @@
 
 pub mod analysis;
 pub mod analyze;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -17,5 +18,6 @@ pub mod telemetry;
 mod clock;
 mod incident_table;
 mod intake;
+mod memory;
 mod stored;
 mod views;

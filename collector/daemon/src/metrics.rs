@@ -1,8 +1,21 @@
 //! Turns the daemon's numbers into Prometheus text (exposition format 0.0.4), for `/metrics`.
-//! Called by the web server's metrics page, which collects the numbers from their owners.
+//! Called by `views`, which collects the numbers from their owners. docs/metrics.md explains each of them.
 //! Keeps no registry and no state: a number has one owner, and it is not here.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use analyzer::Summary;
+use collector_receiver::LedgerSnapshot;
+use collector_store::StoreStats;
+
+use crate::analysis::TellingCounts;
+use crate::memory::Memory;
+
+mod analysis;
+mod process;
+mod receiver;
+mod store;
 
 /// `content-type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -55,10 +68,48 @@ impl Sample {
     }
 }
 
+/// Everything that is shown, at one moment.
+pub(crate) struct Numbers<'a> {
+    pub(crate) ledger: LedgerSnapshot,
+    pub(crate) store: StoreStats,
+    pub(crate) summary: Arc<Summary>,
+    pub(crate) telling: &'a TellingCounts,
+    pub(crate) memory: &'a Memory,
+    /// Deliveries of webhooks that wait; nothing while the state does not say.
+    pub(crate) outbox_pending: Option<u64>,
+    /// Bounds by name, bytes.
+    pub(crate) limits: &'a [(&'static str, u64)],
+}
+
+/// Returns every metric there is.
+pub(crate) fn all(numbers: &Numbers<'_>) -> Vec<Metric> {
+    let mut metrics = receiver::metrics(&numbers.ledger);
+    metrics.extend(store::metrics(&numbers.store));
+    metrics.extend(analysis::metrics(&numbers.summary, numbers.telling));
+    metrics.extend(process::metrics(numbers));
+    metrics
+}
+
 impl Metric {
     /// Returns a metric of one number without labels.
     pub fn single(kind: Kind, name: &'static str, help: &'static str, value: f64) -> Self {
         Self { name, help, kind, samples: vec![Sample::of(value)] }
+    }
+
+    fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self::single(Kind::Counter, name, help, value as f64)
+    }
+
+    fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self::single(Kind::Gauge, name, help, value as f64)
+    }
+
+    fn counters(name: &'static str, help: &'static str, samples: impl IntoIterator<Item = Sample>) -> Self {
+        Self { name, help, kind: Kind::Counter, samples: samples.into_iter().collect() }
+    }
+
+    fn gauges(name: &'static str, help: &'static str, samples: impl IntoIterator<Item = Sample>) -> Self {
+        Self { name, help, kind: Kind::Gauge, samples: samples.into_iter().collect() }
     }
 }
 
@@ -115,36 +166,4 @@ fn escape_label(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use insta::assert_snapshot;
-
-    #[test]
-    fn metrics_are_prometheus_text() {
-        let refused = Metric {
-            name: "throughline_rejected_total",
-            help: "Items refused, by cause.",
-            kind: Kind::Counter,
-            samples: vec![
-                Sample::of(3.0).with("signal", "traces").with("cause", "too\n\"large\" \\"),
-                Sample::of(f64::INFINITY).with("signal", "logs"),
-            ],
-        };
-        let nothing = Metric {
-            name: "throughline_nothing",
-            help: "Has no samples and is left out.",
-            kind: Kind::Counter,
-            samples: Vec::new(),
-        };
-        let depth = Metric::single(Kind::Gauge, "throughline_queue_bytes", "Bytes that wait.", 0.5);
-        assert_snapshot!(render(&[refused, nothing, depth]), @r#"
-        # HELP throughline_rejected_total Items refused, by cause.
-        # TYPE throughline_rejected_total counter
-        throughline_rejected_total{signal="traces",cause="too\n\"large\" \\"} 3
-        throughline_rejected_total{signal="logs"} +Inf
-        # HELP throughline_queue_bytes Bytes that wait.
-        # TYPE throughline_queue_bytes gauge
-        throughline_queue_bytes 0.5
-        "#);
-    }
-}
+mod tests;

@@ -68,7 +68,7 @@ async fn ask_folder(sql: &str, dir: &Path) -> anyhow::Result<Rows> {
     if !dir.is_dir() {
         bail!("{} is no folder; name the daemon's with --data-dir, or a running daemon with --url", dir.display());
     }
-    let limits = Limits::default();
+    let limits = stored::limits(&Limits::default());
     let replay = |kind, payload: &[u8]| stored::rows(kind, payload, &limits);
     let (reader, _) = Reader::open(dir.to_owned(), QueryLimits::default(), replay)
         .await

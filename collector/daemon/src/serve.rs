@@ -20,13 +20,15 @@ use tokio::time::Instant;
 use web::{Endpoints, Setting, StoreSource};
 
 use crate::analysis::Analysis;
+use crate::budget::Budget;
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::intake::Intake;
+use crate::memory::Memory;
 use crate::notify::{Notifier, NotifyConfig};
 use crate::state::State;
 use crate::stored;
-use crate::views::Views;
+use crate::views::{Owners, Views};
 
 /// Longest that everything but the store may take to finish when the daemon stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -35,6 +37,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub struct Daemon {
     receiver: Bound,
     store: Store,
+    memory: Memory,
     pages: (TcpListener, Router),
     /// Ends when the store is closed; until then its end is a failure.
     analysis: JoinHandle<()>,
@@ -80,7 +83,11 @@ impl Daemon {
             Analysis::start(limits, store.clone(), &state, notifier.clone(), public_url.clone()).await?;
         let analysis = tokio::spawn(analysis.run(committed));
 
-        let views = Views::new(receiver.ledger(), store.clone(), watched.clone(), &store_config(&config));
+        let memory = Memory::new(config.limits.memory_bytes);
+        tokio::spawn(memory.clone().watch(store.clone()));
+        let owners = Owners { ledger: receiver.ledger(), watched: watched.clone(), memory: memory.clone(), state };
+        let budget = Budget::of(config.limits.memory_bytes);
+        let views = Views::new(owners, store.clone(), &store_config(&config), &budget);
         tokio::spawn(views.clone().measure());
         let (ingest, metrics, ready) = (views.clone(), views.clone(), views);
         let pages = web::router(web::State {
@@ -102,7 +109,7 @@ impl Daemon {
                 public_url,
             },
         });
-        Ok(Self { receiver, store, pages: (listener, pages), analysis, telling, notifier: deliveries, stop })
+        Ok(Self { receiver, store, memory, pages: (listener, pages), analysis, telling, notifier: deliveries, stop })
     }
 
     /// Returns the addresses that were bound.
@@ -119,7 +126,7 @@ impl Daemon {
     /// # Errors
     /// When the analysis failed: what is received would no longer be watched, so whoever looks after the daemon must know.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let Self { receiver, store, pages: (listener, pages), mut analysis, telling, notifier, stop } = self;
+        let Self { receiver, store, memory, pages: (listener, pages), mut analysis, telling, notifier, stop } = self;
         let mut until_stop = stop.subscribe();
         let mut until_stop_too = stop.subscribe();
         let pages = tokio::spawn(
@@ -129,7 +136,7 @@ impl Daemon {
                 })
                 .into_future(),
         );
-        let receiving = tokio::spawn(receiver.run(Intake::new(store.clone()), async move {
+        let receiving = tokio::spawn(receiver.run(Intake::new(store.clone(), memory), async move {
             let _ = until_stop_too.wait_for(|stop| *stop).await;
         }));
         let failed = tokio::select! {
@@ -167,7 +174,7 @@ async fn end<T>(task: JoinHandle<T>, until: Instant, doing: &str) {
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let limits = otlp_limits();
+    let limits = stored::limits(&otlp_limits(config));
     let (store, recovery) = Store::open(store_config(config), |kind, payload| stored::rows(kind, payload, &limits))
         .await
         .with_context(|| format!("opening {}", config.data_dir.display()))?;
@@ -182,32 +189,46 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-fn otlp_limits() -> OtlpLimits {
-    OtlpLimits::default()
-}
-
 fn receiver_config(config: &Config) -> collector_receiver::Config {
+    let Config { receivers, limits, .. } = config;
     collector_receiver::Config {
-        grpc: Some(config.receivers.grpc),
-        http: Some(config.receivers.http),
-        body_bytes_max: config.limits.request_bytes,
-        in_flight_bytes_max: config.limits.in_flight_bytes,
-        otlp: otlp_limits(),
+        grpc: Some(receivers.grpc),
+        http: Some(receivers.http),
+        body_bytes_max: limits.request_bytes,
+        in_flight_bytes_max: Budget::of(limits.memory_bytes).in_flight_bytes,
+        connections_max: limits.connections,
+        header_timeout: limits.header_time,
+        body_idle_timeout: limits.body_pause,
+        body_timeout: limits.body_time,
+        idle_timeout: limits.idle_time,
+        otlp: otlp_limits(config),
         ..collector_receiver::Config::default()
     }
 }
 
-/// Shares of `limits.memory`: rows that are not sealed yet, and rows that the analysis has not read.
+fn otlp_limits(config: &Config) -> OtlpLimits {
+    let Config { limits, .. } = config;
+    let in_flight_bytes = Budget::of(limits.memory_bytes).in_flight_bytes;
+    OtlpLimits {
+        nesting_max: limits.nesting,
+        attributes_max: limits.attributes,
+        attribute_bytes_max: limits.attribute_bytes,
+        decoded_bytes_max: in_flight_bytes,
+        rows_bytes_max: in_flight_bytes,
+    }
+}
+
 fn store_config(config: &Config) -> collector_store::Config {
-    let limits = &config.limits;
+    let Config { limits, storage, .. } = config;
+    let budget = Budget::of(limits.memory_bytes);
     let mut store = collector_store::Config::new(&config.data_dir);
-    store.wal_bytes_max = config.storage.seal_bytes as u64;
-    store.seal_after = config.storage.seal_after;
-    store.queue_bytes_max = limits.in_flight_bytes;
-    store.memory_bytes_max = limits.memory_bytes / 2;
-    store.committed_bytes_max = limits.memory_bytes / 8;
+    store.seal_after = storage.seal_after;
+    // What waits for the log is in flight too, so this is no share of its own.
+    store.queue_bytes_max = budget.in_flight_bytes;
+    store.memory_bytes_max = budget.tables_bytes;
+    store.committed_bytes_max = budget.committed_bytes;
     store.disk_free_bytes_min = limits.disk_free_bytes as u64;
-    store.query.memory_bytes = limits.query_memory_bytes;
+    store.query.memory_bytes = budget.queries_bytes;
     store.query.timeout = limits.query_time;
     store
 }

@@ -1,19 +1,21 @@
 //! What the pages and `/metrics` are shown of the daemon's parts, read from their owners when asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use analyzer::Summary;
-use analyzer::incident::IncidentStatus;
 use collector_otlp::Signal;
-use collector_receiver::{Ledger, LedgerSnapshot};
+use collector_receiver::{Cause, ComplaintRow, Ledger, LedgerSnapshot};
 use collector_store::{Store, StoreStats};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use web::{IngestView, Refusal, SenderView, SignalView, StoreView};
 
-use crate::analysis::{TellingCounts, Watched};
+use crate::analysis::Watched;
+use crate::budget::Budget;
 use crate::clock::{now_ns, to_ns};
-use crate::metrics::{Kind, Metric, Sample, render};
+use crate::memory::Memory;
+use crate::metrics::{self, Numbers, render};
+use crate::state::State;
 
 /// Rates are measured over this time.
 const RATES_EVERY: Duration = Duration::from_secs(5);
@@ -26,9 +28,23 @@ pub(crate) struct Views {
     ledger: Ledger,
     store: Store,
     watched: Watched,
+    memory: Memory,
+    state: State,
     queue_bytes_max: usize,
     disk_free_bytes_min: u64,
+    /// Bounds by name, bytes.
+    limits: Arc<[(&'static str, u64)]>,
     measured: watch::Sender<[Measured; SIGNALS]>,
+    /// Deliveries that wait, when they were last counted.
+    outbox_pending: watch::Sender<Option<u64>>,
+}
+
+/// What the views read from, besides the store.
+pub(crate) struct Owners {
+    pub(crate) ledger: Ledger,
+    pub(crate) watched: Watched,
+    pub(crate) memory: Memory,
+    pub(crate) state: State,
 }
 
 /// Number of signals.
@@ -58,10 +74,29 @@ impl Measured {
 }
 
 impl Views {
-    pub(crate) fn new(ledger: Ledger, store: Store, watched: Watched, config: &collector_store::Config) -> Self {
-        let (queue_bytes_max, disk_free_bytes_min) = (config.queue_bytes_max, config.disk_free_bytes_min);
-        let measured = watch::Sender::new([Measured::default(); SIGNALS]);
-        Self { ledger, store, watched, queue_bytes_max, disk_free_bytes_min, measured }
+    pub(crate) fn new(owners: Owners, store: Store, config: &collector_store::Config, budget: &Budget) -> Self {
+        let Owners { ledger, watched, memory, state } = owners;
+        let Budget { in_flight_bytes, tables_bytes, committed_bytes, analysis_bytes, queries_bytes } = *budget;
+        let limits = [
+            ("in_flight", in_flight_bytes as u64),
+            ("tables", tables_bytes as u64),
+            ("committed", committed_bytes as u64),
+            ("analysis", analysis_bytes as u64),
+            ("queries", queries_bytes as u64),
+            ("memory", memory.limit_bytes()),
+        ];
+        Self {
+            ledger,
+            store,
+            watched,
+            memory,
+            state,
+            queue_bytes_max: config.queue_bytes_max,
+            disk_free_bytes_min: config.disk_free_bytes_min,
+            limits: Arc::new(limits),
+            measured: watch::Sender::new([Measured::default(); SIGNALS]),
+            outbox_pending: watch::Sender::new(None),
+        }
     }
 
     /// Returns what was received and refused.
@@ -81,7 +116,8 @@ impl Views {
         };
         IngestView {
             signals: Signal::ALL.into_iter().enumerate().map(signal_view).collect(),
-            refusals: refusals(&ledger),
+            refusals: ledger.complaints.iter().map(refusal).collect(),
+            forgotten: ledger.senders_evicted + ledger.complaints_evicted,
             store: self.store_view(&stats),
             senders,
         }
@@ -100,6 +136,8 @@ impl Views {
             let before = *self.measured.borrow();
             let next = |index: usize| before[index].next(items[index], seconds, now_ns());
             self.measured.send_replace(std::array::from_fn(next));
+            // A state that does not answer is said where it matters, when something is to be saved.
+            self.outbox_pending.send_replace(self.state.pending_count().await.ok());
         }
     }
 
@@ -121,11 +159,15 @@ impl Views {
 
     /// Returns the daemon's own numbers as Prometheus text.
     pub(crate) fn metrics(&self) -> String {
-        let mut metrics = receiver_metrics(&self.ledger.snapshot());
-        metrics.extend(store_metrics(&self.store.stats()));
-        metrics.extend(analysis_metrics(&self.watched.summary.borrow().clone()));
-        metrics.extend(telling_metrics(&self.watched.telling));
-        render(&metrics)
+        render(&metrics::all(&Numbers {
+            ledger: self.ledger.snapshot(),
+            store: self.store.stats(),
+            summary: self.watched.summary.borrow().clone(),
+            telling: &self.watched.telling,
+            memory: &self.memory,
+            outbox_pending: *self.outbox_pending.borrow(),
+            limits: &self.limits,
+        }))
     }
 
     /// Returns nothing when requests can be served, or why not.
@@ -158,179 +200,23 @@ fn sender_view(sender: &collector_receiver::SenderRow) -> SenderView {
     }
 }
 
-fn refusals(ledger: &LedgerSnapshot) -> Vec<Refusal> {
-    let mut refusals: Vec<Refusal> = ledger
-        .refusals
-        .iter()
-        .map(|row| Refusal {
-            cause: row.reason.as_str().to_owned(),
-            protocol: row.protocol.as_str().to_owned(),
-            count: row.count,
-            unit: "requests".to_owned(),
-            last_ns: Some(to_ns(row.last_seen)),
-            example: Some(format!("{}: {}", row.user_agent, row.message)),
-        })
-        .collect();
-    refusals.sort_by_key(|refusal| std::cmp::Reverse(refusal.last_ns));
-    refusals.extend(ledger.rejected.iter().map(|(signal, reason, count)| Refusal {
-        cause: reason.as_str().to_owned(),
-        protocol: String::new(),
-        count: *count,
-        unit: signal.table().to_string(),
-        last_ns: None,
-        example: None,
-    }));
-    refusals
-}
-
-fn receiver_metrics(ledger: &LedgerSnapshot) -> Vec<Metric> {
-    let counter = |name, help, samples| Metric { name, help, kind: Kind::Counter, samples };
-    let stream = |of: fn(&collector_receiver::Counts) -> u64| -> Vec<Sample> {
-        ledger
-            .streams
-            .iter()
-            .map(|row| {
-                Sample::of(of(&row.counts) as f64)
-                    .with("signal", row.signal.as_str())
-                    .with("protocol", row.protocol.as_str())
-                    .with("encoding", row.encoding.as_str())
-                    .with("compression", row.compression.as_str())
-            })
-            .collect()
+fn refusal(row: &ComplaintRow) -> Refusal {
+    let unit = match row.cause {
+        Cause::Refused(_) => "requests".to_owned(),
+        Cause::Rejected(_) => row.signal.map_or_else(|| "items".to_owned(), |signal| signal.table().to_string()),
+        Cause::Cut => "attributes".to_owned(),
     };
-    let rejected = ledger.rejected.iter().map(|(signal, reason, count)| {
-        Sample::of(*count as f64).with("signal", signal.as_str()).with("reason", reason.as_str())
-    });
-    let refused = ledger.refusals.iter().map(|row| {
-        Sample::of(row.count as f64).with("protocol", row.protocol.as_str()).with("reason", row.reason.as_str())
-    });
-    let gauge = |name, help, value| Metric::single(Kind::Gauge, name, help, value);
-    vec![
-        counter("throughline_received_requests_total", "Requests kept.", stream(|counts| counts.requests)),
-        counter(
-            "throughline_received_items_total",
-            "Spans, log records and points kept.",
-            stream(|counts| counts.items),
-        ),
-        counter(
-            "throughline_received_wire_bytes_total",
-            "Bytes of kept requests as sent.",
-            stream(|counts| counts.wire_bytes),
-        ),
-        counter("throughline_rejected_items_total", "Items left out of requests that were kept.", rejected.collect()),
-        counter("throughline_refused_requests_total", "Requests refused as a whole.", refused.collect()),
-        Metric::single(
-            Kind::Counter,
-            "throughline_cut_attributes_total",
-            "Attributes dropped or shortened to keep the limits.",
-            ledger.cut_attributes as f64,
-        ),
-        Metric::single(
-            Kind::Counter,
-            "throughline_refused_connections_total",
-            "Connections closed because too many were open.",
-            ledger.connections_refused as f64,
-        ),
-        gauge("throughline_connections", "Open connections of senders.", ledger.connections as f64),
-        gauge(
-            "throughline_in_flight_bytes",
-            "Bytes of requests that are not yet answered.",
-            ledger.in_flight_bytes as f64,
-        ),
-    ]
-}
-
-fn store_metrics(stats: &StoreStats) -> Vec<Metric> {
-    let gauge = |name, help, value| Metric::single(Kind::Gauge, name, help, value);
-    let counter = |name, help, value| Metric::single(Kind::Counter, name, help, value);
-    let tables = |name, help, of: fn(&collector_store::TableStats) -> f64| Metric {
-        name,
-        help,
-        kind: Kind::Gauge,
-        samples: stats.tables.iter().map(|table| Sample::of(of(table)).with("table", table.table.as_str())).collect(),
-    };
-    vec![
-        counter("throughline_store_syncs_total", "Syncs of the write-ahead log.", stats.syncs as f64),
-        counter("throughline_store_sync_seconds_total", "Time of all syncs.", stats.sync_total.as_secs_f64()),
-        counter("throughline_store_kept_requests_total", "Requests kept.", stats.kept as f64),
-        counter(
-            "throughline_store_duplicate_requests_total",
-            "Requests that had been kept before.",
-            stats.duplicates as f64,
-        ),
-        counter("throughline_store_refused_busy_total", "Requests refused at a limit.", stats.refused_busy as f64),
-        counter(
-            "throughline_store_refused_no_space_total",
-            "Requests refused for the disk.",
-            stats.refused_no_space as f64,
-        ),
-        counter("throughline_store_seals_total", "Seals that wrote segments.", stats.seals as f64),
-        counter(
-            "throughline_store_seals_failed_total",
-            "Seals that failed and are tried again.",
-            stats.seals_failed as f64,
-        ),
-        gauge("throughline_store_wal_bytes", "Bytes of log files.", stats.wal_bytes as f64),
-        gauge("throughline_store_queue_requests", "Requests that wait for the log.", stats.queue_requests as f64),
-        gauge("throughline_store_queue_bytes", "Bytes that wait for the log.", stats.queue_bytes as f64),
-        gauge("throughline_store_memory_bytes", "Bytes of rows only in memory.", stats.memory_bytes as f64),
-        gauge(
-            "throughline_store_disk_free_bytes",
-            "Free bytes of the file system.",
-            stats.disk_free_bytes.unwrap_or(0) as f64,
-        ),
-        gauge(
-            "throughline_analysis_waiting_bytes",
-            "Bytes that the analysis has not read.",
-            stats.committed_bytes as f64,
-        ),
-        tables("throughline_store_segments", "Segment files.", |table| table.segments as f64),
-        tables("throughline_store_segment_rows", "Rows in segments.", |table| table.segment_rows as f64),
-        tables("throughline_store_segment_bytes", "Bytes of segments.", |table| table.segment_bytes as f64),
-    ]
-}
-
-fn analysis_metrics(summary: &Summary) -> Vec<Metric> {
-    let open = summary.incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
-    let bounds = summary.at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
-    vec![
-        Metric::single(Kind::Counter, "throughline_stitched_spans_total", "Spans stitched.", summary.spans as f64),
-        Metric::single(
-            Kind::Counter,
-            "throughline_transactions_total",
-            "Transactions closed.",
-            summary.transactions as f64,
-        ),
-        Metric::single(
-            Kind::Gauge,
-            "throughline_open_transactions",
-            "Transactions that wait for spans.",
-            summary.open_transactions as f64,
-        ),
-        Metric::single(Kind::Gauge, "throughline_incidents_open", "Open incidents.", open as f64),
-        Metric {
-            name: "throughline_at_bounds_total",
-            help: "What happened at a bound of the analysis.",
-            kind: Kind::Counter,
-            samples: bounds.collect(),
-        },
-    ]
-}
-
-fn telling_metrics(counts: &TellingCounts) -> Vec<Metric> {
-    let counter = |name, help, value: u64| Metric::single(Kind::Counter, name, help, value as f64);
-    vec![
-        counter(
-            "throughline_incident_saves_failed_total",
-            "Tries to save an incident's change that failed and are repeated.",
-            counts.failed(),
-        ),
-        counter(
-            "throughline_incident_changes_lost_total",
-            "Changes of incidents that were given up: too many waited to be saved.",
-            counts.lost(),
-        ),
-    ]
+    Refusal {
+        cause: row.cause.as_str().to_owned(),
+        exporter: row.sender.user_agent.clone(),
+        address: row.sender.peer.to_string(),
+        service: row.service.clone(),
+        protocol: row.sender.protocol.as_str().to_owned(),
+        count: row.count,
+        unit,
+        last_ns: Some(to_ns(row.last_seen)),
+        message: row.message.clone(),
+    }
 }
 
 #[cfg(test)]

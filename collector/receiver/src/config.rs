@@ -15,7 +15,7 @@ pub struct Config {
     /// Bytes of one request's body, before and after decompression (OTLP 1.11 recommends 64 MiB).
     pub body_bytes_max: usize,
     /// Bytes of all requests that are not yet answered: bodies as sent, decompressed, and their rows. More are refused,
-    /// retryably.
+    /// retryably. At least twice `body_bytes_max` and a little, or the largest request never has room.
     pub in_flight_bytes_max: usize,
     /// Open connections of both protocols together. More are closed at once and counted.
     pub connections_max: usize,

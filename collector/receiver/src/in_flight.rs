@@ -65,6 +65,11 @@ impl Reservation {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Returns how many more bytes there could be if nobody else had any.
+    pub(crate) fn room(&self) -> usize {
+        self.pool.max.saturating_sub(self.bytes)
+    }
 }
 
 impl Drop for Reservation {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use collector_otlp::{DecodedBatch, PayloadKind, Signal, decode, encode_response};
+use collector_otlp::{DecodedBatch, Encoding, PayloadKind, Signal, decode, encode_response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
@@ -125,12 +125,13 @@ impl<K: Keep> Intake<K> {
                     payload.into()
                 }
             };
-            // Rows take about as much as what they are read from.
-            if !reservation.grow(payload.len()) {
+            // A request that is alone always gets in, or its sender would come back for ever.
+            let decoding_bytes = decoding_bytes(kind, payload.len()).min(reservation.room());
+            if !reservation.grow(decoding_bytes) {
                 return Err(Refusal::in_flight());
             }
             let batch = decode(kind, &payload, &otlp)?;
-            reservation.set(reservation.bytes() - payload.len() + batch.rows.get_array_memory_size());
+            reservation.set(reservation.bytes() - decoding_bytes + batch.rows.get_array_memory_size());
             Ok(Opened { payload, batch, _reservation: reservation })
         };
         if is_small {
@@ -151,4 +152,11 @@ impl<K: Keep> Intake<K> {
     fn now(&self) -> SystemTime {
         (self.shared.config.clock)()
     }
+}
+
+/// Returns the memory that decoding is thought to take. Rows take about as much as what they are read from; metrics and
+/// JSON go through messages, which take twice as much again.
+fn decoding_bytes(kind: PayloadKind, payload_bytes: usize) -> usize {
+    let is_direct = kind.encoding == Encoding::Protobuf && kind.signal != Signal::Metrics;
+    payload_bytes.saturating_mul(if is_direct { 1 } else { 3 })
 }

@@ -9,15 +9,17 @@ pub(super) fn of(cause: &str) -> (&'static str, &'static str) {
         ),
         "in_flight" => (
             "Open requests held all the memory that they may hold.",
-            "Exporters send again by themselves. If it lasts, send smaller batches or raise the limit of memory.",
+            "Exporters send again by themselves. If it lasts, send smaller batches or raise limits.memory.",
         ),
-        "no_space" => {
-            ("The disk is full.", "Make room: nothing stored is deleted by the daemon. Receiving resumes by itself.")
-        }
+        "memory" => (
+            "The daemon held all the memory that it may hold.",
+            "Exporters send again by themselves. If it lasts, raise limits.memory, or send less.",
+        ),
+        "no_space" => ("The disk is full.", "Make room, or lower retention.bytes. Receiving resumes by itself."),
         "stopping" => ("The daemon was stopping.", "Nothing to do: exporters send again by themselves."),
         "too_large" => (
             "A body was larger than allowed.",
-            "Lower OTEL_BSP_MAX_EXPORT_BATCH_SIZE in the sender, or raise the receiver's limit.",
+            "Lower OTEL_BSP_MAX_EXPORT_BATCH_SIZE in the sender, or raise limits.request_bytes.",
         ),
         "bad_compression" => (
             "A body was not compressed as its header said.",
@@ -43,7 +45,11 @@ pub(super) fn of(cause: &str) -> (&'static str, &'static str) {
         "method" => {
             ("OTLP is sent by POST.", "Something else probes this port; use /healthz on the web port for probes.")
         }
-        "timeout" => ("A body paused for too long.", "Look at the network between the sender and the daemon."),
+        "timeout" => ("A body came too slowly.", "Look at the network between the sender and the daemon."),
+        "cut_attributes" => (
+            "Attributes were too many or too long; the rest of the items was kept.",
+            "Send shorter ones, or raise limits.attributes and limits.attribute_bytes.",
+        ),
         "disconnected" => (
             "The sender closed the connection within a body.",
             "Often the exporter's own timeout: raise OTEL_EXPORTER_OTLP_TIMEOUT, or send smaller batches.",

@@ -209,13 +209,16 @@ pub(crate) fn ingest() -> IngestView {
         metrics: 0,
         last_ns: Some(NOW_NS - 2 * SECOND),
     };
-    let refusal = |cause: &str, protocol: &str, count, unit: &str, example: &str| Refusal {
+    let refusal = |cause: &str, exporter: &str, count, unit: &str, message: &str| Refusal {
         cause: cause.to_owned(),
-        protocol: protocol.to_owned(),
+        exporter: exporter.to_owned(),
+        address: "10.1.2.3".to_owned(),
+        service: None,
+        protocol: "http".to_owned(),
         count,
         unit: unit.to_owned(),
         last_ns: Some(NOW_NS - 200 * SECOND),
-        example: Some(example.to_owned()),
+        message: message.to_owned(),
     };
     IngestView {
         signals: vec![
@@ -229,9 +232,10 @@ pub(crate) fn ingest() -> IngestView {
             sender("payment", "OTel-OTLP-Exporter-Python/1.45.0", 96_002, 16_096),
         ],
         refusals: vec![
-            refusal("content_type", "HTTP", 12, "requests", "curl/8.5: content type text/plain is not OTLP"),
-            refusal("invalid_trace_id", "HTTP", 2, "spans", "trace id of 12 bytes"),
+            refusal("content_type", "curl/8.5", 12, "requests", "send application/x-protobuf or application/json"),
+            refusal("invalid_trace_id", "hand-made/1", 2, "spans", "rejected from a request that was otherwise kept"),
         ],
+        forgotten: 3,
         store: StoreView {
             bytes: 41_200_000_000,
             bytes_max: Some(200_000_000_000),

@@ -1,12 +1,15 @@
 //! What has to hold between keys, and values that only the configuration knows. Called by `Config::load`.
 //! Looks at nothing outside the configuration, so that `config check` and the daemon say the same.
 
+use std::time::Duration;
+
 use reqwest::Url;
 use serde_json::Value;
 
-use super::Config;
 use super::reader::Reader;
 use super::units::{self, Parsed};
+use super::{Config, Sync};
+use crate::budget::Budget;
 use crate::notify::EgressGuard;
 use crate::telemetry::LogFormat;
 
@@ -15,6 +18,10 @@ const HTTP: &str = "receivers.otlp.protocols.http.endpoint";
 const WEB: &str = "web.endpoint";
 /// Every request is compared with each of them.
 const ALLOWED_HOSTS_MAX: usize = 100;
+/// Longer, and the log could grow by seconds of traffic that nothing has synced.
+const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// prost's own limit is 100; ours must be the one that speaks.
+const NESTING_MAX: usize = 90;
 /// The bound of the domain name system (RFC 1035, section 2.3.4).
 const HOST_NAME_BYTES_MAX: usize = 255;
 
@@ -22,6 +29,7 @@ const HOST_NAME_BYTES_MAX: usize = 255;
 pub(super) fn check(config: &Config, reader: &mut Reader) {
     check_addresses(config, reader);
     check_sizes(config, reader);
+    check_retention(config, reader);
     check_targets(config, reader);
 }
 
@@ -65,6 +73,19 @@ pub(super) fn log_format(value: &Value) -> Parsed<LogFormat> {
     }
 }
 
+/// Returns when a request is acknowledged.
+pub(super) fn sync(value: &Value) -> Parsed<Sync> {
+    let text = units::text(value)?;
+    if text == "always" {
+        return Ok(Sync::Always);
+    }
+    let interval = text.strip_prefix("interval=").map(|interval| units::duration(&Value::String(interval.to_owned())));
+    match interval {
+        Some(Ok(interval)) if interval <= SYNC_INTERVAL_MAX => Ok(Sync::Interval(interval)),
+        _ => Err(format!("{text:?} is neither always nor interval= and a time up to 10s, such as interval=200ms")),
+    }
+}
+
 fn check_addresses(config: &Config, reader: &mut Reader) {
     let listeners = [(GRPC, config.receivers.grpc), (HTTP, config.receivers.http), (WEB, config.web.endpoint)];
     for (index, (key, address)) in listeners.iter().enumerate() {
@@ -85,17 +106,39 @@ fn check_addresses(config: &Config, reader: &mut Reader) {
 
 fn check_sizes(config: &Config, reader: &mut Reader) {
     let limits = &config.limits;
-    let pairs = [
-        ("limits.request_bytes", limits.request_bytes, "limits.in_flight_bytes", limits.in_flight_bytes),
-        ("limits.in_flight_bytes", limits.in_flight_bytes, "limits.memory", limits.memory_bytes),
-        ("limits.query_memory", limits.query_memory_bytes, "limits.memory", limits.memory_bytes),
-    ];
-    for (key, bytes, roof_key, roof_bytes) in pairs {
-        if bytes > roof_bytes {
-            let origin = reader.origin(key);
-            let problem = format!("{bytes} bytes are more than {roof_key} ({roof_bytes} bytes)");
-            reader.complain(key, &origin, problem, &format!("lower it, or raise {roof_key}"));
-        }
+    if limits.memory_bytes < Budget::BYTES_MIN {
+        let problem = format!("{} bytes are too little for the daemon", limits.memory_bytes);
+        let remedy = format!("give it at least {} MiB", Budget::BYTES_MIN >> 20);
+        return reader.complain("limits.memory", &reader.origin("limits.memory"), problem, &remedy);
+    }
+    let request_bytes_max = Budget::of(limits.memory_bytes).request_bytes_max();
+    if limits.request_bytes > request_bytes_max {
+        let problem = format!(
+            "{} bytes are more than limits.memory ({} bytes) has room for",
+            limits.request_bytes, limits.memory_bytes
+        );
+        let remedy = format!("lower it to {} MiB, or raise limits.memory", request_bytes_max >> 20);
+        reader.complain("limits.request_bytes", &reader.origin("limits.request_bytes"), problem, &remedy);
+    }
+    if limits.attribute_bytes > limits.request_bytes {
+        let problem = format!("{} bytes are more than limits.request_bytes", limits.attribute_bytes);
+        reader.complain("limits.attribute_bytes", &reader.origin("limits.attribute_bytes"), problem, "lower it");
+    }
+    if limits.nesting > NESTING_MAX {
+        let problem = format!("{} is more than {NESTING_MAX}, which decoding can bear", limits.nesting);
+        reader.complain("limits.nesting", &reader.origin("limits.nesting"), problem, "lower it");
+    }
+}
+
+/// Evidence that goes before the rest would explain nothing.
+fn check_retention(config: &Config, reader: &mut Reader) {
+    let (all, evidence) = (config.retention.all.time, config.retention.evidence.time);
+    if let Some(evidence) = evidence
+        && all.is_none_or(|all| all > evidence)
+    {
+        let key = "retention.evidence.time";
+        let problem = "evidence would be deleted before what is not evidence";
+        reader.complain(key, &reader.origin(key), problem, "make it at least retention.time");
     }
 }
 

@@ -52,13 +52,13 @@ data_dir: from-file
 web:
   endpoint: localhost:9000
   public_url: https://${env:HOST:-obs.example}/$${env}/
-limits: {memory: 2GiB, in_flight_bytes: '${env:IN_FLIGHT}'}
+limits: {memory: 2GiB, request_bytes: '${env:REQUEST}'}
 ";
     let env = [
         ("THROUGHLINE_DATA_DIR", "from-env"),
         ("THROUGHLINE_WEB__ENDPOINT", "127.0.0.1:9001"),
         ("THROUGHLINE_CONFIG", "throughline.yaml"),
-        ("IN_FLIGHT", "1GiB"),
+        ("REQUEST", "1MiB"),
         ("PATH", "/bin"),
     ];
     let flags = vec![Override { key: "data_dir", value: "from-flag".to_owned(), flag: "--data-dir" }];
@@ -67,7 +67,7 @@ limits: {memory: 2GiB, in_flight_bytes: '${env:IN_FLIGHT}'}
     web.endpoint = 127.0.0.1:9001 [THROUGHLINE_WEB__ENDPOINT]
     web.public_url = https://obs.example/${env}/ [throughline.yaml:5]
     limits.memory = 2GiB [throughline.yaml]
-    limits.in_flight_bytes = 1GiB [throughline.yaml]
+    limits.request_bytes = 1MiB [throughline.yaml]
     ");
 }
 
@@ -124,7 +124,7 @@ web:
   public_url: obs.example
 limits:
   request_bytes: 64MB!
-  in_flight_bytes: 2GiB
+  attribute_bytes: 2GiB
   query_time: ${env:NOT_SET}
 detection: {false_alarms_per_week: 0}
 entirely: {unknown: 1}
@@ -142,7 +142,54 @@ entirely: {unknown: 1}
     limit.memory: there is no such key [THROUGHLINE_LIMIT__MEMORY]; did you mean limits.memory?
     receivers.otlp.protocols.http: this is a section, not a value [throughline.yaml:8]; set one of receivers.otlp.protocols.http.endpoint
     receivers.otlp.protocols.grpc.endpoint: 0.0.0.0:4317 can be reached from other machines, and there is no authentication yet [throughline.yaml:7]; bind 127.0.0.1, or say listen.allow_unauthenticated_remote: true if the network is trusted
-    limits.in_flight_bytes: 2147483648 bytes are more than limits.memory (1073741824 bytes) [throughline.yaml:14]; lower it, or raise limits.memory
+    limits.attribute_bytes: 2147483648 bytes are more than limits.request_bytes [throughline.yaml:14]; lower it
+    "#);
+}
+
+#[test]
+fn acknowledging_is_said_word_for_word() {
+    let sync = |text: &str| {
+        let env = [("THROUGHLINE_DURABILITY__SYNC".into(), text.into())];
+        let told = |complaints: Vec<super::Complaint>| complaints[0].to_string();
+        Config::load(None, env, Vec::new()).map(|config| config.sync).map_err(told)
+    };
+    assert_eq!(sync("always"), Ok(super::Sync::Always));
+    assert_eq!(sync("interval=200ms"), Ok(super::Sync::Interval(std::time::Duration::from_millis(200))));
+    for wrong in ["never", "interval", "interval=", "interval=1h", "interval=0s"] {
+        assert!(sync(wrong).unwrap_err().contains("neither always nor interval="), "{wrong}");
+    }
+    let yaml = "durability: {sync: interval=1s}";
+    assert_snapshot!(loaded(yaml, &[], Vec::new()), @"durability.sync = interval=1s [throughline.yaml]");
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_refused_with_what_would() {
+    assert_snapshot!(loaded("limits: {memory: 100MiB}", &[], Vec::new()), @"limits.memory: 104857600 bytes are too little for the daemon [throughline.yaml]; give it at least 128 MiB");
+    let yaml = "limits: {memory: 128MiB, nesting: 91}";
+    assert_snapshot!(loaded(yaml, &[], Vec::new()), @r"
+    limits.request_bytes: 67108864 bytes are more than limits.memory (134217728 bytes) has room for [default]; lower it to 17 MiB, or raise limits.memory
+    limits.nesting: 91 is more than 90, which decoding can bear [throughline.yaml]; lower it
+    ");
+    assert_snapshot!(loaded("limits: {memory: 128MiB, request_bytes: 17MiB}", &[], Vec::new()), @r"
+    limits.memory = 128MiB [throughline.yaml]
+    limits.request_bytes = 17MiB [throughline.yaml]
+    ");
+}
+
+#[test]
+fn retention_may_be_without_bounds_and_evidence_is_never_kept_for_less() {
+    let yaml = "retention: {time: none, bytes: none, evidence: {time: none, bytes: 1GiB}}";
+    let config = Config::load(None, [("THROUGHLINE_RETENTION__TIME".into(), "none".into())], Vec::new());
+    assert!(config.unwrap_err()[0].to_string().starts_with("retention.evidence.time: evidence would be deleted before"));
+    assert_snapshot!(loaded(yaml, &[], Vec::new()), @r"
+    retention.time = none [throughline.yaml]
+    retention.bytes = none [throughline.yaml]
+    retention.evidence.time = none [throughline.yaml]
+    retention.evidence.bytes = 1GiB [throughline.yaml]
+    ");
+    assert_snapshot!(loaded("retention: {time: 1d, evidence: {time: 1h, bytes: much}}", &[], Vec::new()), @r#"
+    retention.evidence.bytes: "much" is not a size; write a number and a unit, such as 64MiB, or none [throughline.yaml]; the default is 2GiB
+    retention.evidence.time: evidence would be deleted before what is not evidence [throughline.yaml]; make it at least retention.time
     "#);
 }
 

@@ -89,6 +89,14 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
     if seconds > 0.0 && seconds < 3.2e8 { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
 }
 
+/// Returns a reader of values that may also be the word `none`.
+pub(super) fn optional<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Option<T>> {
+    move |value| match text(value)?.as_str() {
+        "none" => Ok(None),
+        _ => parse(value).map(Some).map_err(|problem| format!("{problem}, or none")),
+    }
+}
+
 /// Returns an address to listen at. Names are not looked up, except `localhost`, so that what is bound is what is read.
 pub(super) fn endpoint(value: &Value) -> Parsed<SocketAddr> {
     let text = text(value)?;

@@ -1,0 +1,38 @@
+//! What the analysis did. Every field of its summary is taken apart here, so that none is forgotten.
+
+use analyzer::Summary;
+use analyzer::incident::IncidentStatus;
+
+use super::{Metric, Sample};
+use crate::analysis::TellingCounts;
+
+pub(super) fn metrics(summary: &Summary, telling: &TellingCounts) -> Vec<Metric> {
+    // `arriving` are some of those that `open_transactions` counts.
+    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds } =
+        summary;
+    let open = incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
+    let bounds = at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
+    vec![
+        Metric::gauge(
+            "throughline_judged_until_seconds",
+            "Event time up to which transactions were judged, unix seconds.",
+            u64::try_from(as_of_ns / 1_000_000_000).unwrap_or(0),
+        ),
+        Metric::counter("throughline_stitched_spans_total", "Spans stitched.", *spans),
+        Metric::counter("throughline_transactions_total", "Transactions closed.", *transactions),
+        Metric::gauge("throughline_open_transactions", "Transactions that wait for spans.", *open_transactions as u64),
+        Metric::gauge("throughline_transaction_types", "Transaction types watched.", types.len() as u64),
+        Metric::gauge("throughline_incidents_open", "Open incidents.", open as u64),
+        Metric::counters("throughline_at_bounds_total", "What happened at a bound of the analysis.", bounds),
+        Metric::counter(
+            "throughline_incident_saves_failed_total",
+            "Tries to save an incident's change that failed and are repeated.",
+            telling.failed(),
+        ),
+        Metric::counter(
+            "throughline_incident_changes_lost_total",
+            "Changes of incidents given up: too many waited to be saved.",
+            telling.lost(),
+        ),
+    ]
+}

@@ -1,0 +1,85 @@
+//! What the store did and holds. Every field of its numbers is taken apart here, so that none is forgotten.
+
+use std::time::Duration;
+
+use collector_store::{StoreStats, TableStats};
+
+use super::{Kind, Metric, Sample};
+
+pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
+    let StoreStats {
+        wal_bytes,
+        syncs,
+        sync_last,
+        sync_total,
+        kept,
+        duplicates,
+        refused_busy,
+        refused_no_space,
+        queue_requests,
+        queue_bytes,
+        committed_bytes,
+        memory_bytes,
+        seals,
+        seals_failed,
+        revisions_forgotten,
+        disk_free_bytes,
+        tables,
+    } = stats;
+    let table = |name, help, field: fn(&TableStats) -> u64| {
+        let sample = |table: &TableStats| Sample::of(field(table) as f64).with("table", table.table.as_str());
+        Metric::gauges(name, help, tables.iter().map(sample))
+    };
+    let seconds = |name, help, duration: &Duration| Metric::single(Kind::Counter, name, help, duration.as_secs_f64());
+    vec![
+        Metric::counter("throughline_store_kept_requests_total", "Requests kept.", *kept),
+        Metric::counter(
+            "throughline_store_duplicate_requests_total",
+            "Requests that had been kept before.",
+            *duplicates,
+        ),
+        Metric::counter("throughline_store_refused_busy_total", "Requests refused at a limit.", *refused_busy),
+        Metric::counter(
+            "throughline_store_refused_no_space_total",
+            "Requests refused for the disk.",
+            *refused_no_space,
+        ),
+        Metric::counter("throughline_store_syncs_total", "Syncs of the write-ahead log.", *syncs),
+        seconds("throughline_store_sync_seconds_total", "Time of all syncs.", sync_total),
+        Metric::single(
+            Kind::Gauge,
+            "throughline_store_sync_seconds",
+            "Time of the last sync.",
+            sync_last.as_secs_f64(),
+        ),
+        Metric::gauge("throughline_store_wal_bytes", "Bytes of log files.", *wal_bytes),
+        Metric::gauge("throughline_store_queue_requests", "Requests that wait for the log.", *queue_requests as u64),
+        Metric::gauge("throughline_store_queue_bytes", "Bytes that wait for the log.", *queue_bytes as u64),
+        Metric::gauge("throughline_store_memory_bytes", "Bytes of rows only in memory.", *memory_bytes as u64),
+        Metric::gauge(
+            "throughline_analysis_waiting_bytes",
+            "Bytes the analysis has not read.",
+            *committed_bytes as u64,
+        ),
+        Metric::counter("throughline_store_seals_total", "Seals that wrote segments.", *seals),
+        Metric::counter(
+            "throughline_store_seals_failed_total",
+            "Seals that failed and are tried again.",
+            *seals_failed,
+        ),
+        Metric::counter(
+            "throughline_store_revisions_forgotten_total",
+            "Superseded revisions forgotten: too many.",
+            *revisions_forgotten,
+        ),
+        Metric::gauges(
+            "throughline_store_disk_free_bytes",
+            "Free bytes of the file system.",
+            disk_free_bytes.map(|bytes| Sample::of(bytes as f64)),
+        ),
+        table("throughline_store_segments", "Segment files.", |table| table.segments as u64),
+        table("throughline_store_segment_rows", "Rows in segments.", |table| table.segment_rows),
+        table("throughline_store_segment_bytes", "Bytes of segments.", |table| table.segment_bytes),
+        table("throughline_store_memory_rows", "Rows only in memory.", |table| table.memory_rows),
+    ]
+}
