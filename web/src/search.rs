@@ -9,7 +9,7 @@ use collector_table::TraceId;
 
 use crate::colour::Colours;
 use crate::page::{Frame, PERIODS, PageResult, Period, Shared, csv, render};
-use crate::source::{TransactionQuery, TransactionRow};
+use crate::source::{TransactionQuery, TransactionRow, TransactionSegment};
 use crate::{chart, format, text};
 
 mod filter;
@@ -117,7 +117,7 @@ fn strip(row: &TransactionRow, longest_ns: i64, colours: &mut Colours) -> Vec<St
             x: chart::percentage(from),
             width: chart::percentage(width),
             class: segment_class(&segment.service, &segment.cause, colours),
-            title: format!("{} {}: {}", segment.service, segment.operation, format::nanos(segment.self_ns)),
+            title: format!("{}: {}", named(segment), format::nanos(segment.self_ns)),
         });
     }
     parts
@@ -126,7 +126,7 @@ fn strip(row: &TransactionRow, longest_ns: i64, colours: &mut Colours) -> Vec<St
 /// Returns the class of a segment: its service's colour, or that of waiting.
 fn segment_class(service: &str, cause: &str, colours: &mut Colours) -> String {
     match cause {
-        "network_gap" | "queue_wait" | "unexplained" => "wait".to_owned(),
+        "network_gap" | "queue_wait" | "unexplained" | "other" => "wait".to_owned(),
         _ => colours.class(service),
     }
 }
@@ -134,9 +134,14 @@ fn segment_class(service: &str, cause: &str, colours: &mut Colours) -> String {
 /// Returns who owns the longest stretch, in words.
 fn owner(row: &TransactionRow) -> String {
     let longest = row.critical_path.iter().max_by_key(|segment| segment.self_ns);
-    longest.map_or_else(String::new, |segment| {
-        format!("{} {} {}", segment.service, segment.operation, format::nanos(segment.self_ns))
-    })
+    longest.map_or_else(String::new, |segment| format!("{} {}", named(segment), format::nanos(segment.self_ns)))
+}
+
+fn named(segment: &TransactionSegment) -> String {
+    match segment.service.as_str() {
+        "" => "others".to_owned(),
+        service => format!("{service} {}", segment.operation),
+    }
 }
 
 /// `GET /search`.

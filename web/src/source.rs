@@ -104,7 +104,8 @@ pub struct TransactionRow {
     pub errors_count: u32,
     /// Services it touches.
     pub services: Vec<String>,
-    /// Critical path in order of time; sums to the duration.
+    /// Who owns how much of the duration, and why, longest first; sums to the duration. What the short ones own is one
+    /// entry without a service.
     pub critical_path: Vec<TransactionSegment>,
 }
 

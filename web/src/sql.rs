@@ -54,13 +54,13 @@ const EXAMPLES: [(&str, &str); 5] = [
     ),
     (
         "operations by time spent",
-        "SELECT service_name, name, count(*) AS spans, sum(duration_ns) / 1e9 AS seconds FROM spans \
-         GROUP BY service_name, name ORDER BY seconds DESC LIMIT 20",
+        "SELECT service_name, operation, sum(count) AS spans, sum(duration_sum_ns) / 1e9 AS seconds FROM red \
+         GROUP BY service_name, operation ORDER BY seconds DESC LIMIT 20",
     ),
     (
         "hops by gap",
-        "SELECT caller_service, callee_service, count(*) AS hops, approx_percentile_cont(gap_ns, 0.95) / 1e6 AS p95_gap_ms \
-         FROM hops GROUP BY caller_service, callee_service ORDER BY p95_gap_ms DESC LIMIT 20",
+        "SELECT caller_service, callee_service, sum(count) AS hops, sum(gap_sum_ns) / sum(gap_count) / 1e6 AS gap_ms \
+         FROM dependencies WHERE gap_count > 0 GROUP BY caller_service, callee_service ORDER BY gap_ms DESC LIMIT 20",
     ),
     ("incidents", "SELECT * FROM incidents"),
 ];

@@ -4,14 +4,12 @@
 use std::fmt::Write;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, ListArray, RecordBatch, StringArray,
-    StructArray, TimestampNanosecondArray, UInt32Array,
+    AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    UInt32Array,
 };
-use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use collector_store::{QueryParam, QueryResult, Reader, SqlError};
-use collector_table::{LogTable, SpanTable, TableName, TraceId};
+use collector_table::{LogTable, SpanTable, TraceId};
 
 use super::{Answer, LogQuery, Source, SourceError, StoredSpans, TransactionQuery, TransactionRow, TransactionSegment};
 
@@ -19,6 +17,7 @@ use super::{Answer, LogQuery, Source, SourceError, StoredSpans, TransactionQuery
 const SERVICES_MAX: usize = 1_000;
 /// How much later than its transaction a span with a wanted attribute may start, nanoseconds.
 const SPAN_LATER_NS: i64 = 3_600_000_000_000;
+const MINUTE_NS: i64 = 60_000_000_000;
 
 /// The store as a source.
 #[derive(Clone)]
@@ -75,7 +74,7 @@ impl Source for StoreSource {
             let mut statement = Statement::new("SELECT * FROM spans WHERE ");
             statement.with("trace_id = ?", id_param(trace_id));
             let result = self.run(statement).await?;
-            let tables = in_schema(&result, TableName::Spans)?.into_iter().map(SpanTable::from_batch);
+            let tables = result.batches.into_iter().map(SpanTable::from_batch);
             Ok(StoredSpans { tables: tables.collect::<Result<_, _>>().map_err(unavailable)?, is_cut: result.truncated })
         })
     }
@@ -92,7 +91,7 @@ impl Source for StoreSource {
     fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>> {
         Box::pin(async move {
             let result = self.run(transactions_statement(&query)).await?;
-            transaction_rows(&result)
+            Ok(transaction_rows(&result))
         })
     }
 
@@ -105,16 +104,14 @@ impl Source for StoreSource {
 
     fn services(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<String>> {
         Box::pin(async move {
-            let mut statement = Statement::new("SELECT DISTINCT service_name FROM spans WHERE ");
-            statement.with("start_time >= ?", QueryParam::TimestampNs(from_ns));
-            statement.with(" AND start_time < ? ORDER BY service_name", QueryParam::TimestampNs(to_ns));
+            // The minute in which the period begins counts as part of it.
+            let minute_ns = from_ns - from_ns.rem_euclid(MINUTE_NS);
+            let mut statement = Statement::new("SELECT DISTINCT service_name FROM red WHERE ");
+            statement.with("minute >= ?", QueryParam::TimestampNs(minute_ns));
+            statement.with(" AND minute < ? ORDER BY service_name", QueryParam::TimestampNs(to_ns));
             let result = self.run(statement.paged(SERVICES_MAX, 0)).await?;
-            let mut services = Vec::new();
-            for batch in &result.batches {
-                let names = cast(batch.column(0), &arrow::datatypes::DataType::Utf8).map_err(unavailable)?;
-                services.extend(names.as_string::<i32>().iter().flatten().map(str::to_owned));
-            }
-            Ok(services)
+            let names = result.batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
+            Ok(names.map(str::to_owned).collect())
         })
     }
 
@@ -196,48 +193,30 @@ fn logs_statement(query: &LogQuery) -> Statement {
     statement.paged(query.limit, query.offset)
 }
 
-/// Returns the batches with the types of the table's schema: an engine may answer with other encodings of text.
-fn in_schema(result: &QueryResult, table: TableName) -> Result<Vec<RecordBatch>, SourceError> {
-    let schema = table.schema();
-    result.batches.iter().map(|batch| batch_in_schema(batch, &schema)).collect()
-}
-
-fn batch_in_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SourceError> {
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    for (column, found) in batch.columns().iter().zip(batch.schema_ref().fields()) {
-        let Ok(wanted) = schema.field_with_name(found.name()) else { continue };
-        let is_fit = column.data_type() == wanted.data_type();
-        columns.push(if is_fit { column.clone() } else { cast(column, wanted.data_type()).map_err(unavailable)? });
-        fields.push(wanted.clone());
-    }
-    RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(unavailable)
-}
-
 fn log_tables(result: &QueryResult) -> Result<Vec<LogTable>, SourceError> {
-    let tables = in_schema(result, TableName::Logs)?.into_iter().map(LogTable::from_batch);
+    let tables = result.batches.iter().cloned().map(LogTable::from_batch);
     tables.collect::<Result<_, _>>().map_err(unavailable)
 }
 
 fn column<'a, A: 'static>(batch: &'a RecordBatch, name: &str) -> &'a A {
     let array = batch.column_by_name(name).expect("the statement names this column");
-    array.as_any().downcast_ref().expect("columns were cast to the table's schema")
+    array.as_any().downcast_ref().expect("a query's result has the types of the table's SQL form")
 }
 
-fn transaction_rows(result: &QueryResult) -> Result<Vec<TransactionRow>, SourceError> {
+fn transaction_rows(result: &QueryResult) -> Vec<TransactionRow> {
     let mut rows = Vec::new();
-    for batch in in_schema(result, TableName::Transactions)? {
-        let id: &FixedSizeBinaryArray = column(&batch, "transaction_id");
-        let service: &StringArray = column(&batch, "service_name");
-        let operation: &StringArray = column(&batch, "operation");
-        let started: &TimestampNanosecondArray = column(&batch, "started_at");
-        let duration: &Int64Array = column(&batch, "duration_ns");
-        let status: &StringArray = column(&batch, "status");
-        let complete: &BooleanArray = column(&batch, "complete");
-        let spans: &UInt32Array = column(&batch, "spans_count");
-        let errors: &UInt32Array = column(&batch, "errors_count");
-        let services: &ListArray = column(&batch, "services");
-        let path: &ListArray = column(&batch, "critical_path");
+    for batch in &result.batches {
+        let id: &FixedSizeBinaryArray = column(batch, "transaction_id");
+        let service: &StringArray = column(batch, "service_name");
+        let operation: &StringArray = column(batch, "operation");
+        let started: &TimestampNanosecondArray = column(batch, "started_at");
+        let duration: &Int64Array = column(batch, "duration_ns");
+        let status: &StringArray = column(batch, "status");
+        let complete: &BooleanArray = column(batch, "complete");
+        let spans: &UInt32Array = column(batch, "spans_count");
+        let errors: &UInt32Array = column(batch, "errors_count");
+        let services: &StringArray = column(batch, "services");
+        let path: &StringArray = column(batch, "critical_path");
         rows.extend((0..batch.num_rows()).map(|row| TransactionRow {
             id: TraceId::from_otlp(id.value(row)).unwrap_or_default(),
             service: service.value(row).to_owned(),
@@ -248,26 +227,18 @@ fn transaction_rows(result: &QueryResult) -> Result<Vec<TransactionRow>, SourceE
             is_complete: complete.value(row),
             spans_count: spans.value(row),
             errors_count: errors.value(row),
-            services: services.value(row).as_string::<i32>().iter().flatten().map(str::to_owned).collect(),
-            critical_path: segments(path.value(row).as_struct()),
+            services: services.value(row).split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            critical_path: segments(path.value(row)),
         }));
     }
-    Ok(rows)
+    rows
 }
 
-fn segments(path: &StructArray) -> Vec<TransactionSegment> {
-    let text = |name: &str| path.column_by_name(name).expect("a segment has this field").as_string::<i32>();
-    let self_ns = path.column_by_name("self_ns").expect("a segment has this field");
-    let self_ns: &Int64Array = self_ns.as_primitive();
-    let (service, operation, cause) = (text("service"), text("operation"), text("cause"));
-    (0..path.len())
-        .map(|index| TransactionSegment {
-            service: service.value(index).to_owned(),
-            operation: operation.value(index).to_owned(),
-            cause: cause.value(index).to_owned(),
-            self_ns: self_ns.value(index),
-        })
-        .collect()
+/// Reads `[["service","operation","cause",self_ns],…]`. What is something else is no segment.
+fn segments(path: &str) -> Vec<TransactionSegment> {
+    let segments: Vec<(String, String, String, i64)> = serde_json::from_str(path).unwrap_or_default();
+    let segment = |(service, operation, cause, self_ns)| TransactionSegment { service, operation, cause, self_ns };
+    segments.into_iter().map(segment).collect()
 }
 
 #[cfg(test)]
