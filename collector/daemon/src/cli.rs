@@ -165,7 +165,7 @@ fn obey(cli: Cli) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let config = load(&settings)?;
-            telemetry::init(config.log_format).context("setting up logging")?;
+            let _telemetry = telemetry::init(config.log_format).context("setting up telemetry")?;
             Ok(block_on(serve(config))??)
         }
         Command::Demo => run_demo(&settings),
@@ -250,7 +250,7 @@ fn run_demo(settings: &Settings) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("throughline-demo-{}", std::process::id()));
     let settings = Settings { data_dir: Some(folder.clone()), ..settings.clone() };
     let config = load(&settings)?;
-    telemetry::init(config.log_format).context("setting up logging")?;
+    let _telemetry = telemetry::init(config.log_format).context("setting up telemetry")?;
     let ended = block_on(demonstrate(config));
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         tracing::warn!(%error, "{} was not removed", folder.display());

@@ -10,11 +10,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
+use tracing::Instrument;
 
 use crate::body::{Framing, GRPC_PREFIX_BYTES, ReadBody};
 use crate::compression::Compression;
 use crate::http::{AnswerBody, media_type, refuse, sender};
-use crate::intake::{Arrival, Intake};
+use crate::intake::{self, Arrival, Intake};
 use crate::refusal::Refusal;
 use crate::{Keep, Protocol, RefusalReason, Sender, rpc_status};
 
@@ -36,7 +37,8 @@ pub(crate) async fn answer<K: Keep>(
         return refuse(&refusal, Encoding::Json);
     }
     let signal = signal(request.uri().path());
-    match accept(intake, &sender, signal, request).await {
+    let span = intake::span(&sender, signal, request.headers());
+    match accept(intake, &sender, signal, request).instrument(span).await {
         Ok(message) => success(&message),
         Err(refusal) => {
             intake.refused(&sender, signal, &refusal);

@@ -10,10 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tracing::Instrument;
 
 use crate::body::Framing;
 use crate::compression::Compression;
-use crate::intake::{Arrival, Intake};
+use crate::intake::{self, Arrival, Intake};
 use crate::ledger::cut;
 use crate::refusal::Refusal;
 use crate::{Keep, Protocol, RefusalReason, Sender, rpc_status};
@@ -56,7 +57,8 @@ async fn answer_any_version<K: Keep>(
     let encoding = encoding(request.headers());
     let answer_encoding = encoding.unwrap_or(Encoding::Json);
     let signal = signal(request.uri().path());
-    match accept(intake, &sender, signal, encoding, request).await {
+    let span = intake::span(&sender, signal, request.headers());
+    match accept(intake, &sender, signal, encoding, request).instrument(span).await {
         Ok(body) => respond(StatusCode::OK, answer_encoding.content_type(), body.into()),
         Err(refusal) => {
             intake.refused(&sender, signal, &refusal);

@@ -6,15 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use collector_otlp::{DecodedBatch, Encoding, PayloadKind, Signal, decode, encode_response};
+use http::HeaderMap;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
+use tracing::{Instrument, Span, info_span};
 
 use crate::body::{self, Framing, ReadBody};
 use crate::compression::{Compression, decompress};
 use crate::in_flight::{InFlight, Reservation};
 use crate::ledger::Kept;
 use crate::refusal::Refusal;
-use crate::{Config, Keep, Ledger, Received, RefusalReason, Sender};
+use crate::{Config, Keep, Ledger, OWN_TRACES_HEADER, Received, RefusalReason, Sender, TRACES};
 
 /// Bodies from this size on are decoded off the threads that serve sockets.
 const BLOCKING_BYTES_MIN: usize = 1 << 20;
@@ -79,7 +81,8 @@ impl<K: Keep> Intake<K> {
         let bytes = opened.payload.len();
         if opened.batch.accepted > 0 {
             let Opened { payload, batch, .. } = opened;
-            self.keep.keep(Received { batch, kind, payload, sender: sender.clone() }).await?;
+            let commit = if Span::current().is_none() { Span::none() } else { info_span!(target: TRACES, "commit") };
+            self.keep.keep(Received { batch, kind, payload, sender: sender.clone() }).instrument(commit).await?;
         }
         let kept = Kept {
             kind,
@@ -112,7 +115,10 @@ impl<K: Keep> Intake<K> {
             Compression::Identity => body.bytes.len() < BLOCKING_BYTES_MIN,
             Compression::Gzip | Compression::Zstd => body.bytes.len() < BLOCKING_COMPRESSED_BYTES_MIN,
         };
+        // The span of a request that is not told of is none, and then so are those within it.
+        let decoding = if Span::current().is_none() { Span::none() } else { info_span!(target: TRACES, "decode") };
         let work = move || {
+            let _decoding = decoding.entered();
             let ReadBody { bytes, mut reservation } = body;
             let payload = match compression {
                 Compression::Identity => bytes,
@@ -159,4 +165,19 @@ impl<K: Keep> Intake<K> {
 fn decoding_bytes(kind: PayloadKind, payload_bytes: usize) -> usize {
     let is_direct = kind.encoding == Encoding::Protobuf && kind.signal != Signal::Metrics;
     payload_bytes.saturating_mul(if is_direct { 1 } else { 3 })
+}
+
+/// Returns the span that tells of a request, or none when the request carries what such spans told.
+pub(crate) fn span(sender: &Sender, signal: Option<Signal>, headers: &HeaderMap) -> Span {
+    if headers.contains_key(OWN_TRACES_HEADER) {
+        return Span::none();
+    }
+    info_span!(
+        target: TRACES,
+        "receive",
+        otel.kind = "server",
+        protocol = sender.protocol.as_str(),
+        signal = signal.map_or("unknown", Signal::as_str),
+        user_agent = sender.user_agent,
+    )
 }

@@ -17,6 +17,11 @@ mod refusal;
 mod rpc_status;
 mod server;
 
+/// Target of the spans that tell of requests: `receive`, and in it `decode` and `commit`.
+pub const TRACES: &str = "throughline_receiver_traces";
+/// Requests with this header are not told of: they carry the daemon's own traces.
+pub const OWN_TRACES_HEADER: &str = "throughline-own-traces";
+
 pub use compression::Compression;
 pub use config::Config;
 pub use keep::{Keep, Protocol, Received, Refused, Sender};
