@@ -11,7 +11,9 @@ use crate::files::Files;
 
 /// Traces that are remembered; the oldest is forgotten first, which is counted. About 3 MiB.
 pub(crate) const TRACES_MAX: usize = 65_536;
-/// Name of the file, below the data folder: 16 bytes a trace, the oldest first.
+/// Name of its folder, below the data folder.
+pub(crate) const FOLDER: &str = "evidence";
+/// Name of the file: 16 bytes a trace, the oldest first.
 const FILE: &str = "evidence/traces";
 const ID_BYTES: usize = 16;
 

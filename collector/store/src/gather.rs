@@ -35,8 +35,15 @@ pub(crate) struct Gather<'a> {
 /// One column of all batches.
 enum Source<'a> {
     Ids(Vec<&'a FixedSizeBinaryArray>),
-    Texts { keys: Vec<&'a [u32]>, entries: Vec<Vec<u32>>, values: ArrayRef },
-    Words { numbers: Vec<&'a UInt8Array>, values: ArrayRef },
+    Texts {
+        keys: Vec<&'a [u32]>,
+        entries: Vec<Vec<u32>>,
+        values: ArrayRef,
+    },
+    Words {
+        numbers: Vec<&'a UInt8Array>,
+        values: ArrayRef,
+    },
     Counts(Vec<&'a UInt32Array>),
     Others(Vec<&'a dyn Array>),
     /// The attributes without a column, and after the last column those with one.
@@ -69,16 +76,18 @@ impl<'a> Gather<'a> {
         for source in &self.sources {
             columns.push(match source {
                 Source::Ids(arrays) => ids(arrays, rows)?,
-                Source::Texts { keys, entries, values } => {
-                    texts(rows, values, |row| entries[row.batch as usize][keys[row.batch as usize][row.row as usize] as usize])?
-                }
+                Source::Texts { keys, entries, values } => texts(rows, values, |row| {
+                    entries[row.batch as usize][keys[row.batch as usize][row.row as usize] as usize]
+                })?,
                 Source::Words { numbers, values } => {
                     let last = u32::try_from(values.len()).unwrap_or(1) - 1;
                     texts(rows, values, |row| u32::from(numbers[row.batch as usize].value(row.row as usize)).min(last))?
                 }
                 Source::Counts(counts) => {
                     let count = |row: &Row| counts[row.batch as usize].value(row.row as usize);
-                    Arc::new(rows.iter().map(|row| Some(count(row)).filter(|count| *count > 0)).collect::<UInt32Array>())
+                    Arc::new(
+                        rows.iter().map(|row| Some(count(row)).filter(|count| *count > 0)).collect::<UInt32Array>(),
+                    )
                 }
                 Source::Others(arrays) => interleave(arrays, &pairs)?,
                 Source::Attributes => Arc::clone(&rest),

@@ -92,7 +92,8 @@ fn id_columns(table: TableName) -> &'static [&'static str] {
 
 /// Columns whose pages are skipped by their smallest and largest value.
 fn has_useful_range(table: TableName, field: &Field) -> bool {
-    let is_searched = [table.time_column(), "duration_ns", "trace_id", "transaction_id", "revision", "service_name", "name"];
+    let is_searched =
+        [table.time_column(), "duration_ns", "trace_id", "transaction_id", "revision", "service_name", "name"];
     is_searched.contains(&field.name().as_str()) || promote::key_of(field).is_some()
 }
 

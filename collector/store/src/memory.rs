@@ -102,7 +102,10 @@ mod tests {
             seen.push(table.rows().clone());
         }
         for (index, rows) in seen.iter().enumerate() {
-            let values: Vec<i64> = rows.iter().map(|batch| batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().value(0)).collect();
+            let values: Vec<i64> = rows
+                .iter()
+                .map(|batch| batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().value(0))
+                .collect();
             assert_eq!(values.len(), index + 1);
             assert!(values.is_sorted());
         }

@@ -120,6 +120,11 @@ fn list_log(files: &Files, disk: &dyn Disk) -> Result<Vec<(u64, PathBuf)>, Store
 }
 
 impl Found {
+    /// Returns the number of the first request that is still in the log.
+    pub(crate) fn log_from(&self) -> u64 {
+        self.log_files.iter().map(|file| file.first_seq).min().unwrap_or(self.next_seq)
+    }
+
     /// Leaves out what a seal had published before it was interrupted, for rows that are not sealed but will be
     /// computed again: their sources are in the log.
     fn leave_out_orphans(&mut self, log_from: u64) {

@@ -100,9 +100,11 @@ impl Segment {
             source: parquet::errors::ParquetError::General("not the name of a segment".to_owned()),
         })?;
         let metadata = metadata(files, name, bytes, PageIndexPolicy::Skip)?;
-        let schema =
-            parquet_to_arrow_schema(metadata.file_metadata().schema_descr(), metadata.file_metadata().key_value_metadata())
-                .map_err(in_segment(files, name))?;
+        let schema = parquet_to_arrow_schema(
+            metadata.file_metadata().schema_descr(),
+            metadata.file_metadata().key_value_metadata(),
+        )
+        .map_err(in_segment(files, name))?;
         Ok(Self {
             table,
             kept,

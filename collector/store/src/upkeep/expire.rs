@@ -14,10 +14,9 @@ use crate::{Retention, write};
 impl Running {
     /// Removes what has expired by this time.
     pub(super) fn expire(&mut self, now_ns: i64) {
-        for (kept, retention) in [
-            (Kept::Ordinarily, self.worker.config.retention),
-            (Kept::AsEvidence, self.worker.config.evidence),
-        ] {
+        for (kept, retention) in
+            [(Kept::Ordinarily, self.worker.config.retention), (Kept::AsEvidence, self.worker.config.evidence)]
+        {
             let snapshot = self.worker.snapshot.load_full();
             let log_from = self.log_from.load(Relaxed);
             for segment in expired(&snapshot, kept, retention, log_from, now_ns) {
