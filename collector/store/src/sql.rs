@@ -18,6 +18,8 @@ use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 use tokio::task::AbortHandle;
 
+use crate::disk::OsDisk;
+use crate::files::Files;
 use crate::recovery;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::{QueryLimits, Recovery, SqlError, StoreError};
@@ -77,11 +79,16 @@ impl Reader {
         limits: QueryLimits,
         replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let found = recovery::read(&dir, replay)?;
-        let revised = found.revisions.revised().clone();
-        let tables = found.tables.map(|table| TableSnapshot {
-            memory: Arc::new(table.memory.batches().to_vec()),
-            segments: crate::segment::shared(table.segments),
+        let mut found = recovery::read(&Files::local(dir.clone())?, &OsDisk, replay)?;
+        let gaps = found.take_gaps();
+        let revised = Arc::clone(found.revisions.revised());
+        let mut names = TableName::ALL.into_iter();
+        let tables = found.tables.map(|table| {
+            let between = gaps.as_ref().zip(names.next()).map(|(gaps, name)| gaps.rows(name)).unwrap_or_default();
+            TableSnapshot {
+                memory: between.followed_by(table.memory.rows()),
+                segments: crate::segment::shared(table.listing.segments),
+            }
         });
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { tables, revised }));
         Ok((Self::new(&dir, limits, snapshot)?, found.report))

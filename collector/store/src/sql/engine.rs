@@ -97,7 +97,7 @@ impl Engine {
         let tables = snapshot.tables[place(table)].clone();
         let stored = Arc::new(StoredTable::new(table, tables, self.segments_url.clone(), Arc::clone(&self.files)));
         if revisions::is_revised(table) && !snapshot.revised.is_empty() {
-            return latest::view(table, stored, snapshot.revised.clone());
+            return latest::view(table, stored, Arc::clone(&snapshot.revised));
         }
         Ok(stored)
     }

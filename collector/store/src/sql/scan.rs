@@ -11,7 +11,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
@@ -50,7 +49,7 @@ impl StoredTable {
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let schema = self.name.schema();
+        let schema = self.name.sql_schema();
         let options = TableParquetOptions {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
@@ -73,7 +72,7 @@ impl StoredTable {
 #[async_trait]
 impl TableProvider for StoredTable {
     fn schema(&self) -> SchemaRef {
-        self.name.schema()
+        self.name.sql_schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -90,10 +89,6 @@ impl TableProvider for StoredTable {
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !self.rows.segments.is_empty() {
             parts.push(self.scan_segments(session, projection, limit)?);
-        }
-        if !self.rows.memory.is_empty() {
-            let batches = self.rows.memory.to_vec();
-            parts.push(MemorySourceConfig::try_new_exec(&[batches], self.schema(), projection.cloned())?);
         }
         match parts.len() {
             0 => {
