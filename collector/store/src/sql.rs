@@ -22,11 +22,20 @@ use crate::recovery;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::{QueryLimits, Recovery, SqlError, StoreError};
 
+mod attribute;
+mod blooms;
 mod engine;
+mod files;
+mod form;
 mod ids;
+mod json;
 mod latest;
+mod memory;
+mod order;
+mod plain;
 mod scan;
 mod threads;
+mod wanted;
 
 use engine::{Engine, Session};
 
