@@ -17,6 +17,7 @@ mod queue;
 mod recent;
 mod recovery;
 mod revisions;
+mod rollup;
 mod seal;
 mod segment;
 mod snapshot;

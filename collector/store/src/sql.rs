@@ -28,7 +28,6 @@ mod engine;
 mod files;
 mod form;
 mod ids;
-mod json;
 mod latest;
 mod memory;
 mod order;

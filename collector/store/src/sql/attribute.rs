@@ -2,11 +2,13 @@
 //! text, null when absent. The engine plans with it; before rows are read, `form` replaces it by what a file or a batch
 //! in memory really has. Must never fail on text that is no JSON: it has no attributes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder};
 use arrow::datatypes::DataType;
+use collector_table::json;
 use datafusion::common::{DFSchema, ScalarValue, exec_err, plan_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -15,8 +17,6 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ExpressionPlacement, GetFieldAccess, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility, lit,
 };
-
-use super::json;
 
 /// Different texts of one batch whose value is remembered: resources repeat, attributes of spans do not.
 const REMEMBERED_MAX: usize = 1024;
@@ -31,10 +31,8 @@ impl ExprPlanner for Subscript {
         access: RawFieldAccessExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>, DataFusionError> {
-        let is_text = matches!(
-            access.expr.get_type(schema),
-            Ok(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-        );
+        let is_text =
+            matches!(access.expr.get_type(schema), Ok(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View));
         let key = match &access.field_access {
             GetFieldAccess::NamedStructField { name } if is_text => lit(name.clone()),
             GetFieldAccess::ListIndex { key } if is_text => Expr::clone(key),
@@ -97,7 +95,9 @@ impl ScalarUDFImpl for Attribute {
                 None => return Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(None))),
             },
             ColumnarValue::Array(keys) => match keys.as_string_view_opt() {
-                Some(keys) => Arc::new(of.iter().zip(keys).map(|(of, key)| json::value(of?, key?)).collect::<StringViewArray>()),
+                Some(keys) => {
+                    Arc::new(of.iter().zip(keys).map(|(of, key)| value(of?, key?)).collect::<StringViewArray>())
+                }
                 None => return exec_err!("attribute takes a key that is text"),
             },
         };
@@ -125,7 +125,7 @@ pub(super) fn values_of(texts: &StringViewArray, key: &str) -> ArrayRef {
         } else if let Some(value) = remembered.get(view) {
             found.append_option(value.as_deref());
         } else {
-            let value = json::value(texts.value(row), key);
+            let value = value(texts.value(row), key);
             found.append_option(value.as_deref());
             if remembered.len() < REMEMBERED_MAX {
                 remembered.insert(*view, value.map(Into::into));
@@ -133,4 +133,9 @@ pub(super) fn values_of(texts: &StringViewArray, key: &str) -> ArrayRef {
         }
     }
     Arc::new(found.finish())
+}
+
+/// Returns what SQL shows of the value of a key.
+fn value<'a>(object: &'a str, key: &str) -> Option<Cow<'a, str>> {
+    json::find(object, key).map(json::sql_text)
 }

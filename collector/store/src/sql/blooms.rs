@@ -87,10 +87,8 @@ impl Blooms {
             })
             .collect();
         let mut bytes = reader.get_byte_ranges(places.iter().flatten().cloned().collect()).await?.into_iter();
-        let blooms: Vec<Option<Sbbf>> = places
-            .iter()
-            .map(|place| place.as_ref().and_then(|_| Sbbf::from_bytes(&bytes.next()?).ok()))
-            .collect();
+        let blooms: Vec<Option<Sbbf>> =
+            places.iter().map(|place| place.as_ref().and_then(|_| Sbbf::from_bytes(&bytes.next()?).ok())).collect();
         let blooms = Arc::new(blooms);
         self.keep(file.path().as_ref(), &blooms);
         Ok(blooms)

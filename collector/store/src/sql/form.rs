@@ -14,29 +14,28 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Liter
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
+use collector_table::ValueType;
+
 use super::attribute::Attribute;
 
 mod functions;
 
 use functions::{Step, StepFunction, StoredColumns};
-const KEYS_IN_REST: &str = "throughline.promoted_in_rest";
 
 type Expr = Arc<dyn PhysicalExpr>;
 
 /// Column that promoted attributes come from, and the start of the names of their columns.
 const ATTRIBUTES: &str = "attributes";
 const PROMOTED_PREFIX: &str = "attributes.";
+/// Metadata of a segment: promoted keys of which some values are in the rest all the same, a line each.
+const KEYS_IN_REST: &str = "throughline.keys_in_rest";
 
 /// Makes a rewriter for each file.
 #[derive(Debug)]
 pub(super) struct SqlForm;
 
 impl PhysicalExprAdapterFactory for SqlForm {
-    fn create(
-        &self,
-        sql: SchemaRef,
-        stored: SchemaRef,
-    ) -> Result<Arc<dyn PhysicalExprAdapter>, DataFusionError> {
+    fn create(&self, sql: SchemaRef, stored: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>, DataFusionError> {
         Ok(Arc::new(Rewriter { sql, stored }))
     }
 }
@@ -79,14 +78,20 @@ impl Rewriter {
             return Ok(Some(step(Step::AttributeOfDictionary(key.to_owned()), vec![column])));
         }
         let promoted = format!("{PROMOTED_PREFIX}{key}");
-        let Some((index, _)) = self.stored.column_with_name(&promoted).filter(|_| of.name() == ATTRIBUTES) else {
+        let Some((index, field)) = self.stored.column_with_name(&promoted).filter(|_| of.name() == ATTRIBUTES) else {
             return Ok(None);
         };
         let promoted: Expr = Arc::new(Column::new(&promoted, index));
-        Ok(Some(if self.rest_may_hold(key) {
-            step(Step::ColumnOrRest(key.to_owned()), vec![promoted, column])
-        } else {
+        let letter = functions::letter(field);
+        let text = if functions::is_own_sql_text(ValueType::from_byte(letter)) {
             cast(promoted, DataType::Utf8View)
+        } else {
+            step(Step::SqlText(letter), vec![promoted])
+        };
+        Ok(Some(if self.rest_may_hold(key) {
+            step(Step::ColumnOrRest(key.to_owned()), vec![text, column])
+        } else {
+            text
         }))
     }
 
@@ -146,5 +151,11 @@ fn cast(expr: Expr, to: DataType) -> Expr {
 fn step(step: Step, args: Vec<Expr>) -> Expr {
     let field = Arc::new(Field::new(step.name(), step.return_type(), true));
     let function = Arc::new(ScalarUDF::from(StepFunction::new(step)));
-    Arc::new(ScalarFunctionExpr::new(function.name(), Arc::clone(&function), args, field, Arc::new(ConfigOptions::default())))
+    Arc::new(ScalarFunctionExpr::new(
+        function.name(),
+        Arc::clone(&function),
+        args,
+        field,
+        Arc::new(ConfigOptions::default()),
+    ))
 }

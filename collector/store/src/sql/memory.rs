@@ -112,11 +112,7 @@ impl Reading {
 }
 
 impl DataSource for MemorySource {
-    fn open(
-        &self,
-        partition: usize,
-        _context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+    fn open(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream, DataFusionError> {
         let reading = self.reading()?;
         let (batches, step) = (Arc::clone(&self.batches), self.partitions);
         let mut left = self.fetch.unwrap_or(usize::MAX);

@@ -10,7 +10,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{ExecutionPlan, with_new_children_if_necessary};
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 /// The rule after which it runs.
 const AFTER: &str = "PushdownSort";
@@ -50,7 +50,7 @@ impl PhysicalOptimizerRule for OrderInUnions {
                 });
             }
             let union = UnionExec::try_new(parts)?;
-            Ok(Transformed::yes(with_new_children_if_necessary(node, vec![union])?))
+            Ok(Transformed::yes(replace_children_if_necessary(node, vec![union])?))
         })?;
         Ok(ordered.data)
     }

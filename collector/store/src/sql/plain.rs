@@ -1,4 +1,5 @@
-//! Results as consumers know them: plain text and bytes, no views, no dictionaries. Queries run on what is fast.
+//! Results as consumers know them: plain text and bytes, no views, no dictionaries. Queries run on views, which are cut,
+//! kept and compared without copying.
 
 use std::sync::Arc;
 
@@ -6,6 +7,15 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
+
+/// Returns the schema in which queries run on a table of this schema.
+pub(super) fn views(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
 
 /// Returns the schema that a result of this schema is given in.
 pub(super) fn schema(schema: &Schema) -> SchemaRef {

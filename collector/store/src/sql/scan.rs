@@ -23,6 +23,7 @@ use super::engine::PARTITIONS;
 use super::files::Files;
 use super::form::SqlForm;
 use super::memory::MemorySource;
+use super::plain;
 use super::wanted::Wanted;
 use crate::segment::Segment;
 use crate::snapshot::TableSnapshot;
@@ -31,14 +32,15 @@ use crate::snapshot::TableSnapshot;
 #[derive(Debug)]
 pub(super) struct StoredTable {
     name: TableName,
-    pub(super) sql: SchemaRef,
+    /// The SQL form, with texts as the engine likes them.
+    sql: SchemaRef,
     rows: TableSnapshot,
     files: Arc<Files>,
 }
 
 impl StoredTable {
     pub(super) fn new(name: TableName, rows: TableSnapshot, files: Arc<Files>) -> Self {
-        Self { name, sql: name.schema(), rows, files }
+        Self { name, sql: plain::views(&name.sql_schema()), rows, files }
     }
 
     /// Returns a plan that reads these columns of what is wanted, and perhaps of other rows.
@@ -158,6 +160,6 @@ fn id_column(table: TableName) -> Option<&'static str> {
     match table {
         TableName::Spans | TableName::Logs => Some("trace_id"),
         TableName::Transactions => Some("transaction_id"),
-        _ => None,
+        TableName::Metrics | TableName::Red | TableName::Dependencies => None,
     }
 }

@@ -9,16 +9,17 @@ use arrow::array::{
 };
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{cast, is_not_null, take};
-use arrow::datatypes::{DataType, Schema, UInt8Type, UInt32Type};
-use collector_table::ValueType;
-const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
-const STATUS: [&str; 3] = ["unset", "ok", "error"];
+use arrow::datatypes::{DataType, Field, Schema, UInt8Type, UInt32Type};
+use collector_table::json::{self, ObjectWriter};
+use collector_table::{SpanKind, StatusCode, ValueType};
 use datafusion::common::exec_err;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
 use crate::sql::attribute::values_of;
-use crate::sql::json::JsonObject;
+
+/// Field metadata with the OTLP type of a promoted attribute, as the letter that the memory form uses.
+const TYPE: &str = "otlp.type";
 
 /// The columns of promoted attributes.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub(super) struct StoredColumns(Vec<StoredColumn>);
 struct StoredColumn {
     index: usize,
     key: String,
-    letter: char,
+    value_type: u8,
 }
 
 impl StoredColumns {
@@ -39,8 +40,7 @@ impl StoredColumns {
             fields
                 .filter_map(|(index, field)| {
                     let key = field.name().strip_prefix(prefix)?.to_owned();
-                    let letter = field.metadata().get("otlp.type").and_then(|letter| letter.chars().next());
-                    Some(StoredColumn { index, key, letter: letter.unwrap_or('s') })
+                    Some(StoredColumn { index, key, value_type: letter(field) })
                 })
                 .collect(),
         )
@@ -52,6 +52,11 @@ impl StoredColumns {
     }
 }
 
+/// Returns the letter of the OTLP type of a promoted attribute's column.
+pub(super) fn letter(field: &Field) -> u8 {
+    field.metadata().get(TYPE).and_then(|letter| letter.bytes().next()).unwrap_or(b's')
+}
+
 /// A step.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
@@ -59,7 +64,9 @@ pub(super) enum Step {
     AttributeOfList(String),
     /// Value of a key in JSON text that stands in a dictionary.
     AttributeOfDictionary(String),
-    /// Value of a key in its column, or else in the JSON text of the rest.
+    /// SQL's text of values of this type.
+    SqlText(u8),
+    /// Value of a key in its column of SQL's texts, or else in the JSON text of the rest.
     ColumnOrRest(String),
     /// JSON text of a list of attributes.
     JsonOfList,
@@ -77,6 +84,7 @@ impl Step {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::AttributeOfList(_) | Self::AttributeOfDictionary(_) => "attribute",
+            Self::SqlText(_) => "sql_text",
             Self::ColumnOrRest(_) => "column_or_rest",
             Self::JsonOfList | Self::JsonOfColumns(_) => "json",
             Self::Kind => "kind",
@@ -124,11 +132,12 @@ impl ScalarUDFImpl for StepFunction {
         let result = match &self.step {
             Step::AttributeOfList(key) => attribute_of_list(first.as_list(), key),
             Step::AttributeOfDictionary(key) => attribute_of_dictionary(first, key)?,
+            Step::SqlText(letter) => sql_texts(first, ValueType::from_byte(*letter))?,
             Step::ColumnOrRest(key) => column_or_rest(first, &rest[0], key)?,
             Step::JsonOfList => json_of_list(first.as_list()),
             Step::JsonOfColumns(promoted) => json_of_columns(first, rest, promoted)?,
-            Step::Kind => words(first, |number| KINDS[usize::from(number).min(5)]),
-            Step::Status => words(first, |number| STATUS[usize::from(number).min(2)]),
+            Step::Kind => words(first, |number| SpanKind::from_number(number.into()).as_str()),
+            Step::Status => words(first, |number| StatusCode::from_number(number.into()).as_str()),
             Step::OrZero => or_zero(first),
         };
         Ok(ColumnarValue::Array(result))
@@ -141,7 +150,7 @@ struct Lists<'a> {
     keys: &'a [u32],
     names: &'a StringArray,
     values: &'a StringArray,
-    letters: &'a [u8],
+    types: &'a [u8],
 }
 
 impl<'a> Lists<'a> {
@@ -153,7 +162,7 @@ impl<'a> Lists<'a> {
             keys: keys.keys().values(),
             names: keys.values().as_string(),
             values: items.column(1).as_string(),
-            letters: items.column(2).as_primitive::<UInt8Type>().values(),
+            types: items.column(2).as_primitive::<UInt8Type>().values(),
         }
     }
 
@@ -171,23 +180,51 @@ fn attribute_of_list(lists: &ListArray, key: &str) -> ArrayRef {
         return new_null_array(&DataType::Utf8View, lists.len());
     }
     let mut found = StringViewBuilder::with_capacity(lists.len());
+    let mut text = String::new();
     for row in 0..lists.len() {
         let item = parts.items(row).find(|item| is_key[parts.keys[*item] as usize]);
-        found.append_option(item.map(|item| parts.values.value(item)));
+        let value = item.map(|item| (parts.values.value(item), ValueType::from_byte(parts.types[item])));
+        found.append_option(value.map(|(value, value_type)| sql_text(value, value_type, &mut text)));
     }
     Arc::new(found.finish())
+}
+
+fn sql_texts(values: &ArrayRef, value_type: ValueType) -> Result<ArrayRef, DataFusionError> {
+    let values = cast(values, &DataType::Utf8View)?;
+    let mut texts = StringViewBuilder::with_capacity(values.len());
+    let mut text = String::new();
+    for value in values.as_string_view() {
+        texts.append_option(value.map(|value| sql_text(value, value_type, &mut text)));
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+/// Returns what SQL shows of a value: a string as it is, other types as they stand in JSON.
+fn sql_text<'a>(value: &'a str, value_type: ValueType, text: &'a mut String) -> &'a str {
+    if is_own_sql_text(value_type) {
+        return value;
+    }
+    text.clear();
+    json::write_value(text, value, value_type);
+    text
+}
+
+/// Returns whether the text of a value is what SQL shows of it.
+pub(super) fn is_own_sql_text(value_type: ValueType) -> bool {
+    matches!(value_type, ValueType::String | ValueType::Int | ValueType::Bool)
 }
 
 fn json_of_list(lists: &ListArray) -> ArrayRef {
     let parts = Lists::of(lists);
     let mut texts = StringViewBuilder::with_capacity(lists.len());
-    let mut object = JsonObject::default();
+    let mut object = ObjectWriter::default();
     for row in 0..lists.len() {
         for item in parts.items(row) {
-            let letter = ValueType::from_letter(char::from(parts.letters[item]));
-            object.push(parts.names.value(parts.keys[item] as usize), parts.values.value(item), letter);
+            let value_type = ValueType::from_byte(parts.types[item]);
+            object.push(parts.names.value(parts.keys[item] as usize), parts.values.value(item), value_type);
         }
         texts.append_value(object.finish());
+        object.clear();
     }
     Arc::new(texts.finish())
 }
@@ -216,17 +253,21 @@ fn json_of_columns(
     let columns = columns.iter().map(|column| cast(column, &DataType::Utf8View)).collect::<Result<Vec<_>, _>>()?;
     let columns: Vec<&StringViewArray> = columns.iter().map(|column| column.as_string_view()).collect();
     let mut texts = StringViewBuilder::with_capacity(rest.len());
-    let mut object = JsonObject::default();
+    let mut object = ObjectWriter::default();
     for row in 0..rest.len() {
         for (column, stored) in columns.iter().zip(&promoted.0) {
             if column.is_valid(row) {
-                object.push(&stored.key, column.value(row), ValueType::from_letter(stored.letter));
+                object.push(&stored.key, column.value(row), ValueType::from_byte(stored.value_type));
             }
         }
         if rest.is_valid(row) {
-            object.push_members(rest.value(row));
+            for (key, value) in json::members(rest.value(row)) {
+                let (value, value_type) = json::value(value);
+                object.push(&key, &value, value_type);
+            }
         }
         texts.append_value(object.finish());
+        object.clear();
     }
     Ok(Arc::new(texts.finish()))
 }
