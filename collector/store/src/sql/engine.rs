@@ -10,12 +10,13 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider, TableProvider,
 };
+use datafusion::config::ConfigOptions;
 use datafusion::error::DataFusionError;
-use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::execution::{FunctionRegistry, TaskContext};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::Analyzer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
@@ -28,10 +29,11 @@ use super::ids::IdLiterals;
 use super::latest;
 use super::order;
 use super::scan::StoredTable;
+use super::sketch::SketchQuantile;
 use super::threads::{QueryThreads, YieldInJoins};
 use crate::QueryLimits;
 use crate::revisions;
-use crate::snapshot::{Snapshot, place};
+use crate::snapshot::{Snapshot, TableSnapshot, place};
 
 /// State of one query.
 pub(super) type Session = datafusion::execution::session_state::SessionState;
@@ -82,9 +84,23 @@ impl Engine {
         Ok(session)
     }
 
+    /// Returns a table as it is stored.
+    pub(super) fn stored(&self, table: TableName, rows: TableSnapshot) -> StoredTable {
+        StoredTable::new(table, rows, Arc::clone(&self.files))
+    }
+
+    /// Returns the options that all queries run with.
+    pub(super) fn options(&self) -> &ConfigOptions {
+        self.base.config_options()
+    }
+
+    /// Returns what a plan that was made without a session runs in.
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        self.base.task_ctx()
+    }
+
     fn table(&self, table: TableName, snapshot: &Snapshot) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-        let tables = snapshot.tables[place(table)].clone();
-        let stored = Arc::new(StoredTable::new(table, tables, Arc::clone(&self.files)));
+        let stored = Arc::new(self.stored(table, snapshot.tables[place(table)].clone()));
         if revisions::is_revised(table) && !snapshot.revised.is_empty() {
             return latest::view(table, stored, snapshot.revised.clone());
         }
@@ -111,5 +127,6 @@ fn base_session(runtime: Arc<RuntimeEnv>) -> Result<Session, DataFusionError> {
     builder.expr_planners().get_or_insert_default().insert(0, Arc::new(Subscript));
     let mut session = builder.build();
     session.register_udf(Arc::new(ScalarUDF::from(Attribute::default())))?;
+    session.register_udaf(Arc::new(AggregateUDF::from(SketchQuantile::default())))?;
     Ok(session)
 }

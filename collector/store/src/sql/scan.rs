@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use collector_table::TableName;
+use collector_table::{TableName, TraceId};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
@@ -14,9 +14,13 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use super::engine::PARTITIONS;
@@ -68,6 +72,21 @@ impl StoredTable {
             1 => Ok(parts.remove(0)),
             _ => UnionExec::try_new(parts),
         }
+    }
+
+    /// Returns a plan that reads the rows of one trace.
+    pub(super) async fn plan_of_trace(
+        &self,
+        options: &ConfigOptions,
+        id: TraceId,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let wanted = Wanted { ids: Some(vec![id.0]), ..Wanted::ALL };
+        let rows = self.plan(options, None, &wanted, None).await?;
+        let id = ScalarValue::FixedSizeBinary(16, Some(id.0.to_vec()));
+        let column = Arc::new(Column::new_with_schema("trace_id", &self.sql)?);
+        let is_of_trace = BinaryExpr::new(column, Operator::Eq, Arc::new(Literal::new(id)));
+        let filter = FilterExec::try_new(Arc::new(is_of_trace), rows)?;
+        FilterPushdown::new().optimize(Arc::new(filter), options)
     }
 
     /// Returns the segments that may hold what is wanted, and which of their row groups.
