@@ -62,7 +62,7 @@ impl StoredTable {
             parts.push(self.plan_segments(options, columns, segments, limit)?);
         }
         if !self.rows.memory.is_empty() {
-            parts.push(MemorySource::plan(Arc::clone(&self.rows.memory), Arc::clone(&sql), columns, PARTITIONS)?);
+            parts.push(MemorySource::plan(Arc::new(self.rows.memory.to_vec()), Arc::clone(&sql), columns, PARTITIONS)?);
         }
         match parts.len() {
             0 => {
