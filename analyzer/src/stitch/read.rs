@@ -1,80 +1,109 @@
-//! A span's row as stitching needs it: the operation's name, the peer, shared strings.
+//! A row as stitching needs it: the operation's name, the peer, and the site that follows from both.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use collector_table::{Attributes, SpanKind, SpanRow};
+use collector_table::{SpanKind, SpanRow, SpanTable, StatusCode, TraceId};
 
-use crate::transaction::Span;
+use super::site::{Name, Process, Sites};
+use crate::span::Span;
 
-/// Distinct strings kept; beyond it new strings are still right but no longer shared.
-const STRINGS_MAX: usize = 200_000;
-/// Longest name of an operation, service, instance or peer kept, in bytes: a hostile one may be of any length.
-const NAME_BYTES_MAX: usize = 300;
+/// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
+const ROLES: [&[&str]; 9] = [
+    &["http.route", "url.template"],
+    &["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"],
+    &["db.collection.name", "rpc.service", "messaging.destination.name"],
+    &["peer.service"],
+    &["server.address", "net.peer.name", "network.peer.address", "net.sock.peer.addr"],
+    &["server.port", "net.peer.port"],
+    &["url.full", "http.url"],
+    &["db.system.name", "db.system"],
+    &["messaging.system", "rpc.system"],
+];
+const ROUTE: usize = 0;
+const VERB: usize = 1;
+const TARGET: usize = 2;
+const PEER_SERVICE: usize = 3;
+const ADDRESS: usize = 4;
+const PORT: usize = 5;
+const URL: usize = 6;
+const DATABASE: usize = 7;
+const SYSTEM: usize = 8;
 
-/// Shares equal strings between spans.
+/// The value of each role in one row.
+type Facts<'a> = [Option<&'a str>; ROLES.len()];
+
+/// Reads tables; knows every site.
 #[derive(Debug, Default)]
-pub struct Interner {
-    strings: HashSet<Arc<str>>,
+pub(super) struct Reader {
+    sites: Sites,
 }
 
-impl Interner {
-    /// Returns the shared copy of a string, cut at [`NAME_BYTES_MAX`].
-    pub fn share(&mut self, text: &str) -> Arc<str> {
-        let text = &text[..text.floor_char_boundary(NAME_BYTES_MAX)];
-        if let Some(found) = self.strings.get(text) {
-            return found.clone();
+impl Reader {
+    /// Gives every span of a table with its trace.
+    pub(super) fn read(&mut self, table: &SpanTable, mut take: impl FnMut(TraceId, Span)) {
+        for row in table.rows() {
+            take(row.trace_id, span(&row, &mut self.sites));
         }
-        let shared: Arc<str> = text.into();
-        if self.strings.len() < STRINGS_MAX {
-            self.strings.insert(shared.clone());
-        }
-        shared
+    }
+
+    /// Lets go of what no span refers to.
+    pub(super) fn free_unused(&mut self) {
+        self.sites.free_unused();
+    }
+
+    /// Returns how many spans were folded into "(others)".
+    pub(super) fn folded(&self) -> u64 {
+        self.sites.folded()
     }
 }
 
 /// Returns the span of a row.
-pub(super) fn span(row: &SpanRow<'_>, interner: &mut Interner) -> Span {
-    let is_outgoing = matches!(row.kind, SpanKind::Client | SpanKind::Producer);
-    Span {
-        trace_id: row.trace_id,
-        span_id: row.span_id,
-        parent_span_id: row.parent_span_id,
-        service: interner.share(row.service_name),
-        operation: interner.share(&operation_name(row.name, &row.attributes)),
-        instance: row.service_instance.map(|instance| interner.share(instance)),
-        version: row.service_version.map(|version| interner.share(version)),
-        kind: row.kind,
-        peer: if is_outgoing { peer_name(&row.attributes).map(|peer| interner.share(&peer)) } else { None },
-        is_database: row.attributes.first_of(&["db.system.name", "db.system"]).is_some(),
-        start_ns: row.start_ns,
-        end_ns: row.end_ns.max(row.start_ns),
-        has_error: row.status_code == collector_table::StatusCode::Error,
-    }
+fn span(row: &SpanRow<'_>, sites: &mut Sites) -> Span {
+    let facts: Facts<'_> = ROLES.map(|keys| row.attributes.first_of(keys));
+    let process = sites.process(row.service_name, row.service_instance, row.service_version);
+    let operation = sites.name(&operation_name(row.name, &facts));
+    let site = site(sites, &process, &operation, row.kind, &facts);
+    let has_error = row.status_code == StatusCode::Error;
+    Span::new((row.span_id, row.parent_span_id), (row.start_ns, row.end_ns), site, has_error)
+}
+
+fn site(
+    sites: &mut Sites,
+    process: &Process,
+    operation: &Name,
+    kind: SpanKind,
+    facts: &Facts<'_>,
+) -> std::sync::Arc<crate::span::Site> {
+    let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
+    let peer = peer_name(facts).filter(|_| is_outgoing).map(|peer| sites.name(&peer));
+    sites.site(process, operation, kind, peer.as_ref(), facts[DATABASE].is_some())
 }
 
 /// Returns a low-cardinality name: the span's own name, completed from attributes when it is only a method
 /// (semantic conventions: `{method} {route}`), with numbers and ids in it replaced by `{id}`.
-fn operation_name(name: &str, attributes: &Attributes<'_>) -> String {
-    let method = name.strip_prefix("HTTP ").unwrap_or(name);
-    let is_bare_method = !method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase());
-    if is_bare_method && let Some(route) = attributes.first_of(&["http.route", "url.template"]) {
-        return format!("{method} {route}");
+fn operation_name<'a>(name: &'a str, facts: &Facts<'_>) -> Cow<'a, str> {
+    if let Some(method) = bare_method(name)
+        && let Some(route) = facts[ROUTE]
+    {
+        return Cow::Owned(format!("{method} {route}"));
     }
     if name.is_empty() {
-        let verb =
-            attributes.first_of(&["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"]);
-        let target = attributes.first_of(&["db.collection.name", "rpc.service", "messaging.destination.name"]);
-        let parts: Vec<&str> = [verb, target].into_iter().flatten().collect();
-        return if parts.is_empty() { "(unnamed)".to_owned() } else { parts.join(" ") };
+        let parts: Vec<&str> = [facts[VERB], facts[TARGET]].into_iter().flatten().collect();
+        return if parts.is_empty() { Cow::Borrowed("(unnamed)") } else { Cow::Owned(parts.join(" ")) };
     }
     without_ids(name)
 }
 
+/// Returns the method if the name is nothing more.
+fn bare_method(name: &str) -> Option<&str> {
+    let method = name.strip_prefix("HTTP ").unwrap_or(name);
+    (!method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(method)
+}
+
 /// Replaces path segments and words that are numbers, UUIDs or long hex strings by `{id}`.
-fn without_ids(name: &str) -> String {
+fn without_ids(name: &str) -> Cow<'_, str> {
     if !name.bytes().any(|byte| byte.is_ascii_digit()) {
-        return name.to_owned();
+        return Cow::Borrowed(name);
     }
     let mut out = String::with_capacity(name.len());
     for piece in name.split_inclusive(['/', ' ', '?', '&', '=']) {
@@ -85,7 +114,7 @@ fn without_ids(name: &str) -> String {
         out.push_str(if is_id(word) { "{id}" } else { word });
         out.push_str(end);
     }
-    out
+    Cow::Owned(out)
 }
 
 fn is_id(word: &str) -> bool {
@@ -96,21 +125,13 @@ fn is_id(word: &str) -> bool {
 }
 
 /// Returns the address, or else the system, of what a client or producer talks to.
-fn peer_name(attributes: &Attributes<'_>) -> Option<String> {
-    if let Some(service) = attributes.get("peer.service") {
-        return Some(service.to_owned());
+fn peer_name<'a>(facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+    if let (None, Some(address), Some(port)) = (facts[PEER_SERVICE], facts[ADDRESS], facts[PORT]) {
+        return Some(Cow::Owned(format!("{address}:{port}")));
     }
-    let address =
-        attributes.first_of(&["server.address", "net.peer.name", "network.peer.address", "net.sock.peer.addr"]);
-    if let Some(address) = address {
-        return Some(match attributes.first_of(&["server.port", "net.peer.port"]) {
-            Some(port) => format!("{address}:{port}"),
-            None => address.to_owned(),
-        });
-    }
-    let host = attributes.first_of(&["url.full", "http.url"]).and_then(url_host);
-    let system = || attributes.first_of(&["db.system.name", "db.system", "messaging.system", "rpc.system"]);
-    host.or_else(system).map(str::to_owned)
+    let host = || facts[URL].and_then(url_host);
+    let peer = facts[PEER_SERVICE].or(facts[ADDRESS]).or_else(host).or(facts[DATABASE]).or(facts[SYSTEM]);
+    peer.map(Cow::Borrowed)
 }
 
 fn url_host(url: &str) -> Option<&str> {
