@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{Array, DictionaryArray, RecordBatch, StringArray};
+use arrow::datatypes::UInt32Type;
 
 use crate::Signal;
 
@@ -79,11 +80,17 @@ impl DecodedBatch {
 
     /// Returns how many accepted items each `service.name` sent, in order of name.
     pub fn items_by_service(&self) -> Vec<(String, u64)> {
-        let Some(names) = self.rows.column_by_name("service_name") else { return Vec::new() };
-        let Some(names) = names.as_any().downcast_ref::<StringArray>() else { return Vec::new() };
+        let Some(column) = self.rows.column_by_name("service_name") else { return Vec::new() };
+        let Some(names) = column.as_any().downcast_ref::<DictionaryArray<UInt32Type>>() else { return Vec::new() };
+        let Some(entries) = names.values().as_any().downcast_ref::<StringArray>() else { return Vec::new() };
+        let mut counts = vec![0_u64; entries.len()];
+        for key in names.keys().values() {
+            counts[*key as usize] += 1;
+        }
+        // Several resources may be of one service.
         let mut items: BTreeMap<&str, u64> = BTreeMap::new();
-        for name in names.iter().flatten() {
-            *items.entry(name).or_default() += 1;
+        for (entry, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            *items.entry(entries.value(entry)).or_default() += count;
         }
         items.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
     }

@@ -1,11 +1,17 @@
-//! Attributes as two columns: a map of text to text that SQL reads as `attributes['order.id']`, and a column
-//! with one letter a value that keeps its OTLP type, null when all values are strings.
-//! The builder is filled by the span, log and metric builders; `Attributes` is one row of it.
+//! Attributes of a batch's rows: a list of key, value as text, and OTLP type. Keys are kept once a batch.
+//! Filled by the span, log and metric builders; [`AttributeColumns`] reads whole batches, [`Attributes`] one row.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, MapArray, MapBuilder, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::{
+    Array, ArrayRef, DictionaryArray, ListArray, PrimitiveArray, StringArray, StringBuilder, StructArray, UInt8Array,
+};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt8Type, UInt32Type};
+
+use crate::columns::{CHECKED, text_dictionary};
+use crate::dictionary::{Dictionary, refer};
+use crate::json::{self, ObjectWriter};
 
 /// OTLP type of an attribute's value (`AnyValue` in opentelemetry/proto/common/v1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,110 +26,183 @@ pub enum ValueType {
     Bool,
     /// `bytes_value`, in base64.
     Bytes,
-    /// `array_value` or `kvlist_value`, as OTLP/JSON-like plain JSON.
+    /// `array_value` or `kvlist_value`, as OTLP/JSON-like plain JSON; `null` when there is no value.
     Json,
 }
 
 impl ValueType {
-    /// Returns the letter that the `attribute_types` column holds for this type.
+    /// Returns the letter that names this type in columns.
     pub fn letter(self) -> char {
+        char::from(self.byte())
+    }
+
+    /// Returns the letter as its ASCII byte, as the memory form's `type` holds it.
+    pub fn byte(self) -> u8 {
         match self {
-            Self::String => 's',
-            Self::Int => 'i',
-            Self::Double => 'd',
-            Self::Bool => 'b',
-            Self::Bytes => 'y',
-            Self::Json => 'j',
+            Self::String => b's',
+            Self::Int => b'i',
+            Self::Double => b'd',
+            Self::Bool => b'b',
+            Self::Bytes => b'y',
+            Self::Json => b'j',
         }
     }
 
-    /// Returns the type for a letter; an unknown letter is a string.
-    pub fn from_letter(letter: char) -> Self {
+    /// Returns the type for a letter's byte; an unknown letter is a string.
+    pub fn from_byte(letter: u8) -> Self {
         match letter {
-            'i' => Self::Int,
-            'd' => Self::Double,
-            'b' => Self::Bool,
-            'y' => Self::Bytes,
-            'j' => Self::Json,
+            b'i' => Self::Int,
+            b'd' => Self::Double,
+            b'b' => Self::Bool,
+            b'y' => Self::Bytes,
+            b'j' => Self::Json,
             _ => Self::String,
         }
     }
 }
 
-/// Arrow type of an attribute map.
-pub(crate) fn map_type() -> DataType {
-    let entries =
-        Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]);
-    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
+fn entry_fields() -> Fields {
+    static FIELDS: LazyLock<Fields> = LazyLock::new(|| {
+        Fields::from(vec![
+            Field::new("key", text_dictionary(), false),
+            Field::new("value", DataType::Utf8, false),
+            Field::new("type", DataType::UInt8, false),
+        ])
+    });
+    FIELDS.clone()
 }
 
-/// Builds the map column and its column of types.
+fn item_field() -> FieldRef {
+    static FIELD: LazyLock<FieldRef> =
+        LazyLock::new(|| Arc::new(Field::new("item", DataType::Struct(entry_fields()), false)));
+    FIELD.clone()
+}
+
+/// Arrow type of the memory form's `attributes`.
+pub(crate) fn list_type() -> DataType {
+    DataType::List(item_field())
+}
+
+/// Builds the attributes of row after row.
 pub struct AttributesBuilder {
-    map: MapBuilder<StringBuilder, StringBuilder>,
-    types: StringBuilder,
-    row_types: String,
+    names: Dictionary<1>,
+    keys: Vec<u32>,
+    values: StringBuilder,
+    types: Vec<u8>,
+    offsets: Vec<i32>,
 }
 
 impl Default for AttributesBuilder {
     fn default() -> Self {
         Self {
-            map: MapBuilder::new(None, StringBuilder::new(), StringBuilder::new()),
-            types: StringBuilder::new(),
-            row_types: String::new(),
+            names: Dictionary::new([false]),
+            keys: Vec::new(),
+            values: StringBuilder::new(),
+            types: Vec::new(),
+            offsets: vec![0],
         }
     }
 }
 
 impl AttributesBuilder {
-    /// Appends one attribute to the row that is being built.
+    /// Returns the number of a key, for [`Self::push_keyed`].
+    #[inline]
+    pub fn key(&mut self, key: &str) -> u32 {
+        self.names.intern([key])
+    }
+
+    /// Appends an attribute, whose key's number is known, to the row that is being built.
+    #[inline]
+    pub fn push_keyed(&mut self, key: u32, value: &str, value_type: ValueType) {
+        self.keys.push(key);
+        self.values.append_value(value);
+        self.types.push(value_type.byte());
+    }
+
+    /// Appends an attribute to the row that is being built.
     pub fn push(&mut self, key: &str, value: &str, value_type: ValueType) {
-        self.map.keys().append_value(key);
-        self.map.values().append_value(value);
-        self.row_types.push(value_type.letter());
+        let key = self.key(key);
+        self.push_keyed(key, value, value_type);
+    }
+
+    /// Appends the members of a JSON object to the row that is being built.
+    pub fn push_json(&mut self, object: &str) {
+        for (key, value) in json::members(object) {
+            let (value, value_type) = json::value(value);
+            self.push(&key, &value, value_type);
+        }
     }
 
     /// Ends the row.
     pub fn finish_row(&mut self) {
-        self.map.append(true).expect("keys and values are always pushed in pairs");
-        if self.row_types.chars().all(|letter| letter == 's') {
-            self.types.append_null();
-        } else {
-            self.types.append_value(&self.row_types);
-        }
-        self.row_types.clear();
+        self.offsets.push(i32::try_from(self.keys.len()).expect("a batch is smaller than an Arrow offset can say"));
     }
 
-    /// Returns the map and the types and leaves an empty builder.
-    pub fn finish(&mut self) -> (ArrayRef, ArrayRef) {
-        (Arc::new(self.map.finish()), Arc::new(self.types.finish()))
+    /// Returns the rows.
+    pub fn finish(self) -> ListArray {
+        let Self { names, keys, mut values, types, offsets } = self;
+        let [names] = names.finish();
+        let columns: Vec<ArrayRef> = vec![
+            refer(&PrimitiveArray::new(keys.into(), None), &names),
+            Arc::new(values.finish()),
+            Arc::new(UInt8Array::new(types.into(), None)),
+        ];
+        let entries = StructArray::new(entry_fields(), columns, None);
+        ListArray::new(item_field(), OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(entries), None)
+    }
+}
+
+/// The attributes of a batch, column by column. An entry's key is a number below `names.len()`.
+#[derive(Clone, Copy)]
+pub struct AttributeColumns<'a> {
+    /// Where a row's entries begin; the next row's beginning is their end.
+    pub offsets: &'a [i32],
+    /// Keys that entries refer to.
+    pub names: &'a StringArray,
+    /// Key of each entry.
+    pub keys: &'a [u32],
+    /// Value of each entry as text.
+    pub values: &'a StringArray,
+    /// Letter of each entry's type.
+    pub types: &'a [u8],
+}
+
+impl<'a> AttributeColumns<'a> {
+    /// Returns the columns of a memory form's `attributes`, whose type was checked.
+    pub(crate) fn of(list: &'a ListArray) -> Self {
+        let entries = list.values().as_any().downcast_ref::<StructArray>().expect(CHECKED);
+        let keys = entries.column(0).as_any().downcast_ref::<DictionaryArray<UInt32Type>>().expect(CHECKED);
+        let types = entries.column(2).as_any().downcast_ref::<PrimitiveArray<UInt8Type>>().expect(CHECKED);
+        Self {
+            offsets: list.value_offsets(),
+            names: keys.values().as_any().downcast_ref().expect(CHECKED),
+            keys: keys.keys().values(),
+            values: entries.column(1).as_any().downcast_ref().expect(CHECKED),
+            types: types.values(),
+        }
+    }
+
+    /// Returns the number of a key, if any entry of the batch may have it.
+    pub fn key(&self, name: &str) -> Option<u32> {
+        (0..self.names.len()).find(|index| self.names.value(*index) == name).and_then(|index| u32::try_from(index).ok())
+    }
+
+    /// Returns the attributes of a row.
+    pub fn row(&self, row: usize) -> Attributes<'a> {
+        let bound = |row: usize| usize::try_from(self.offsets[row]).unwrap_or(0);
+        Attributes { columns: *self, from: bound(row), to: bound(row + 1) }
     }
 }
 
 /// Attributes of one row.
 #[derive(Clone, Copy)]
 pub struct Attributes<'a> {
-    keys: &'a StringArray,
-    values: &'a StringArray,
-    types: Option<&'a str>,
+    columns: AttributeColumns<'a>,
     from: usize,
     to: usize,
 }
 
 impl<'a> Attributes<'a> {
-    pub(crate) fn of_row(map: &'a MapArray, types: Option<&'a StringArray>, row: usize) -> Self {
-        let offsets = map.value_offsets();
-        let as_strings = |array: &'a ArrayRef| {
-            array.as_any().downcast_ref::<StringArray>().expect("the schema was checked when the table was opened")
-        };
-        Self {
-            keys: as_strings(map.keys()),
-            values: as_strings(map.values()),
-            types: types.filter(|types| types.is_valid(row)).map(|types| types.value(row)),
-            from: usize::try_from(offsets[row]).unwrap_or(0),
-            to: usize::try_from(offsets[row + 1]).unwrap_or(0),
-        }
-    }
-
     /// Returns the value of the first attribute with this key.
     pub fn get(&self, key: &str) -> Option<&'a str> {
         self.iter().find(|(found, _, _)| *found == key).map(|(_, value, _)| value)
@@ -136,12 +215,24 @@ impl<'a> Attributes<'a> {
 
     /// Returns key, value as text, and type, in the order received.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str, ValueType)> + use<'a> {
-        let (keys, values, from, to) = (self.keys, self.values, self.from, self.to);
-        let mut letters = self.types.unwrap_or("").chars();
-        (from..to).map(move |index| {
-            let value_type = letters.next().map_or(ValueType::String, ValueType::from_letter);
-            (keys.value(index), values.value(index), value_type)
+        let columns = self.columns;
+        (self.from..self.to).map(move |index| {
+            let key = columns.names.value(columns.keys[index] as usize);
+            (key, columns.values.value(index), ValueType::from_byte(columns.types[index]))
         })
+    }
+
+    /// Returns the number of the key ([`AttributeColumns::names`]) and the value as text, in the order received.
+    pub fn keyed(&self) -> impl Iterator<Item = (u32, &'a str)> + use<'a> {
+        let columns = self.columns;
+        (self.from..self.to).map(move |index| (columns.keys[index], columns.values.value(index)))
+    }
+
+    /// Appends the attributes to an object that is being written.
+    pub fn write_json(&self, object: &mut ObjectWriter) {
+        for (key, value, value_type) in self.iter() {
+            object.push(key, value, value_type);
+        }
     }
 
     /// Returns how many attributes the row has.

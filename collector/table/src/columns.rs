@@ -1,22 +1,48 @@
-//! Columns of a batch by name and type, for the tables' readers.
+//! Columns of a batch by name and type, for the tables' builders and readers.
 
-use arrow::array::{Array, FixedSizeBinaryArray, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
 
+use arrow::array::{
+    Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, NullBufferBuilder, RecordBatch, StringArray,
+    TimestampNanosecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, UInt32Type};
+
+use crate::attributes::list_type;
 use crate::{SchemaError, TableName};
+
+/// Why a column's type cannot be another one.
+pub(crate) const CHECKED: &str = "the schema was checked when the table was opened";
 
 pub(crate) fn utc() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 
+/// Arrow type of texts that are kept once a batch.
+pub(crate) fn text_dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
+}
+
+/// Returns the schema of a memory form as SQL shows it, where no other difference needs a hand: texts are plain, and
+/// attributes are JSON.
+pub(crate) fn plain(memory: &Schema) -> SchemaRef {
+    let fields = memory.fields().iter().map(|field| match field.data_type() {
+        found if *found == text_dictionary() || *found == list_type() => {
+            Field::new(field.name(), DataType::Utf8, field.is_nullable())
+        }
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 pub(crate) fn column<'a, A: 'static>(batch: &'a RecordBatch, name: &str) -> &'a A {
-    let array = batch.column_by_name(name).expect("the schema was checked when the table was opened");
-    array.as_any().downcast_ref::<A>().expect("the schema was checked when the table was opened")
+    let array = batch.column_by_name(name).expect(CHECKED);
+    array.as_any().downcast_ref::<A>().expect(CHECKED)
 }
 
 /// Returns the first column that differs from the schema in type, by name; order does not matter.
-pub(crate) fn check_schema(table: TableName, batch: &RecordBatch) -> Result<(), SchemaError> {
-    let schema = table.schema();
+pub(crate) fn check_schema(table: TableName, schema: &Schema, batch: &RecordBatch) -> Result<(), SchemaError> {
     for field in schema.fields() {
         let fits = batch.column_by_name(field.name()).is_some_and(|found| found.data_type() == field.data_type());
         if !fits {
@@ -24,6 +50,72 @@ pub(crate) fn check_schema(table: TableName, batch: &RecordBatch) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Returns whether a batch has the memory form: only there are attributes lists.
+pub(crate) fn is_memory_form(batch: &RecordBatch) -> bool {
+    batch.column_by_name("attributes").is_some_and(|attributes| *attributes.data_type() == list_type())
+}
+
+/// Returns the batch with exactly the columns of a SQL form, views and dictionaries of texts made plain.
+pub(crate) fn as_sql(table: TableName, batch: &RecordBatch) -> Result<RecordBatch, SchemaError> {
+    let schema = table.sql_schema();
+    let columns = schema.fields().iter().map(|field| {
+        let wrong = || SchemaError { table, column: field.name().clone() };
+        let found = batch.column_by_name(field.name()).ok_or_else(wrong)?;
+        let column = cast(found, field.data_type()).map_err(|_| wrong())?;
+        if column.null_count() > 0 && !field.is_nullable() { Err(wrong()) } else { Ok(column) }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(schema, columns).expect("each column was cast to the schema's type"))
+}
+
+/// Returns a column of Unix nanoseconds.
+pub(crate) fn timestamps(unix_ns: Vec<i64>) -> ArrayRef {
+    Arc::new(TimestampNanosecondArray::from(unix_ns).with_timezone("UTC"))
+}
+
+/// Builds a column of ids.
+pub(crate) struct IdColumn<const N: usize> {
+    bytes: Vec<u8>,
+    validity: NullBufferBuilder,
+}
+
+impl<const N: usize> Default for IdColumn<N> {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), validity: NullBufferBuilder::new(0) }
+    }
+}
+
+impl<const N: usize> IdColumn<N> {
+    pub(crate) fn push(&mut self, id: Option<&[u8; N]>) {
+        self.bytes.extend_from_slice(id.unwrap_or(&[0; N]));
+        self.validity.append(id.is_some());
+    }
+
+    pub(crate) fn finish(mut self) -> ArrayRef {
+        let width = i32::try_from(N).expect("ids are short");
+        Arc::new(FixedSizeBinaryArray::new(width, self.bytes.into(), self.validity.finish()))
+    }
+}
+
+/// Texts that are kept once a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Texts<'a> {
+    pub(crate) keys: &'a [u32],
+    pub(crate) values: &'a StringArray,
+}
+
+impl<'a> Texts<'a> {
+    pub(crate) fn of(batch: &'a RecordBatch, name: &str) -> Self {
+        let column: &DictionaryArray<UInt32Type> = column(batch, name);
+        let values = column.values().as_any().downcast_ref().expect(CHECKED);
+        Self { keys: column.keys().values(), values }
+    }
+
+    pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
+        text(self.values, self.keys[row] as usize)
+    }
 }
 
 pub(crate) fn text(array: &StringArray, row: usize) -> Option<&str> {
@@ -36,8 +128,4 @@ pub(crate) fn id<const N: usize>(array: &FixedSizeBinaryArray, row: usize) -> [u
 
 pub(crate) fn optional_id<const N: usize>(array: &FixedSizeBinaryArray, row: usize) -> Option<[u8; N]> {
     array.is_valid(row).then(|| id(array, row))
-}
-pub(crate) fn member<'a, A: 'static>(items: &'a StructArray, name: &str) -> &'a A {
-    let array = items.column_by_name(name).expect("the schema was checked when the table was opened");
-    array.as_any().downcast_ref::<A>().expect("the schema was checked when the table was opened")
 }

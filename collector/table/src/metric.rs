@@ -1,27 +1,24 @@
 //! The `metrics` table: one row a data point, kept plainly so that an SDK that sends all three signals is served.
-//! `otlp` appends; only SQL reads it.
+//! `otlp` appends the memory form; only SQL reads it.
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, RecordBatch, StringBuilder, TimestampNanosecondBuilder, UInt64Builder,
-};
+use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, RecordBatch, StringBuilder, UInt64Builder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::attributes::map_type;
-use crate::columns::utc;
-use crate::{AttributesBuilder, ValueType};
+use crate::attributes::list_type;
+use crate::columns::{plain, text_dictionary, timestamps, utc};
+use crate::origin::Resources;
+use crate::{AttributesBuilder, ResourceFields, ValueType};
 
-/// What a data point's row is built from. Attributes are pushed on the builder before `append`.
+/// What a data point's row is built from. Its attributes are pushed on the builder before `append`.
 pub struct MetricFields<'a> {
     /// Unix nanoseconds of the point.
     pub time_ns: i64,
     /// Unix nanoseconds since which a sum or histogram counts; 0 when unknown.
     pub start_ns: i64,
-    /// `service.name` of the resource.
-    pub service_name: &'a str,
-    /// Instance, pod or host.
-    pub service_instance: Option<&'a str>,
+    /// From [`MetricTableBuilder::resource`].
+    pub resource: u32,
     /// Metric name.
     pub name: &'a str,
     /// UCUM unit as sent.
@@ -46,14 +43,14 @@ pub struct MetricFields<'a> {
     pub detail: Option<&'a str>,
 }
 
-/// Returns the schema of the `metrics` table.
-pub fn metric_schema() -> SchemaRef {
+/// Returns the memory form's schema.
+pub(crate) fn memory_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
             Field::new("time", utc(), false),
             Field::new("start_time", utc(), false),
-            Field::new("service_name", DataType::Utf8, false),
-            Field::new("service_instance", DataType::Utf8, true),
+            Field::new("service_name", text_dictionary(), false),
+            Field::new("service_instance", text_dictionary(), true),
             Field::new("name", DataType::Utf8, false),
             Field::new("unit", DataType::Utf8, true),
             Field::new("kind", DataType::Utf8, false),
@@ -65,21 +62,25 @@ pub fn metric_schema() -> SchemaRef {
             Field::new("min", DataType::Float64, true),
             Field::new("max", DataType::Float64, true),
             Field::new("detail", DataType::Utf8, true),
-            Field::new("attributes", map_type(), false),
-            Field::new("attribute_types", DataType::Utf8, true),
-            Field::new("resource_attributes", map_type(), false),
-            Field::new("resource_attribute_types", DataType::Utf8, true),
+            Field::new("attributes", list_type(), false),
+            Field::new("resource_attributes", text_dictionary(), false),
         ]))
     });
     SCHEMA.clone()
 }
 
-/// Builds a batch of the `metrics` table. For each point: push attributes and resource attributes, then `append`.
+/// Returns the SQL form's schema.
+pub(crate) fn sql_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| plain(&memory_schema()));
+    SCHEMA.clone()
+}
+
+/// Builds a batch of the `metrics` table. For each point: push attributes, then `append`.
+#[derive(Default)]
 pub struct MetricTableBuilder {
-    time: TimestampNanosecondBuilder,
-    start_time: TimestampNanosecondBuilder,
-    service_name: StringBuilder,
-    service_instance: StringBuilder,
+    time_ns: Vec<i64>,
+    start_ns: Vec<i64>,
+    resources: Resources,
     name: StringBuilder,
     unit: StringBuilder,
     kind: StringBuilder,
@@ -92,33 +93,6 @@ pub struct MetricTableBuilder {
     max: Float64Builder,
     detail: StringBuilder,
     attributes: AttributesBuilder,
-    resource_attributes: AttributesBuilder,
-    rows: usize,
-}
-
-impl Default for MetricTableBuilder {
-    fn default() -> Self {
-        Self {
-            time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
-            start_time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
-            service_name: StringBuilder::new(),
-            service_instance: StringBuilder::new(),
-            name: StringBuilder::new(),
-            unit: StringBuilder::new(),
-            kind: StringBuilder::new(),
-            temporality: StringBuilder::new(),
-            is_monotonic: BooleanBuilder::new(),
-            value: Float64Builder::new(),
-            count: UInt64Builder::new(),
-            sum: Float64Builder::new(),
-            min: Float64Builder::new(),
-            max: Float64Builder::new(),
-            detail: StringBuilder::new(),
-            attributes: AttributesBuilder::default(),
-            resource_attributes: AttributesBuilder::default(),
-            rows: 0,
-        }
-    }
 }
 
 impl MetricTableBuilder {
@@ -127,17 +101,16 @@ impl MetricTableBuilder {
         self.attributes.push(key, value, value_type);
     }
 
-    /// Pushes a resource attribute of the point that is appended next.
-    pub fn push_resource_attribute(&mut self, key: &str, value: &str, value_type: ValueType) {
-        self.resource_attributes.push(key, value, value_type);
+    /// Returns the number of a resource; equal resources have one number.
+    pub fn resource(&mut self, resource: &ResourceFields<'_>) -> u32 {
+        self.resources.intern(resource)
     }
 
     /// Appends the point with all that was pushed since the last one.
     pub fn append(&mut self, point: &MetricFields<'_>) {
-        self.time.append_value(point.time_ns);
-        self.start_time.append_value(point.start_ns);
-        self.service_name.append_value(point.service_name);
-        self.service_instance.append_option(point.service_instance);
+        self.time_ns.push(point.time_ns);
+        self.start_ns.push(point.start_ns);
+        self.resources.push(point.resource);
         self.name.append_value(point.name);
         self.unit.append_option(point.unit);
         self.kind.append_value(point.kind);
@@ -150,29 +123,26 @@ impl MetricTableBuilder {
         self.max.append_option(point.max);
         self.detail.append_option(point.detail);
         self.attributes.finish_row();
-        self.resource_attributes.finish_row();
-        self.rows += 1;
     }
 
     /// Returns how many points were appended.
     pub fn len(&self) -> usize {
-        self.rows
+        self.time_ns.len()
     }
 
     /// Returns whether no point was appended.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.time_ns.is_empty()
     }
 
     /// Returns the batch and consumes the builder.
     pub fn finish(mut self) -> RecordBatch {
-        let (attributes, attribute_types) = self.attributes.finish();
-        let (resource_attributes, resource_attribute_types) = self.resource_attributes.finish();
+        let [service_name, service_instance, _, resource_attributes] = self.resources.finish();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.time.finish()),
-            Arc::new(self.start_time.finish()),
-            Arc::new(self.service_name.finish()),
-            Arc::new(self.service_instance.finish()),
+            timestamps(self.time_ns),
+            timestamps(self.start_ns),
+            service_name,
+            service_instance,
             Arc::new(self.name.finish()),
             Arc::new(self.unit.finish()),
             Arc::new(self.kind.finish()),
@@ -184,11 +154,9 @@ impl MetricTableBuilder {
             Arc::new(self.min.finish()),
             Arc::new(self.max.finish()),
             Arc::new(self.detail.finish()),
-            attributes,
-            attribute_types,
+            Arc::new(self.attributes.finish()),
             resource_attributes,
-            resource_attribute_types,
         ];
-        RecordBatch::try_new(metric_schema(), columns).expect("append fills every column of the schema")
+        RecordBatch::try_new(memory_schema(), columns).expect("append fills every column of the schema")
     }
 }

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use crate::{hop_schema, log_schema, metric_schema, span_schema, transaction_schema};
+use crate::{dependency, log, metric, red, span, transaction};
 
 /// A stored table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,13 +15,16 @@ pub enum TableName {
     Metrics,
     /// Stitched transactions, one row a revision.
     Transactions,
-    /// Caller → callee steps of transactions.
-    Hops,
+    /// Spans counted per minute and operation.
+    Red,
+    /// Hops counted per minute and pair of operations.
+    Dependencies,
 }
 
 impl TableName {
     /// Every stored table.
-    pub const ALL: [TableName; 5] = [Self::Spans, Self::Logs, Self::Metrics, Self::Transactions, Self::Hops];
+    pub const ALL: [TableName; 6] =
+        [Self::Spans, Self::Logs, Self::Metrics, Self::Transactions, Self::Red, Self::Dependencies];
 
     /// Returns the word used in SQL and in file names.
     pub fn as_str(self) -> &'static str {
@@ -30,27 +33,40 @@ impl TableName {
             Self::Logs => "logs",
             Self::Metrics => "metrics",
             Self::Transactions => "transactions",
-            Self::Hops => "hops",
+            Self::Red => "red",
+            Self::Dependencies => "dependencies",
         }
     }
 
-    /// Returns the Arrow schema that every batch of this table has.
-    pub fn schema(self) -> SchemaRef {
+    /// Returns the schema of batches in memory.
+    pub fn memory_schema(self) -> SchemaRef {
         match self {
-            Self::Spans => span_schema(),
-            Self::Logs => log_schema(),
-            Self::Metrics => metric_schema(),
-            Self::Transactions => transaction_schema(),
-            Self::Hops => hop_schema(),
+            Self::Spans => span::memory_schema(),
+            Self::Logs => log::memory_schema(),
+            Self::Metrics => metric::memory_schema(),
+            Self::Transactions => transaction::schema(),
+            Self::Red => red::schema(),
+            Self::Dependencies => dependency::schema(),
+        }
+    }
+
+    /// Returns the schema that queries see. Texts are plain; attributes are JSON text ([`crate::json`]).
+    pub fn sql_schema(self) -> SchemaRef {
+        match self {
+            Self::Spans => span::sql_schema(),
+            Self::Logs => log::sql_schema(),
+            Self::Metrics => metric::sql_schema(),
+            Self::Transactions | Self::Red | Self::Dependencies => self.memory_schema(),
         }
     }
 
     /// Returns the column of event time by which rows are sorted and retained.
     pub fn time_column(self) -> &'static str {
         match self {
-            Self::Spans | Self::Hops => "start_time",
+            Self::Spans => "start_time",
             Self::Logs | Self::Metrics => "time",
             Self::Transactions => "started_at",
+            Self::Red | Self::Dependencies => "minute",
         }
     }
 }

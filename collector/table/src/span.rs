@@ -1,39 +1,49 @@
 //! The `spans` table: one row a span, as in opentelemetry/proto/trace/v1, with the resource's identity in columns.
-//! `otlp` appends, the store keeps, `analyzer` and `web` read rows.
+//! `otlp` appends, the store keeps the memory form and answers in the SQL form, `analyzer` and `web` read either.
 
 mod build;
+mod columns;
+mod events;
 mod rows;
+mod sql;
 
-pub use build::SpanTableBuilder;
-pub use rows::{EventRow, LinkRow, SpanRow, SpanTable};
+pub use build::{SpanEntry, SpanTableBuilder};
+pub use columns::SpanColumns;
+pub use events::{EventFields, EventRow, EventsWriter, LinkFields, LinkRow, LinksWriter};
+pub use rows::{SpanRow, SpanTable};
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::attributes::map_type;
-use crate::columns::utc;
+use crate::attributes::list_type;
+use crate::columns::{text_dictionary, utc};
 use crate::{SpanId, TraceId};
 
-/// Role of a span in a hop.
+/// Role of a span in a hop. The discriminant is OTLP's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum SpanKind {
     /// Not stated; treated as internal.
-    Unspecified,
+    Unspecified = 0,
     /// Work within a service.
-    Internal,
+    Internal = 1,
     /// Serves a synchronous request.
-    Server,
+    Server = 2,
     /// Makes a synchronous request.
-    Client,
+    Client = 3,
     /// Hands a message over.
-    Producer,
+    Producer = 4,
     /// Works on a message.
-    Consumer,
+    Consumer = 5,
 }
 
 impl SpanKind {
-    /// Returns the word that the `kind` column holds.
+    /// Every kind, each at its number.
+    pub const ALL: [Self; 6] =
+        [Self::Unspecified, Self::Internal, Self::Server, Self::Client, Self::Producer, Self::Consumer];
+
+    /// Returns the word that SQL shows.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unspecified => "unspecified",
@@ -45,31 +55,34 @@ impl SpanKind {
         }
     }
 
-    pub(super) fn from_word(word: &str) -> Self {
-        match word {
-            "internal" => Self::Internal,
-            "server" => Self::Server,
-            "client" => Self::Client,
-            "producer" => Self::Producer,
-            "consumer" => Self::Consumer,
-            _ => Self::Unspecified,
-        }
+    /// Returns the kind of an OTLP number; numbers that OTLP does not have yet are unspecified.
+    pub fn from_number(number: i32) -> Self {
+        usize::try_from(number).ok().and_then(|number| Self::ALL.get(number)).copied().unwrap_or(Self::Unspecified)
+    }
+
+    /// Returns the kind of a word; other words are unspecified.
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).unwrap_or(Self::Unspecified)
     }
 }
 
-/// Outcome of a span as its instrumentation stated it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Outcome of a span as its instrumentation stated it. The discriminant is OTLP's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum StatusCode {
     /// Nothing stated.
-    Unset,
+    Unset = 0,
     /// Explicitly successful.
-    Ok,
+    Ok = 1,
     /// Failed.
-    Error,
+    Error = 2,
 }
 
 impl StatusCode {
-    /// Returns the word that the `status_code` column holds.
+    /// Every code, each at its number.
+    pub const ALL: [Self; 3] = [Self::Unset, Self::Ok, Self::Error];
+
+    /// Returns the word that SQL shows.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unset => "unset",
@@ -78,12 +91,14 @@ impl StatusCode {
         }
     }
 
-    pub(super) fn from_word(word: &str) -> Self {
-        match word {
-            "ok" => Self::Ok,
-            "error" => Self::Error,
-            _ => Self::Unset,
-        }
+    /// Returns the code of an OTLP number; numbers that OTLP does not have yet are unset.
+    pub fn from_number(number: i32) -> Self {
+        usize::try_from(number).ok().and_then(|number| Self::ALL.get(number)).copied().unwrap_or(Self::Unset)
+    }
+
+    /// Returns the code of a word; other words are unset.
+    pub fn from_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|code| code.as_str() == word).unwrap_or(Self::Unset)
     }
 }
 
@@ -125,48 +140,40 @@ pub struct SpanFields<'a> {
     pub dropped: [u32; 3],
 }
 
-/// Time and name of an event; its attributes are pushed on the builder before.
-pub struct EventFields<'a> {
-    /// Unix nanoseconds.
-    pub time_ns: i64,
-    /// Event name.
-    pub name: &'a str,
+/// Returns the memory form's schema.
+pub(crate) fn memory_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![
+            Field::new("trace_id", DataType::FixedSizeBinary(16), false),
+            Field::new("span_id", DataType::FixedSizeBinary(8), false),
+            Field::new("parent_span_id", DataType::FixedSizeBinary(8), true),
+            Field::new("start_time", utc(), false),
+            Field::new("duration_ns", DataType::Int64, false),
+            Field::new("name", text_dictionary(), false),
+            Field::new("kind", DataType::UInt8, false),
+            Field::new("status_code", DataType::UInt8, false),
+            Field::new("status_message", DataType::Utf8, true),
+            Field::new("trace_state", DataType::Utf8, true),
+            Field::new("flags", DataType::UInt32, false),
+            Field::new("service_name", text_dictionary(), false),
+            Field::new("service_instance", text_dictionary(), true),
+            Field::new("service_version", text_dictionary(), true),
+            Field::new("resource_attributes", text_dictionary(), false),
+            Field::new("scope_name", text_dictionary(), true),
+            Field::new("scope_version", text_dictionary(), true),
+            Field::new("attributes", list_type(), false),
+            Field::new("events", DataType::Utf8, true),
+            Field::new("links", DataType::Utf8, true),
+            Field::new("dropped_attributes_count", DataType::UInt32, false),
+            Field::new("dropped_events_count", DataType::UInt32, false),
+            Field::new("dropped_links_count", DataType::UInt32, false),
+        ]))
+    });
+    SCHEMA.clone()
 }
 
-/// Target of a link; its attributes are pushed on the builder before.
-pub struct LinkFields<'a> {
-    /// Linked trace.
-    pub trace_id: TraceId,
-    /// Linked span.
-    pub span_id: SpanId,
-    /// W3C `tracestate` of the linked span.
-    pub trace_state: Option<&'a str>,
-}
-fn event_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("time", utc(), false),
-        Field::new("name", DataType::Utf8, false),
-        Field::new("attributes", map_type(), false),
-        Field::new("attribute_types", DataType::Utf8, true),
-    ])
-}
-
-fn link_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("trace_id", DataType::FixedSizeBinary(16), false),
-        Field::new("span_id", DataType::FixedSizeBinary(8), false),
-        Field::new("trace_state", DataType::Utf8, true),
-        Field::new("attributes", map_type(), false),
-        Field::new("attribute_types", DataType::Utf8, true),
-    ])
-}
-
-fn list_of(fields: Fields) -> DataType {
-    DataType::List(Arc::new(Field::new("item", DataType::Struct(fields), false)))
-}
-
-/// Returns the schema of the `spans` table.
-pub fn span_schema() -> SchemaRef {
+/// Returns the SQL form's schema.
+pub(crate) fn sql_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
             Field::new("trace_id", DataType::FixedSizeBinary(16), false),
@@ -186,12 +193,10 @@ pub fn span_schema() -> SchemaRef {
             Field::new("status_message", DataType::Utf8, true),
             Field::new("scope_name", DataType::Utf8, true),
             Field::new("scope_version", DataType::Utf8, true),
-            Field::new("attributes", map_type(), false),
-            Field::new("attribute_types", DataType::Utf8, true),
-            Field::new("resource_attributes", map_type(), false),
-            Field::new("resource_attribute_types", DataType::Utf8, true),
-            Field::new("events", list_of(event_fields()), false),
-            Field::new("links", list_of(link_fields()), false),
+            Field::new("attributes", DataType::Utf8, false),
+            Field::new("resource_attributes", DataType::Utf8, false),
+            Field::new("events", DataType::Utf8, true),
+            Field::new("links", DataType::Utf8, true),
             Field::new("dropped_attributes_count", DataType::UInt32, false),
             Field::new("dropped_events_count", DataType::UInt32, false),
             Field::new("dropped_links_count", DataType::UInt32, false),
@@ -199,3 +204,6 @@ pub fn span_schema() -> SchemaRef {
     });
     SCHEMA.clone()
 }
+
+#[cfg(test)]
+mod tests;

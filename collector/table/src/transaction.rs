@@ -1,17 +1,21 @@
-//! The `transactions` and `hops` tables: what stitching makes of spans. `analyzer`'s owner appends, SQL reads.
+//! The `transactions` table: what stitching makes of spans. The analysis' owner appends, SQL reads.
 //! A transaction that late spans change is appended again with a higher revision; readers take the highest.
 
+use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Builder, ListArray, RecordBatch,
-    StringArray, StringBuilder, StructArray, TimestampNanosecondBuilder, UInt32Builder,
+    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int64Array, ListBuilder, RecordBatch, StringBuilder, UInt32Array,
 };
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::columns::utc;
-use crate::{SpanId, TraceId};
+use crate::TraceId;
+use crate::columns::{IdColumn, timestamps, utc};
+use crate::json::write_text;
+
+/// Owners and causes that a critical path names; what the others took is one entry more.
+const CRITICAL_PATH_MAX: usize = 16;
 
 /// One segment of a critical path.
 pub struct SegmentFields<'a> {
@@ -61,55 +65,12 @@ pub struct TransactionFields<'a> {
     pub critical_path: &'a [SegmentFields<'a>],
 }
 
-/// What a hop's row is built from.
-pub struct HopFields<'a> {
-    /// Transaction that the hop belongs to.
-    pub transaction_id: TraceId,
-    /// Revision of that transaction.
-    pub revision: u32,
-    /// Trace of the caller's span.
-    pub trace_id: TraceId,
-    /// Caller's span.
-    pub span_id: SpanId,
-    /// `call`, `message` or `database`.
-    pub kind: &'a str,
-    /// Calling service.
-    pub caller_service: &'a str,
-    /// Caller's operation.
-    pub caller_operation: &'a str,
-    /// Called service, or the peer's address or system when it sends no telemetry.
-    pub callee_service: &'a str,
-    /// Callee's operation.
-    pub callee_operation: &'a str,
-    /// Whether the callee sent spans of its own.
-    pub is_instrumented: bool,
-    /// Unix nanoseconds.
-    pub start_ns: i64,
-    /// Caller's view, nanoseconds.
-    pub duration_ns: i64,
-    /// Callee's view, nanoseconds.
-    pub callee_duration_ns: Option<i64>,
-    /// Caller's view minus callee's view (a call), or wait between the two (a message), nanoseconds.
-    pub gap_ns: Option<i64>,
-    /// Whether either side reports an error.
-    pub has_error: bool,
+fn trace_id_item() -> Arc<Field> {
+    Arc::new(Field::new("item", DataType::FixedSizeBinary(16), false))
 }
 
-fn segment_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("service", DataType::Utf8, false),
-        Field::new("operation", DataType::Utf8, false),
-        Field::new("cause", DataType::Utf8, false),
-        Field::new("self_ns", DataType::Int64, false),
-    ])
-}
-
-fn list_of(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new("item", item, false)))
-}
-
-/// Returns the schema of the `transactions` table.
-pub fn transaction_schema() -> SchemaRef {
+/// Returns the schema, which is the same in every form.
+pub(crate) fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
             Field::new("transaction_id", DataType::FixedSizeBinary(16), false),
@@ -126,33 +87,9 @@ pub fn transaction_schema() -> SchemaRef {
             Field::new("errors_count", DataType::UInt32, false),
             Field::new("path_id", DataType::Utf8, false),
             Field::new("clock_skew_ns", DataType::Int64, false),
-            Field::new("trace_ids", list_of(DataType::FixedSizeBinary(16)), false),
-            Field::new("services", list_of(DataType::Utf8), false),
-            Field::new("critical_path", list_of(DataType::Struct(segment_fields())), false),
-        ]))
-    });
-    SCHEMA.clone()
-}
-
-/// Returns the schema of the `hops` table.
-pub fn hop_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        Arc::new(Schema::new(vec![
-            Field::new("transaction_id", DataType::FixedSizeBinary(16), false),
-            Field::new("revision", DataType::UInt32, false),
-            Field::new("trace_id", DataType::FixedSizeBinary(16), false),
-            Field::new("span_id", DataType::FixedSizeBinary(8), false),
-            Field::new("kind", DataType::Utf8, false),
-            Field::new("caller_service", DataType::Utf8, false),
-            Field::new("caller_operation", DataType::Utf8, false),
-            Field::new("callee_service", DataType::Utf8, false),
-            Field::new("callee_operation", DataType::Utf8, false),
-            Field::new("instrumented", DataType::Boolean, false),
-            Field::new("start_time", utc(), false),
-            Field::new("duration_ns", DataType::Int64, false),
-            Field::new("callee_duration_ns", DataType::Int64, true),
-            Field::new("gap_ns", DataType::Int64, true),
-            Field::new("has_error", DataType::Boolean, false),
+            Field::new("trace_ids", DataType::List(trace_id_item()), true),
+            Field::new("services", DataType::Utf8, false),
+            Field::new("critical_path", DataType::Utf8, false),
         ]))
     });
     SCHEMA.clone()
@@ -160,56 +97,45 @@ pub fn hop_schema() -> SchemaRef {
 
 /// Builds a batch of the `transactions` table.
 pub struct TransactionTableBuilder {
-    transaction_id: FixedSizeBinaryBuilder,
-    revision: UInt32Builder,
+    transaction_id: IdColumn<16>,
+    revision: Vec<u32>,
     transaction_type: StringBuilder,
     service_name: StringBuilder,
     operation: StringBuilder,
-    started_at: TimestampNanosecondBuilder,
-    duration_ns: Int64Builder,
+    started_ns: Vec<i64>,
+    duration_ns: Vec<i64>,
     status: StringBuilder,
     complete: BooleanBuilder,
     close_reason: StringBuilder,
-    spans_count: UInt32Builder,
-    errors_count: UInt32Builder,
+    spans_count: Vec<u32>,
+    errors_count: Vec<u32>,
     path_id: StringBuilder,
-    clock_skew_ns: Int64Builder,
-    trace_ids: (Vec<u8>, Vec<usize>),
-    services: (Vec<String>, Vec<usize>),
-    segments: Segments,
-    rows: usize,
-}
-
-#[derive(Default)]
-struct Segments {
-    service: StringBuilder,
-    operation: StringBuilder,
-    cause: StringBuilder,
-    self_ns: Int64Builder,
-    lengths: Vec<usize>,
+    clock_skew_ns: Vec<i64>,
+    trace_ids: ListBuilder<FixedSizeBinaryBuilder>,
+    services: StringBuilder,
+    critical_path: StringBuilder,
 }
 
 impl Default for TransactionTableBuilder {
     fn default() -> Self {
         Self {
-            transaction_id: FixedSizeBinaryBuilder::new(16),
-            revision: UInt32Builder::new(),
+            transaction_id: IdColumn::default(),
+            revision: Vec::new(),
             transaction_type: StringBuilder::new(),
             service_name: StringBuilder::new(),
             operation: StringBuilder::new(),
-            started_at: TimestampNanosecondBuilder::new().with_timezone("UTC"),
-            duration_ns: Int64Builder::new(),
+            started_ns: Vec::new(),
+            duration_ns: Vec::new(),
             status: StringBuilder::new(),
             complete: BooleanBuilder::new(),
             close_reason: StringBuilder::new(),
-            spans_count: UInt32Builder::new(),
-            errors_count: UInt32Builder::new(),
+            spans_count: Vec::new(),
+            errors_count: Vec::new(),
             path_id: StringBuilder::new(),
-            clock_skew_ns: Int64Builder::new(),
-            trace_ids: (Vec::new(), Vec::new()),
-            services: (Vec::new(), Vec::new()),
-            segments: Segments::default(),
-            rows: 0,
+            clock_skew_ns: Vec::new(),
+            trace_ids: ListBuilder::new(FixedSizeBinaryBuilder::new(16)).with_field(trace_id_item()),
+            services: StringBuilder::new(),
+            critical_path: StringBuilder::new(),
         }
     }
 }
@@ -217,173 +143,103 @@ impl Default for TransactionTableBuilder {
 impl TransactionTableBuilder {
     /// Appends one revision of a transaction.
     pub fn append(&mut self, transaction: &TransactionFields<'_>) {
-        self.transaction_id.append_value(transaction.transaction_id.0).expect("the builder was made for 16 bytes");
-        self.revision.append_value(transaction.revision);
+        self.transaction_id.push(Some(&transaction.transaction_id.0));
+        self.revision.push(transaction.revision);
         self.transaction_type.append_value(format!("{} {}", transaction.service_name, transaction.operation));
         self.service_name.append_value(transaction.service_name);
         self.operation.append_value(transaction.operation);
-        self.started_at.append_value(transaction.started_ns);
-        self.duration_ns.append_value(transaction.duration_ns);
+        self.started_ns.push(transaction.started_ns);
+        self.duration_ns.push(transaction.duration_ns);
         self.status.append_value(transaction.status);
         self.complete.append_value(transaction.is_complete);
         self.close_reason.append_value(transaction.close_reason);
-        self.spans_count.append_value(transaction.spans_count);
-        self.errors_count.append_value(transaction.errors_count);
+        self.spans_count.push(transaction.spans_count);
+        self.errors_count.push(transaction.errors_count);
         self.path_id.append_value(transaction.path_id);
-        self.clock_skew_ns.append_value(transaction.clock_skew_ns);
-        for trace_id in transaction.trace_ids {
-            self.trace_ids.0.extend_from_slice(&trace_id.0);
+        self.clock_skew_ns.push(transaction.clock_skew_ns);
+        self.append_trace_ids(transaction);
+        self.services.append_value(transaction.services.join(", "));
+        self.critical_path.append_value(critical_path_json(transaction.critical_path));
+    }
+
+    /// Null stands for the usual case: the one trace that gave the transaction its id.
+    fn append_trace_ids(&mut self, transaction: &TransactionFields<'_>) {
+        let is_usual = matches!(transaction.trace_ids, [] | [_])
+            && transaction.trace_ids.iter().all(|id| *id == transaction.transaction_id);
+        if !is_usual {
+            for id in transaction.trace_ids {
+                self.trace_ids.values().append_value(id.0).expect("the builder was made for 16 bytes");
+            }
         }
-        self.trace_ids.1.push(transaction.trace_ids.len());
-        self.services.0.extend(transaction.services.iter().map(ToString::to_string));
-        self.services.1.push(transaction.services.len());
-        for segment in transaction.critical_path {
-            self.segments.service.append_value(segment.service_name);
-            self.segments.operation.append_value(segment.operation);
-            self.segments.cause.append_value(segment.cause);
-            self.segments.self_ns.append_value(segment.self_ns);
-        }
-        self.segments.lengths.push(transaction.critical_path.len());
-        self.rows += 1;
+        self.trace_ids.append(!is_usual);
     }
 
     /// Returns how many rows were appended.
     pub fn len(&self) -> usize {
-        self.rows
+        self.revision.len()
     }
 
     /// Returns whether nothing was appended.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.revision.is_empty()
     }
 
     /// Returns the batch and consumes the builder.
     pub fn finish(mut self) -> RecordBatch {
-        let trace_ids = FixedSizeBinaryArray::new(16, self.trace_ids.0.into(), None);
-        let services = StringArray::from(self.services.0);
-        let segments = StructArray::new(
-            segment_fields(),
-            vec![
-                Arc::new(self.segments.service.finish()) as ArrayRef,
-                Arc::new(self.segments.operation.finish()),
-                Arc::new(self.segments.cause.finish()),
-                Arc::new(self.segments.self_ns.finish()),
-            ],
-            None,
-        );
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.transaction_id.finish()),
-            Arc::new(self.revision.finish()),
+            self.transaction_id.finish(),
+            Arc::new(UInt32Array::from(self.revision)),
             Arc::new(self.transaction_type.finish()),
             Arc::new(self.service_name.finish()),
             Arc::new(self.operation.finish()),
-            Arc::new(self.started_at.finish()),
-            Arc::new(self.duration_ns.finish()),
+            timestamps(self.started_ns),
+            Arc::new(Int64Array::from(self.duration_ns)),
             Arc::new(self.status.finish()),
             Arc::new(self.complete.finish()),
             Arc::new(self.close_reason.finish()),
-            Arc::new(self.spans_count.finish()),
-            Arc::new(self.errors_count.finish()),
+            Arc::new(UInt32Array::from(self.spans_count)),
+            Arc::new(UInt32Array::from(self.errors_count)),
             Arc::new(self.path_id.finish()),
-            Arc::new(self.clock_skew_ns.finish()),
-            list(DataType::FixedSizeBinary(16), Arc::new(trace_ids), self.trace_ids.1),
-            list(DataType::Utf8, Arc::new(services), self.services.1),
-            list(DataType::Struct(segment_fields()), Arc::new(segments), self.segments.lengths),
+            Arc::new(Int64Array::from(self.clock_skew_ns)),
+            Arc::new(self.trace_ids.finish()),
+            Arc::new(self.services.finish()),
+            Arc::new(self.critical_path.finish()),
         ];
-        RecordBatch::try_new(transaction_schema(), columns).expect("append fills every column of the schema")
+        RecordBatch::try_new(schema(), columns).expect("append fills every column of the schema")
     }
 }
 
-fn list(item: DataType, values: ArrayRef, lengths: Vec<usize>) -> ArrayRef {
-    let field = Arc::new(Field::new("item", item, false));
-    Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), values, None))
-}
-
-/// Builds a batch of the `hops` table.
-pub struct HopTableBuilder {
-    transaction_id: FixedSizeBinaryBuilder,
-    revision: UInt32Builder,
-    trace_id: FixedSizeBinaryBuilder,
-    span_id: FixedSizeBinaryBuilder,
-    texts: [StringBuilder; 5],
-    instrumented: BooleanBuilder,
-    start_time: TimestampNanosecondBuilder,
-    duration_ns: Int64Builder,
-    callee_duration_ns: Int64Builder,
-    gap_ns: Int64Builder,
-    has_error: BooleanBuilder,
-    rows: usize,
-}
-
-impl Default for HopTableBuilder {
-    fn default() -> Self {
-        Self {
-            transaction_id: FixedSizeBinaryBuilder::new(16),
-            revision: UInt32Builder::new(),
-            trace_id: FixedSizeBinaryBuilder::new(16),
-            span_id: FixedSizeBinaryBuilder::new(8),
-            texts: std::array::from_fn(|_| StringBuilder::new()),
-            instrumented: BooleanBuilder::new(),
-            start_time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
-            duration_ns: Int64Builder::new(),
-            callee_duration_ns: Int64Builder::new(),
-            gap_ns: Int64Builder::new(),
-            has_error: BooleanBuilder::new(),
-            rows: 0,
+/// Returns `[["service","operation","cause",self_ns],…]`, merged by owner and cause, largest first, at most
+/// [`CRITICAL_PATH_MAX`]; the rest is one `["","","other",self_ns]`, so that the numbers still sum to the duration.
+fn critical_path_json(segments: &[SegmentFields<'_>]) -> String {
+    let mut merged: Vec<(&SegmentFields<'_>, i64)> = Vec::new();
+    let mut known: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    for segment in segments {
+        let owner = (segment.service_name, segment.operation, segment.cause);
+        let index = *known.entry(owner).or_insert_with(|| {
+            merged.push((segment, 0));
+            merged.len() - 1
+        });
+        merged[index].1 = merged[index].1.saturating_add(segment.self_ns);
+    }
+    merged.sort_by_key(|(_, self_ns)| std::cmp::Reverse(*self_ns));
+    let rest = merged.get(CRITICAL_PATH_MAX..).unwrap_or_default();
+    let rest_ns: Option<i64> = rest.iter().map(|(_, self_ns)| *self_ns).reduce(i64::saturating_add);
+    merged.truncate(CRITICAL_PATH_MAX);
+    let named = merged.iter().map(|(owner, ns)| (owner.service_name, owner.operation, owner.cause, *ns));
+    let other = rest_ns.map(|ns| ("", "", "other", ns));
+    let mut json = String::from("[");
+    for (service, operation, cause, self_ns) in named.chain(other) {
+        json.push_str(if json.len() > 1 { ",[" } else { "[" });
+        for text in [service, operation, cause] {
+            write_text(&mut json, text);
+            json.push(',');
         }
+        let _ = write!(json, "{self_ns}]");
     }
+    json.push(']');
+    json
 }
 
-impl HopTableBuilder {
-    /// Appends one hop.
-    pub fn append(&mut self, hop: &HopFields<'_>) {
-        self.transaction_id.append_value(hop.transaction_id.0).expect("the builder was made for 16 bytes");
-        self.revision.append_value(hop.revision);
-        self.trace_id.append_value(hop.trace_id.0).expect("the builder was made for 16 bytes");
-        self.span_id.append_value(hop.span_id.0).expect("the builder was made for 8 bytes");
-        let texts = [hop.kind, hop.caller_service, hop.caller_operation, hop.callee_service, hop.callee_operation];
-        for (column, value) in self.texts.iter_mut().zip(texts) {
-            column.append_value(value);
-        }
-        self.instrumented.append_value(hop.is_instrumented);
-        self.start_time.append_value(hop.start_ns);
-        self.duration_ns.append_value(hop.duration_ns);
-        self.callee_duration_ns.append_option(hop.callee_duration_ns);
-        self.gap_ns.append_option(hop.gap_ns);
-        self.has_error.append_value(hop.has_error);
-        self.rows += 1;
-    }
-
-    /// Returns how many rows were appended.
-    pub fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Returns whether nothing was appended.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
-    /// Returns the batch and consumes the builder.
-    pub fn finish(mut self) -> RecordBatch {
-        let [mut kind, mut caller_service, mut caller_operation, mut callee_service, mut callee_operation] = self.texts;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.transaction_id.finish()),
-            Arc::new(self.revision.finish()),
-            Arc::new(self.trace_id.finish()),
-            Arc::new(self.span_id.finish()),
-            Arc::new(kind.finish()),
-            Arc::new(caller_service.finish()),
-            Arc::new(caller_operation.finish()),
-            Arc::new(callee_service.finish()),
-            Arc::new(callee_operation.finish()),
-            Arc::new(self.instrumented.finish()),
-            Arc::new(self.start_time.finish()),
-            Arc::new(self.duration_ns.finish()),
-            Arc::new(self.callee_duration_ns.finish()),
-            Arc::new(self.gap_ns.finish()),
-            Arc::new(self.has_error.finish()),
-        ];
-        RecordBatch::try_new(hop_schema(), columns).expect("append fills every column of the schema")
-    }
-}
+#[cfg(test)]
+mod tests;

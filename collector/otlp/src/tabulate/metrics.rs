@@ -1,6 +1,6 @@
 //! Metric data points into rows of the `metrics` table.
 
-use collector_table::{MetricFields, MetricTableBuilder};
+use collector_table::{MetricFields, MetricTableBuilder, ResourceFields};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1 as metrics;
@@ -19,9 +19,15 @@ pub(crate) fn metrics(request: &ExportMetricsServiceRequest, limits: &Limits) ->
     let mut table = MetricTableBuilder::default();
     for resource_metrics in &request.resource_metrics {
         let origin = Origin::new(resource_metrics.resource.as_ref(), &mut tally);
+        let resource = table.resource(&ResourceFields {
+            service_name: origin.service_name(),
+            service_instance: origin.service_instance(),
+            service_version: origin.service_version(),
+            attributes: &origin.attributes_json(),
+        });
         for scope_metrics in &resource_metrics.scope_metrics {
             for metric in &scope_metrics.metrics {
-                add_metric(&origin, metric, &mut tally, &mut table);
+                add_metric((&origin, resource), metric, &mut tally, &mut table);
             }
         }
     }
@@ -50,7 +56,12 @@ struct Series<'a> {
     is_monotonic: Option<bool>,
 }
 
-fn add_metric(origin: &Origin<'_>, metric: &metrics::Metric, tally: &mut Tally<'_>, table: &mut MetricTableBuilder) {
+fn add_metric(
+    origin: (&Origin<'_>, u32),
+    metric: &metrics::Metric,
+    tally: &mut Tally<'_>,
+    table: &mut MetricTableBuilder,
+) {
     let series = |kind, temporality, is_monotonic| Series { metric, kind, temporality, is_monotonic };
     let mut add = |series: &Series<'_>, point: Point<'_>| {
         if let Err(reason) = add_point(origin, series, &point, tally, table) {
@@ -83,7 +94,7 @@ fn add_metric(origin: &Origin<'_>, metric: &metrics::Metric, tally: &mut Tally<'
 }
 
 fn add_point(
-    origin: &Origin<'_>,
+    (origin, resource): (&Origin<'_>, u32),
     series: &Series<'_>,
     point: &Point<'_>,
     tally: &mut Tally<'_>,
@@ -94,8 +105,7 @@ fn add_point(
     let fields = MetricFields {
         time_ns: time_ns(point.time_unix_ns)?,
         start_ns: time_ns(point.start_unix_ns)?,
-        service_name: origin.service_name(),
-        service_instance: origin.service_instance(),
+        resource,
         name: &metric.name,
         unit: present(&metric.unit),
         kind: series.kind,
@@ -112,9 +122,6 @@ fn add_point(
     tally.admit(origin.row_bytes + attribute_bytes(&attributes) + texts)?;
     for attribute in &attributes {
         table.push_attribute(attribute.key, &attribute.value, attribute.value_type);
-    }
-    for attribute in &origin.attributes {
-        table.push_resource_attribute(attribute.key, &attribute.value, attribute.value_type);
     }
     table.append(&fields);
     Ok(())

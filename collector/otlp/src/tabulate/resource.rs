@@ -1,5 +1,6 @@
 //! Who sent the items below a resource: the columns and attributes that every one of its rows repeats.
 
+use collector_table::json::ObjectWriter;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::tally::{Attribute, Tally, attribute_bytes};
@@ -44,6 +45,15 @@ impl<'a> Origin<'a> {
 
     pub(super) fn service_version(&self) -> Option<&str> {
         self.text(self.service_version)
+    }
+
+    /// Returns all attributes as one JSON object.
+    pub(super) fn attributes_json(&self) -> String {
+        let mut object = ObjectWriter::default();
+        for attribute in &self.attributes {
+            object.push(attribute.key, &attribute.value, attribute.value_type);
+        }
+        object.finish().to_owned()
     }
 
     fn text(&self, index: Option<usize>) -> Option<&str> {

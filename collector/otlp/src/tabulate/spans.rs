@@ -59,10 +59,10 @@ fn add_span(
         service_instance: origin.service_instance(),
         service_version: origin.service_version(),
         name: &span.name,
-        kind: kind(span.kind),
+        kind: SpanKind::from_number(span.kind),
         start_ns,
         end_ns,
-        status_code: status_code(status.map_or(0, |status| status.code)),
+        status_code: StatusCode::from_number(status.map_or(0, |status| status.code)),
         status_message: status.and_then(|status| present(&status.message)),
         scope_name: scope.and_then(|scope| present(&scope.name)),
         scope_version: scope.and_then(|scope| present(&scope.version)),
@@ -92,7 +92,11 @@ fn parts<'a>(span: &'a trace::Span, tally: &mut Tally<'_>) -> Parts<'a> {
     let mut events = Vec::with_capacity(span.events.len());
     for event in &span.events {
         match time_ns(event.time_unix_nano) {
-            Ok(time_ns) => events.push((EventFields { time_ns, name: &event.name }, tally.cut(&event.attributes).0)),
+            Ok(time_ns) => {
+                let (attributes, cut) = tally.cut(&event.attributes);
+                let dropped_attributes_count = event.dropped_attributes_count.saturating_add(cut);
+                events.push((EventFields { time_ns, name: &event.name, dropped_attributes_count }, attributes));
+            }
             Err(_) => dropped[1] = dropped[1].saturating_add(1),
         }
     }
@@ -141,25 +145,5 @@ fn push_parts(origin: &Origin<'_>, parts: &Parts<'_>, table: &mut SpanTableBuild
             table.push_link_attribute(attribute.key, &attribute.value, attribute.value_type);
         }
         table.push_link(link);
-    }
-}
-
-/// Returns the kind; numbers that OTLP does not have yet are unspecified.
-fn kind(number: i32) -> SpanKind {
-    match trace::span::SpanKind::try_from(number) {
-        Ok(trace::span::SpanKind::Internal) => SpanKind::Internal,
-        Ok(trace::span::SpanKind::Server) => SpanKind::Server,
-        Ok(trace::span::SpanKind::Client) => SpanKind::Client,
-        Ok(trace::span::SpanKind::Producer) => SpanKind::Producer,
-        Ok(trace::span::SpanKind::Consumer) => SpanKind::Consumer,
-        Ok(trace::span::SpanKind::Unspecified) | Err(_) => SpanKind::Unspecified,
-    }
-}
-
-fn status_code(number: i32) -> StatusCode {
-    match trace::status::StatusCode::try_from(number) {
-        Ok(trace::status::StatusCode::Ok) => StatusCode::Ok,
-        Ok(trace::status::StatusCode::Error) => StatusCode::Error,
-        Ok(trace::status::StatusCode::Unset) | Err(_) => StatusCode::Unset,
     }
 }

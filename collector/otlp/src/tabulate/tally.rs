@@ -70,6 +70,7 @@ impl<'a> Tally<'a> {
             return Attribute { key: &attribute.key, value, value_type };
         }
         self.cut_attributes += 1;
+        let is_cut = value.len() > max;
         let value = match value {
             Cow::Borrowed(text) => Cow::Borrowed(&text[..text.floor_char_boundary(max)]),
             Cow::Owned(mut text) => {
@@ -77,6 +78,8 @@ impl<'a> Tally<'a> {
                 Cow::Owned(text)
             }
         };
+        // What is left of a number or of JSON is only text.
+        let value_type = if is_cut { ValueType::String } else { value_type };
         Attribute { key: &attribute.key[..attribute.key.floor_char_boundary(max)], value, value_type }
     }
 }

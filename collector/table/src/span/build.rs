@@ -1,242 +1,255 @@
-//! Builds the `spans` table, span by span. Filled by `otlp` only.
+//! Builds the memory form of the `spans` table, span by span. Filled by `otlp`, and by tests that draw spans.
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, FixedSizeBinaryBuilder, Int64Builder, ListArray, RecordBatch, StringBuilder, StructArray,
-    TimestampNanosecondBuilder, UInt32Builder,
-};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt32Array};
 
-use super::{EventFields, LinkFields, SpanFields, SpanTable, event_fields, link_fields, span_schema};
-use crate::{AttributesBuilder, SpanId, ValueType};
+use super::{EventFields, EventsWriter, LinkFields, LinksWriter, SpanFields, SpanKind, SpanTable, StatusCode};
+use crate::columns::{IdColumn, timestamps};
+use crate::dictionary::KeyedColumns;
+use crate::json::ObjectWriter;
+use crate::origin::{Resources, Scopes};
+use crate::{AttributesBuilder, ResourceFields, SpanId, TraceId, ValueType};
 
-/// Builds a [`SpanTable`]. For each span: push attributes, resource attributes, events and links, then `append`.
+/// A span whose resource and scope the builder already knows by number. Its attributes are pushed on the builder before.
+pub struct SpanEntry<'a> {
+    /// Trace that the span belongs to.
+    pub trace_id: TraceId,
+    /// Id within the trace.
+    pub span_id: SpanId,
+    /// Caller's span, if any.
+    pub parent_span_id: Option<SpanId>,
+    /// Unix nanoseconds.
+    pub start_ns: i64,
+    /// Unix nanoseconds.
+    pub end_ns: i64,
+    /// Span name.
+    pub name: &'a str,
+    /// Span kind.
+    pub kind: SpanKind,
+    /// Status code.
+    pub status_code: StatusCode,
+    /// Status message.
+    pub status_message: Option<&'a str>,
+    /// W3C `tracestate`.
+    pub trace_state: Option<&'a str>,
+    /// W3C trace flags and OTLP's remote bits.
+    pub flags: u32,
+    /// From [`SpanTableBuilder::resource`].
+    pub resource: u32,
+    /// From [`SpanTableBuilder::scope`].
+    pub scope: u32,
+    /// What an [`EventsWriter`] wrote.
+    pub events: Option<&'a str>,
+    /// What a [`LinksWriter`] wrote.
+    pub links: Option<&'a str>,
+    /// Attributes, events and links that the sender dropped.
+    pub dropped: [u32; 3],
+}
+
+/// Builds a [`SpanTable`]. For each span: push attributes, events and links, then `append`. A caller that has many spans
+/// of one resource registers it once and appends entries.
 pub struct SpanTableBuilder {
-    trace_id: FixedSizeBinaryBuilder,
-    span_id: FixedSizeBinaryBuilder,
-    parent_span_id: FixedSizeBinaryBuilder,
-    trace_state: StringBuilder,
-    flags: UInt32Builder,
-    service_name: StringBuilder,
-    service_instance: StringBuilder,
-    service_version: StringBuilder,
-    name: StringBuilder,
-    kind: StringBuilder,
-    start_time: TimestampNanosecondBuilder,
-    end_time: TimestampNanosecondBuilder,
-    duration_ns: Int64Builder,
-    status_code: StringBuilder,
+    trace_id: IdColumn<16>,
+    span_id: IdColumn<8>,
+    parent_span_id: IdColumn<8>,
+    start_ns: Vec<i64>,
+    duration_ns: Vec<i64>,
+    name: KeyedColumns<1>,
+    kind: Vec<u8>,
+    status_code: Vec<u8>,
     status_message: StringBuilder,
-    scope_name: StringBuilder,
-    scope_version: StringBuilder,
-    attributes: AttributesBuilder,
-    resource_attributes: AttributesBuilder,
-    events: EventsBuilder,
-    links: LinksBuilder,
-    dropped: [UInt32Builder; 3],
-    rows: usize,
-}
-
-#[derive(Default)]
-struct EventsBuilder {
-    time: TimestampNanosecondBuilder,
-    name: StringBuilder,
-    attributes: AttributesBuilder,
-    lengths: Vec<usize>,
-    row_len: usize,
-}
-
-struct LinksBuilder {
-    trace_id: FixedSizeBinaryBuilder,
-    span_id: FixedSizeBinaryBuilder,
     trace_state: StringBuilder,
+    flags: Vec<u32>,
+    resources: Resources,
+    scopes: Scopes,
     attributes: AttributesBuilder,
-    lengths: Vec<usize>,
-    row_len: usize,
+    events: StringBuilder,
+    links: StringBuilder,
+    dropped: [Vec<u32>; 3],
+    drawn: Drawn,
+}
+
+/// Parts of the span that `append` appends next.
+#[derive(Default)]
+struct Drawn {
+    resource: ObjectWriter,
+    step: ObjectWriter,
+    events: EventsWriter,
+    links: LinksWriter,
 }
 
 impl Default for SpanTableBuilder {
     fn default() -> Self {
         Self {
-            trace_id: FixedSizeBinaryBuilder::new(16),
-            span_id: FixedSizeBinaryBuilder::new(8),
-            parent_span_id: FixedSizeBinaryBuilder::new(8),
-            trace_state: StringBuilder::new(),
-            flags: UInt32Builder::new(),
-            service_name: StringBuilder::new(),
-            service_instance: StringBuilder::new(),
-            service_version: StringBuilder::new(),
-            name: StringBuilder::new(),
-            kind: StringBuilder::new(),
-            start_time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
-            end_time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
-            duration_ns: Int64Builder::new(),
-            status_code: StringBuilder::new(),
+            trace_id: IdColumn::default(),
+            span_id: IdColumn::default(),
+            parent_span_id: IdColumn::default(),
+            start_ns: Vec::new(),
+            duration_ns: Vec::new(),
+            name: KeyedColumns::new([false]),
+            kind: Vec::new(),
+            status_code: Vec::new(),
             status_message: StringBuilder::new(),
-            scope_name: StringBuilder::new(),
-            scope_version: StringBuilder::new(),
+            trace_state: StringBuilder::new(),
+            flags: Vec::new(),
+            resources: Resources::default(),
+            scopes: Scopes::default(),
             attributes: AttributesBuilder::default(),
-            resource_attributes: AttributesBuilder::default(),
-            events: EventsBuilder::default(),
-            links: LinksBuilder {
-                trace_id: FixedSizeBinaryBuilder::new(16),
-                span_id: FixedSizeBinaryBuilder::new(8),
-                trace_state: StringBuilder::new(),
-                attributes: AttributesBuilder::default(),
-                lengths: Vec::new(),
-                row_len: 0,
-            },
-            dropped: std::array::from_fn(|_| UInt32Builder::new()),
-            rows: 0,
+            events: StringBuilder::new(),
+            links: StringBuilder::new(),
+            dropped: [Vec::new(), Vec::new(), Vec::new()],
+            drawn: Drawn::default(),
         }
     }
 }
 
 impl SpanTableBuilder {
+    /// Returns the attributes of the span that is appended next.
+    #[inline]
+    pub fn attributes(&mut self) -> &mut AttributesBuilder {
+        &mut self.attributes
+    }
+
+    /// Returns the number of a resource; equal resources have one number.
+    pub fn resource(&mut self, resource: &ResourceFields<'_>) -> u32 {
+        self.resources.intern(resource)
+    }
+
+    /// Returns the number of a scope; equal scopes have one number.
+    pub fn scope(&mut self, name: Option<&str>, version: Option<&str>) -> u32 {
+        self.scopes.intern(name, version)
+    }
+
+    /// Appends a span with the attributes that were pushed since the last one.
+    pub fn append_entry(&mut self, span: &SpanEntry<'_>) {
+        self.trace_id.push(Some(&span.trace_id.0));
+        self.span_id.push(Some(&span.span_id.0));
+        self.parent_span_id.push(span.parent_span_id.as_ref().map(SpanId::as_bytes));
+        self.start_ns.push(span.start_ns);
+        self.duration_ns.push(span.end_ns.saturating_sub(span.start_ns));
+        let name = self.name.entries.intern([span.name]);
+        self.name.push(name);
+        self.kind.push(span.kind as u8);
+        self.status_code.push(span.status_code as u8);
+        self.status_message.append_option(span.status_message);
+        self.trace_state.append_option(span.trace_state);
+        self.flags.push(span.flags);
+        self.resources.push(span.resource);
+        self.scopes.push(span.scope);
+        self.attributes.finish_row();
+        self.events.append_option(span.events);
+        self.links.append_option(span.links);
+        for (column, count) in self.dropped.iter_mut().zip(span.dropped) {
+            column.push(count);
+        }
+    }
+
     /// Pushes an attribute of the span that is appended next.
     pub fn push_attribute(&mut self, key: &str, value: &str, value_type: ValueType) {
         self.attributes.push(key, value, value_type);
     }
 
-    /// Pushes a resource attribute of the span that is appended next.
+    /// Pushes a resource attribute of the span that `append` appends next.
     pub fn push_resource_attribute(&mut self, key: &str, value: &str, value_type: ValueType) {
-        self.resource_attributes.push(key, value, value_type);
+        self.drawn.resource.push(key, value, value_type);
     }
 
     /// Pushes an attribute of the event that is pushed next.
     pub fn push_event_attribute(&mut self, key: &str, value: &str, value_type: ValueType) {
-        self.events.attributes.push(key, value, value_type);
+        self.drawn.step.push(key, value, value_type);
     }
 
-    /// Pushes an event of the span that is appended next.
+    /// Pushes an event of the span that `append` appends next.
     pub fn push_event(&mut self, event: &EventFields<'_>) {
-        self.events.time.append_value(event.time_ns);
-        self.events.name.append_value(event.name);
-        self.events.attributes.finish_row();
-        self.events.row_len += 1;
+        self.drawn.events.push(event, self.drawn.step.finish());
+        self.drawn.step.clear();
     }
 
     /// Pushes an attribute of the link that is pushed next.
     pub fn push_link_attribute(&mut self, key: &str, value: &str, value_type: ValueType) {
-        self.links.attributes.push(key, value, value_type);
+        self.drawn.step.push(key, value, value_type);
     }
 
-    /// Pushes a link of the span that is appended next.
+    /// Pushes a link of the span that `append` appends next.
     pub fn push_link(&mut self, link: &LinkFields<'_>) {
-        append_id(&mut self.links.trace_id, Some(link.trace_id.as_bytes()));
-        append_id(&mut self.links.span_id, Some(link.span_id.as_bytes()));
-        self.links.trace_state.append_option(link.trace_state);
-        self.links.attributes.finish_row();
-        self.links.row_len += 1;
+        self.drawn.links.push(link, self.drawn.step.finish());
+        self.drawn.step.clear();
     }
 
     /// Appends the span with all that was pushed since the last one.
     pub fn append(&mut self, span: &SpanFields<'_>) {
-        append_id(&mut self.trace_id, Some(span.trace_id.as_bytes()));
-        append_id(&mut self.span_id, Some(span.span_id.as_bytes()));
-        append_id(&mut self.parent_span_id, span.parent_span_id.as_ref().map(SpanId::as_bytes));
-        self.trace_state.append_option(span.trace_state);
-        self.flags.append_value(span.flags);
-        self.service_name.append_value(span.service_name);
-        self.service_instance.append_option(span.service_instance);
-        self.service_version.append_option(span.service_version);
-        self.name.append_value(span.name);
-        self.kind.append_value(span.kind.as_str());
-        self.start_time.append_value(span.start_ns);
-        self.end_time.append_value(span.end_ns);
-        self.duration_ns.append_value(span.end_ns.saturating_sub(span.start_ns));
-        self.status_code.append_value(span.status_code.as_str());
-        self.status_message.append_option(span.status_message);
-        self.scope_name.append_option(span.scope_name);
-        self.scope_version.append_option(span.scope_version);
-        self.attributes.finish_row();
-        self.resource_attributes.finish_row();
-        self.events.lengths.push(std::mem::take(&mut self.events.row_len));
-        self.links.lengths.push(std::mem::take(&mut self.links.row_len));
-        for (column, count) in self.dropped.iter_mut().zip(span.dropped) {
-            column.append_value(count);
-        }
-        self.rows += 1;
+        let mut drawn = std::mem::take(&mut self.drawn);
+        let resource = self.resource(&ResourceFields {
+            service_name: span.service_name,
+            service_instance: span.service_instance,
+            service_version: span.service_version,
+            attributes: drawn.resource.finish(),
+        });
+        let scope = self.scope(span.scope_name, span.scope_version);
+        self.append_entry(&SpanEntry {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_span_id: span.parent_span_id,
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            name: span.name,
+            kind: span.kind,
+            status_code: span.status_code,
+            status_message: span.status_message,
+            trace_state: span.trace_state,
+            flags: span.flags,
+            resource,
+            scope,
+            events: drawn.events.finish(),
+            links: drawn.links.finish(),
+            dropped: span.dropped,
+        });
     }
 
     /// Returns how many spans were appended.
     pub fn len(&self) -> usize {
-        self.rows
+        self.kind.len()
     }
 
     /// Returns whether no span was appended.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.kind.is_empty()
     }
 
     /// Returns the table and consumes the builder.
     pub fn finish(mut self) -> SpanTable {
-        let (attributes, attribute_types) = self.attributes.finish();
-        let (resource_attributes, resource_attribute_types) = self.resource_attributes.finish();
-        let [mut dropped_attributes, mut dropped_events, mut dropped_links] = self.dropped;
+        let [name] = self.name.finish();
+        let [service_name, service_instance, service_version, resource_attributes] = self.resources.finish();
+        let [scope_name, scope_version] = self.scopes.finish();
+        let [dropped_attributes, dropped_events, dropped_links] =
+            self.dropped.map(|counts| Arc::new(UInt32Array::from(counts)) as ArrayRef);
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.trace_id.finish()),
-            Arc::new(self.span_id.finish()),
-            Arc::new(self.parent_span_id.finish()),
-            Arc::new(self.trace_state.finish()),
-            Arc::new(self.flags.finish()),
-            Arc::new(self.service_name.finish()),
-            Arc::new(self.service_instance.finish()),
-            Arc::new(self.service_version.finish()),
-            Arc::new(self.name.finish()),
-            Arc::new(self.kind.finish()),
-            Arc::new(self.start_time.finish()),
-            Arc::new(self.end_time.finish()),
-            Arc::new(self.duration_ns.finish()),
-            Arc::new(self.status_code.finish()),
+            self.trace_id.finish(),
+            self.span_id.finish(),
+            self.parent_span_id.finish(),
+            timestamps(self.start_ns),
+            Arc::new(Int64Array::from(self.duration_ns)),
+            name,
+            Arc::new(UInt8Array::from(self.kind)),
+            Arc::new(UInt8Array::from(self.status_code)),
             Arc::new(self.status_message.finish()),
-            Arc::new(self.scope_name.finish()),
-            Arc::new(self.scope_version.finish()),
-            attributes,
-            attribute_types,
+            Arc::new(self.trace_state.finish()),
+            Arc::new(UInt32Array::from(self.flags)),
+            service_name,
+            service_instance,
+            service_version,
             resource_attributes,
-            resource_attribute_types,
-            self.events.finish(),
-            self.links.finish(),
-            Arc::new(dropped_attributes.finish()),
-            Arc::new(dropped_events.finish()),
-            Arc::new(dropped_links.finish()),
+            scope_name,
+            scope_version,
+            Arc::new(self.attributes.finish()),
+            Arc::new(self.events.finish()),
+            Arc::new(self.links.finish()),
+            dropped_attributes,
+            dropped_events,
+            dropped_links,
         ];
-        let batch = RecordBatch::try_new(span_schema(), columns).expect("append fills every column of the schema");
-        SpanTable::of(batch)
-    }
-}
-
-fn append_id<const N: usize>(column: &mut FixedSizeBinaryBuilder, id: Option<&[u8; N]>) {
-    match id {
-        Some(bytes) => column.append_value(bytes).expect("the builder was made for this width"),
-        None => column.append_null(),
-    }
-}
-
-fn list_column(fields: Fields, columns: Vec<ArrayRef>, lengths: Vec<usize>) -> ArrayRef {
-    let items = StructArray::new(fields.clone(), columns, None);
-    let field = Arc::new(Field::new("item", DataType::Struct(fields), false));
-    Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), Arc::new(items), None))
-}
-
-impl EventsBuilder {
-    fn finish(self) -> ArrayRef {
-        let Self { mut time, mut name, mut attributes, lengths, .. } = self;
-        let (map, types) = attributes.finish();
-        let time = time.finish().with_timezone("UTC");
-        list_column(event_fields(), vec![Arc::new(time), Arc::new(name.finish()), map, types], lengths)
-    }
-}
-
-impl LinksBuilder {
-    fn finish(self) -> ArrayRef {
-        let Self { mut trace_id, mut span_id, mut trace_state, mut attributes, lengths, .. } = self;
-        let (map, types) = attributes.finish();
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(trace_id.finish()), Arc::new(span_id.finish()), Arc::new(trace_state.finish()), map, types];
-        list_column(link_fields(), columns, lengths)
+        let batch = RecordBatch::try_new(super::memory_schema(), columns);
+        SpanTable::of(batch.expect("every column was filled row by row"))
     }
 }

@@ -1,17 +1,27 @@
 //! Reads the `spans` table row by row. A table's columns are checked once, when it is made from a batch.
 
+use std::sync::OnceLock;
+
 use arrow::array::{
-    FixedSizeBinaryArray, ListArray, MapArray, RecordBatch, StringArray, StructArray, TimestampNanosecondArray,
+    FixedSizeBinaryArray, Int64Array, ListArray, RecordBatch, StringArray, TimestampNanosecondArray, UInt8Array,
     UInt32Array,
 };
 
-use super::{SpanKind, StatusCode};
-use crate::columns::{check_schema, column, id, member, optional_id, text};
+use super::events::{Events, Links};
+use super::{EventRow, LinkRow, SpanColumns, SpanKind, StatusCode, memory_schema, sql};
+use crate::attributes::{AttributeColumns, AttributesBuilder};
+use crate::columns::{Texts, check_schema, column, id, is_memory_form, optional_id, text};
 use crate::{Attributes, SchemaError, SpanId, TableName, TraceId};
 
-/// A batch of spans whose columns were checked.
+/// A batch of spans in the memory form, whose columns were checked.
 #[derive(Clone, Debug)]
-pub struct SpanTable(RecordBatch);
+pub struct SpanTable {
+    batch: RecordBatch,
+    /// JSON columns, read when they are first asked for.
+    resources: OnceLock<ListArray>,
+    events: OnceLock<Events>,
+    links: OnceLock<Links>,
+}
 
 /// One span. Borrowed from its table.
 #[derive(Clone, Copy)]
@@ -58,52 +68,38 @@ pub struct SpanRow<'a> {
     row: usize,
 }
 
-/// One event of a span.
-#[derive(Clone, Copy)]
-pub struct EventRow<'a> {
-    /// Unix nanoseconds.
-    pub time_ns: i64,
-    /// Event name.
-    pub name: &'a str,
-    /// Event attributes.
-    pub attributes: Attributes<'a>,
-}
-
-/// One link of a span.
-#[derive(Clone, Copy)]
-pub struct LinkRow<'a> {
-    /// Linked trace.
-    pub trace_id: TraceId,
-    /// Linked span.
-    pub span_id: SpanId,
-    /// W3C `tracestate`.
-    pub trace_state: Option<&'a str>,
-    /// Link attributes.
-    pub attributes: Attributes<'a>,
-}
 impl SpanTable {
     /// Wraps a batch that was built with the table's own schema.
     pub(super) fn of(batch: RecordBatch) -> Self {
-        Self(batch)
+        Self { batch, resources: OnceLock::new(), events: OnceLock::new(), links: OnceLock::new() }
     }
 
-    /// Returns the table, or which column does not fit.
+    /// Returns the table of a batch in the memory form or of a query's result in the SQL form, or which column does
+    /// not fit. The latter costs a conversion.
     ///
     /// # Errors
     /// If a column of the schema is missing or has another type.
     pub fn from_batch(batch: RecordBatch) -> Result<Self, SchemaError> {
-        check_schema(TableName::Spans, &batch)?;
-        Ok(Self(batch))
+        if !is_memory_form(&batch) {
+            return sql::table(&batch);
+        }
+        check_schema(TableName::Spans, &memory_schema(), &batch)?;
+        Ok(Self::of(batch))
     }
 
-    /// Returns the Arrow batch.
+    /// Returns the Arrow batch, in the memory form.
     pub fn batch(&self) -> &RecordBatch {
-        &self.0
+        &self.batch
+    }
+
+    /// Returns the table's columns.
+    pub fn columns(&self) -> SpanColumns<'_> {
+        SpanColumns::of(&self.batch)
     }
 
     /// Returns how many spans the table holds.
     pub fn len(&self) -> usize {
-        self.0.num_rows()
+        self.batch.num_rows()
     }
 
     /// Returns whether the table holds no span.
@@ -113,27 +109,23 @@ impl SpanTable {
 
     /// Returns every span in order of arrival.
     pub fn rows(&self) -> impl Iterator<Item = SpanRow<'_>> {
-        let batch = &self.0;
+        let batch = &self.batch;
+        let texts = |name: &str| Texts::of(batch, name);
         let trace_id: &FixedSizeBinaryArray = column(batch, "trace_id");
         let span_id: &FixedSizeBinaryArray = column(batch, "span_id");
         let parent: &FixedSizeBinaryArray = column(batch, "parent_span_id");
         let trace_state: &StringArray = column(batch, "trace_state");
         let flags: &UInt32Array = column(batch, "flags");
-        let service_name: &StringArray = column(batch, "service_name");
-        let service_instance: &StringArray = column(batch, "service_instance");
-        let service_version: &StringArray = column(batch, "service_version");
-        let name: &StringArray = column(batch, "name");
-        let kind: &StringArray = column(batch, "kind");
         let start: &TimestampNanosecondArray = column(batch, "start_time");
-        let end: &TimestampNanosecondArray = column(batch, "end_time");
-        let status_code: &StringArray = column(batch, "status_code");
+        let duration: &Int64Array = column(batch, "duration_ns");
+        let kind: &UInt8Array = column(batch, "kind");
+        let status_code: &UInt8Array = column(batch, "status_code");
         let status_message: &StringArray = column(batch, "status_message");
-        let scope_name: &StringArray = column(batch, "scope_name");
-        let scope_version: &StringArray = column(batch, "scope_version");
-        let attributes: &MapArray = column(batch, "attributes");
-        let attribute_types: &StringArray = column(batch, "attribute_types");
-        let resource: &MapArray = column(batch, "resource_attributes");
-        let resource_types: &StringArray = column(batch, "resource_attribute_types");
+        let [name, service_name, service_instance] = ["name", "service_name", "service_instance"].map(texts);
+        let [service_version, resource, scope_name, scope_version] =
+            ["service_version", "resource_attributes", "scope_name", "scope_version"].map(texts);
+        let attributes = AttributeColumns::of(column(batch, "attributes"));
+        let resources = AttributeColumns::of(self.resources.get_or_init(|| read_objects(resource.values)));
         let dropped: [&UInt32Array; 3] =
             ["dropped_attributes_count", "dropped_events_count", "dropped_links_count"].map(|name| column(batch, name));
         (0..batch.num_rows()).map(move |row| SpanRow {
@@ -142,24 +134,34 @@ impl SpanTable {
             parent_span_id: optional_id(parent, row).map(SpanId),
             trace_state: text(trace_state, row),
             flags: flags.value(row),
-            service_name: service_name.value(row),
-            service_instance: text(service_instance, row),
-            service_version: text(service_version, row),
-            name: name.value(row),
-            kind: SpanKind::from_word(kind.value(row)),
+            service_name: service_name.get(row).unwrap_or_default(),
+            service_instance: service_instance.get(row),
+            service_version: service_version.get(row),
+            name: name.get(row).unwrap_or_default(),
+            kind: SpanKind::from_number(i32::from(kind.value(row))),
             start_ns: start.value(row),
-            end_ns: end.value(row),
-            status_code: StatusCode::from_word(status_code.value(row)),
+            end_ns: start.value(row).saturating_add(duration.value(row)),
+            status_code: StatusCode::from_number(i32::from(status_code.value(row))),
             status_message: text(status_message, row),
-            scope_name: text(scope_name, row),
-            scope_version: text(scope_version, row),
-            attributes: Attributes::of_row(attributes, Some(attribute_types), row),
-            resource_attributes: Attributes::of_row(resource, Some(resource_types), row),
+            scope_name: scope_name.get(row),
+            scope_version: scope_version.get(row),
+            attributes: attributes.row(row),
+            resource_attributes: resources.row(resource.keys[row] as usize),
             dropped: dropped.map(|column| column.value(row)),
             table: self,
             row,
         })
     }
+}
+
+/// Returns the attributes of each object.
+fn read_objects(objects: &StringArray) -> ListArray {
+    let mut attributes = AttributesBuilder::default();
+    for object in objects {
+        attributes.push_json(object.unwrap_or_default());
+        attributes.finish_row();
+    }
+    attributes.finish()
 }
 
 impl<'a> SpanRow<'a> {
@@ -170,43 +172,11 @@ impl<'a> SpanRow<'a> {
 
     /// Returns the span's events in the order sent.
     pub fn events(&self) -> Vec<EventRow<'a>> {
-        let (items, from, to) = self.items("events");
-        let time: &TimestampNanosecondArray = member(items, "time");
-        let name: &StringArray = member(items, "name");
-        let attributes: &MapArray = member(items, "attributes");
-        let types: &StringArray = member(items, "attribute_types");
-        (from..to)
-            .map(|index| EventRow {
-                time_ns: time.value(index),
-                name: name.value(index),
-                attributes: Attributes::of_row(attributes, Some(types), index),
-            })
-            .collect()
+        self.table.events.get_or_init(|| Events::read(column(&self.table.batch, "events"))).of_row(self.row)
     }
 
     /// Returns the span's links in the order sent.
     pub fn links(&self) -> Vec<LinkRow<'a>> {
-        let (items, from, to) = self.items("links");
-        let trace_id: &FixedSizeBinaryArray = member(items, "trace_id");
-        let span_id: &FixedSizeBinaryArray = member(items, "span_id");
-        let trace_state: &StringArray = member(items, "trace_state");
-        let attributes: &MapArray = member(items, "attributes");
-        let types: &StringArray = member(items, "attribute_types");
-        (from..to)
-            .map(|index| LinkRow {
-                trace_id: TraceId(id(trace_id, index)),
-                span_id: SpanId(id(span_id, index)),
-                trace_state: text(trace_state, index),
-                attributes: Attributes::of_row(attributes, Some(types), index),
-            })
-            .collect()
-    }
-
-    fn items(&self, name: &str) -> (&'a StructArray, usize, usize) {
-        let list: &ListArray = column(&self.table.0, name);
-        let offsets = list.value_offsets();
-        let items = list.values().as_any().downcast_ref::<StructArray>().expect("the list's items are structs");
-        let bound = |index: usize| usize::try_from(offsets[index]).unwrap_or(0);
-        (items, bound(self.row), bound(self.row + 1))
+        self.table.links.get_or_init(|| Links::read(column(&self.table.batch, "links"))).of_row(self.row)
     }
 }

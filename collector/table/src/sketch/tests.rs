@@ -1,0 +1,70 @@
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::{BUCKETS_MAX, RELATIVE_ERROR, Sketch};
+
+fn of(values: &[i64]) -> Sketch {
+    let mut sketch = Sketch::default();
+    values.iter().for_each(|value| sketch.insert(*value));
+    sketch
+}
+
+fn bytes(sketch: &Sketch) -> Vec<u8> {
+    let mut out = Vec::new();
+    sketch.encode(&mut out);
+    out
+}
+
+proptest! {
+    #[test]
+    fn quantiles_are_within_the_error(mut values in vec(prop_oneof![1_i64..2_000_000_000, -5_i64..5, 1_i64..100], 1..300), q in 0.0..1.0) {
+        let sketch = of(&values);
+        values.sort_unstable();
+        let exact = values[(q * (values.len() - 1) as f64) as usize].max(0) as f64;
+        let answer = sketch.quantile(q).unwrap();
+        prop_assert!((answer - exact).abs() <= exact * RELATIVE_ERROR * 1.0001, "{} for {}", answer, exact);
+    }
+
+    #[test]
+    fn merging_is_as_if_one_had_seen_all(left in vec(any::<i64>(), 0..50), right in vec(any::<i64>(), 0..50)) {
+        let mut merged = of(&left);
+        merged.merge(&of(&right));
+        prop_assert_eq!(merged, of(&[left, right].concat()));
+    }
+
+    #[test]
+    fn bytes_read_back(values in vec(any::<i64>(), 0..50)) {
+        prop_assert_eq!(Sketch::decode(&bytes(&of(&values))), Ok(of(&values)));
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_a_sketch(bytes in vec(any::<u8>(), 0..40)) {
+        if let Ok(sketch) = Sketch::decode(&bytes) {
+            sketch.quantile(0.5);
+            prop_assert!(sketch.buckets.len() <= BUCKETS_MAX);
+        }
+    }
+}
+
+#[test]
+fn buckets_are_bounded_and_the_highest_values_stay_exact() {
+    let mut sketch = Sketch::default();
+    let mut value = i64::MAX;
+    let mut count = 0;
+    while value > 0 {
+        sketch.insert(value);
+        count += 1;
+        value -= value / 128 + 1;
+    }
+    assert_eq!((sketch.buckets.len(), sketch.count()), (BUCKETS_MAX, count));
+    let top = sketch.quantile(1.0).unwrap();
+    assert!((top / i64::MAX as f64 - 1.0).abs() < 0.011, "{top}");
+}
+
+#[test]
+fn a_few_values_take_a_few_bytes_and_none_have_no_quantile() {
+    assert_eq!(bytes(&Sketch::default()), [0]);
+    assert_eq!(Sketch::default().quantile(0.5), None);
+    assert!(bytes(&of(&[1_000_000, 1_001_000, 250_000_000])).len() <= 8);
+    assert_eq!(of(&[-7, 0]).quantile(1.0), Some(0.0));
+}
