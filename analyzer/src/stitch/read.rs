@@ -1,11 +1,13 @@
-//! A row as stitching needs it: the operation's name, the peer, and the site that follows from both.
+//! A table as stitching needs it: each span with its site, which follows from the resource, the operation's name and
+//! the peer. What depends on a dictionary's entry alone is worked out once a table.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use collector_table::{SpanKind, SpanRow, SpanTable, StatusCode, TraceId};
+use collector_table::{SpanColumns, SpanKind, SpanTable, StatusCode, TraceId};
 
 use super::site::{Name, Process, Sites};
-use crate::span::Span;
+use crate::span::{Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
 const ROLES: [&[&str]; 9] = [
@@ -36,18 +38,97 @@ type Facts<'a> = [Option<&'a str>; ROLES.len()];
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     sites: Sites,
+    /// What the dictionaries of the table at hand say, by key; their room is kept between tables.
+    processes: Vec<Process>,
+    operations: Vec<Operation>,
+    roles: Vec<Option<Place>>,
+    peer: String,
+}
+
+/// What a span's name says.
+#[derive(Debug)]
+struct Operation {
+    name: Name,
+    /// Whether attributes may say more.
+    is_open: bool,
+}
+
+/// Which role a key plays, and its place in the role's list.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    role: usize,
+    rank: usize,
 }
 
 impl Reader {
     /// Gives every span of a table with its trace.
     pub(super) fn read(&mut self, table: &SpanTable, mut take: impl FnMut(TraceId, Span)) {
-        for row in table.rows() {
-            take(row.trace_id, span(&row, &mut self.sites));
+        let columns = table.columns();
+        self.read_dictionaries(&columns);
+        for row in 0..columns.len() {
+            let facts = self.facts(&columns, row);
+            let site = self.site(&columns, row, &facts);
+            let ids = (columns.span_id(row), columns.parent_span_id(row));
+            let start_ns = columns.starts_ns[row];
+            let times_ns = (start_ns, start_ns.saturating_add(columns.durations_ns[row]));
+            let has_error = columns.status_code(row) == StatusCode::Error;
+            take(columns.trace_id(row), Span::new(ids, times_ns, site, has_error));
         }
+    }
+
+    /// Works out what depends on a resource, a name or a key alone.
+    fn read_dictionaries(&mut self, columns: &SpanColumns<'_>) {
+        self.processes.clear();
+        for resource in 0..columns.resources_len() {
+            let (instance, version) = (columns.service_instance(resource), columns.service_version(resource));
+            let process = self.sites.process(columns.service_name(resource), instance, version);
+            self.processes.push(process);
+        }
+        self.operations.clear();
+        for name in columns.names {
+            let name = name.unwrap_or_default();
+            let is_open = name.is_empty() || bare_method(name).is_some();
+            let name = self.sites.name(&operation_name(name, &Facts::default()));
+            self.operations.push(Operation { name, is_open });
+        }
+        self.roles.clear();
+        self.roles.extend(columns.attributes.names.iter().map(|key| place(key.unwrap_or_default())));
+    }
+
+    fn facts<'a>(&self, columns: &SpanColumns<'a>, row: usize) -> Facts<'a> {
+        let attributes = &columns.attributes;
+        let bound = |row: usize| usize::try_from(attributes.offsets[row]).unwrap_or(0);
+        let mut facts = Facts::default();
+        let mut ranks = [usize::MAX; ROLES.len()];
+        for entry in bound(row)..bound(row + 1) {
+            let Some(Place { role, rank }) = self.roles[attributes.keys[entry] as usize] else { continue };
+            // Of a key that is there twice, the first counts.
+            if rank < ranks[role] {
+                ranks[role] = rank;
+                facts[role] = Some(attributes.values.value(entry));
+            }
+        }
+        facts
+    }
+
+    fn site(&mut self, columns: &SpanColumns<'_>, row: usize, facts: &Facts<'_>) -> Arc<Site> {
+        let Self { sites, processes, operations, peer, .. } = self;
+        let process = &processes[columns.resource_keys[row] as usize];
+        let key = columns.name_keys[row] as usize;
+        let operation = &operations[key];
+        let completed =
+            operation.is_open.then(|| sites.name(&operation_name(columns.names.value(key), facts)));
+        let operation = completed.as_ref().unwrap_or(&operation.name);
+        let kind = columns.kind(row);
+        let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
+        let peer = peer_name(facts, peer).filter(|_| is_outgoing).map(|peer| sites.name(peer));
+        sites.site(process, operation, kind, peer.as_ref(), facts[DATABASE].is_some())
     }
 
     /// Lets go of what no span refers to.
     pub(super) fn free_unused(&mut self) {
+        self.processes.clear();
+        self.operations.clear();
         self.sites.free_unused();
     }
 
@@ -57,26 +138,10 @@ impl Reader {
     }
 }
 
-/// Returns the span of a row.
-fn span(row: &SpanRow<'_>, sites: &mut Sites) -> Span {
-    let facts: Facts<'_> = ROLES.map(|keys| row.attributes.first_of(keys));
-    let process = sites.process(row.service_name, row.service_instance, row.service_version);
-    let operation = sites.name(&operation_name(row.name, &facts));
-    let site = site(sites, &process, &operation, row.kind, &facts);
-    let has_error = row.status_code == StatusCode::Error;
-    Span::new((row.span_id, row.parent_span_id), (row.start_ns, row.end_ns), site, has_error)
-}
-
-fn site(
-    sites: &mut Sites,
-    process: &Process,
-    operation: &Name,
-    kind: SpanKind,
-    facts: &Facts<'_>,
-) -> std::sync::Arc<crate::span::Site> {
-    let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
-    let peer = peer_name(facts).filter(|_| is_outgoing).map(|peer| sites.name(&peer));
-    sites.site(process, operation, kind, peer.as_ref(), facts[DATABASE].is_some())
+/// Returns which role a key plays, if any.
+fn place(key: &str) -> Option<Place> {
+    let rank = |keys: &&[&str]| keys.iter().position(|known| *known == key);
+    ROLES.iter().enumerate().find_map(|(role, keys)| Some(Place { role, rank: rank(keys)? }))
 }
 
 /// Returns a low-cardinality name: the span's own name, completed from attributes when it is only a method
@@ -125,13 +190,14 @@ fn is_id(word: &str) -> bool {
 }
 
 /// Returns the address, or else the system, of what a client or producer talks to.
-fn peer_name<'a>(facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+fn peer_name<'a>(facts: &Facts<'a>, room: &'a mut String) -> Option<&'a str> {
     if let (None, Some(address), Some(port)) = (facts[PEER_SERVICE], facts[ADDRESS], facts[PORT]) {
-        return Some(Cow::Owned(format!("{address}:{port}")));
+        room.clear();
+        room.extend([address, ":", port]);
+        return Some(room);
     }
     let host = || facts[URL].and_then(url_host);
-    let peer = facts[PEER_SERVICE].or(facts[ADDRESS]).or_else(host).or(facts[DATABASE]).or(facts[SYSTEM]);
-    peer.map(Cow::Borrowed)
+    facts[PEER_SERVICE].or(facts[ADDRESS]).or_else(host).or(facts[DATABASE]).or(facts[SYSTEM])
 }
 
 fn url_host(url: &str) -> Option<&str> {
