@@ -95,12 +95,14 @@ impl Analyzer {
     }
 
     /// Returns the state that pages show.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&mut self) -> Summary {
         let stats = self.stitcher.stats();
         let mut at_bounds = vec![
             ("transactions_at_span_limit", stats.at_span_limit),
             ("transactions_at_age_limit", stats.at_age_limit),
+            ("transactions_early", stats.early),
             ("transactions_evicted", stats.evicted),
+            ("spans_folded", stats.folded),
             ("spans_too_late", stats.too_late),
         ];
         at_bounds.extend(self.detector.at_bounds());

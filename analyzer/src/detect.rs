@@ -5,16 +5,18 @@
 //! differ (`series`), by a size that matters to the whole transaction, with enough traffic, for several ticks in a
 //! row. What stands out together and touches is one incident (`life`); who owns the extra time is ranked by `blame`.
 
-mod blame;
-mod changes;
-mod life;
-mod recent;
+mod slots;
+mod sketch;
+mod types;
+mod baseline;
+mod steps;
 mod series;
 mod signals;
-mod sketch;
-mod steps;
+mod recent;
+mod changes;
+mod blame;
+mod life;
 mod story;
-mod types;
 
 pub use sketch::Sketch;
 
@@ -25,7 +27,7 @@ use self::life::OpenIncident;
 use self::recent::{Brief, Recent};
 use self::series::{BLOCK_S, Verdict};
 use self::signals::{Scope, Signal, Signals};
-use self::types::Types;
+use self::types::{TransactionType, TypeName, Types};
 use crate::incident::{Incident, IncidentEvent};
 use crate::summary::{TypeState, TypeSummary};
 use crate::transaction::Transaction;
@@ -94,6 +96,8 @@ const PAST_Z_DELAY: usize = 30;
 const PAST_Z_FADE: f64 = 0.9995;
 /// Blocks between renewals of what is usual.
 const RENEW_BLOCKS: i64 = 3;
+/// Blocks between two looks for what is unused: ten minutes.
+const FREE_BLOCKS: i64 = 60;
 
 /// Judges transactions and keeps incidents.
 pub struct Detector {
@@ -161,17 +165,14 @@ impl Detector {
             return;
         }
         let block = block_of(ended_ns);
-        let type_id = self.types.add(transaction, ended_ns);
-        self.changes.note(transaction, block);
-        let observations = self.signals.steps.observe(transaction);
-        let duration_ms = transaction.duration_ns as f64 / 1e6;
-        let deviation = self.signals.add(&observations, duration_ms, block);
+        let type_id = self.types.add(transaction, ended_ns, block);
+        let deviation = self.signals.add(transaction, block, |site| self.changes.note(site, block));
         self.recent.push(Brief {
             id: transaction.id,
             block,
             type_id,
             path_id: transaction.path_id,
-            duration_ms,
+            duration_ms: transaction.duration_ns as f64 / 1e6,
             expected_ms: deviation.expected_ms,
             extra_by_service: deviation.extra_by_service,
         });
@@ -198,14 +199,17 @@ impl Detector {
         if block % RENEW_BLOCKS == 0 {
             self.signals.renew_expectations();
         }
+        if block % FREE_BLOCKS == 0 {
+            self.free_unused(block);
+        }
         let thresholds = self.thresholds;
         let is_judging = block_start_ns(block) >= self.opens_from_ns;
         let hot: Vec<(Scope, Verdict)> = self
             .signals
             .list
             .iter_mut()
-            .filter_map(|signal| {
-                signal.watch(block, &thresholds, is_judging).map(|verdict| (signal.scope.clone(), verdict))
+            .filter_map(|(scope, signal)| {
+                signal.watch(scope, block, &thresholds, is_judging).map(|verdict| (scope.clone(), verdict))
             })
             .collect();
         if is_judging {
@@ -213,6 +217,14 @@ impl Detector {
         } else {
             self.hold_all(block);
         }
+    }
+
+    /// Frees the places of what is unused for long, and lets go of what refers to them.
+    fn free_unused(&mut self, block: i64) {
+        self.signals.free_unused(block);
+        let before = self.types.slots.unused_before(block);
+        self.types.slots.free_unused(before, |_| false);
+        self.recent.forget(before);
     }
 
     fn keep_resolved(&mut self, incident: Incident) {
@@ -234,10 +246,11 @@ impl Detector {
     }
 
     /// Returns every transaction type, most traffic first.
-    pub fn type_summaries(&self) -> Vec<TypeSummary> {
-        let minute = self.judged_ns().div_euclid(60 * SECOND_NS);
-        let mut summaries: Vec<TypeSummary> =
-            self.types.iter().map(|(_, kind)| self.type_summary(kind, minute)).collect();
+    pub fn type_summaries(&mut self) -> Vec<TypeSummary> {
+        let judged_ns = self.judged_ns();
+        let (open, reference_n) = (&self.open, self.thresholds.reference_n);
+        let summary = |(name, kind)| type_summary(name, kind, open, judged_ns, reference_n);
+        let mut summaries: Vec<TypeSummary> = self.types.slots.iter_mut().map(summary).collect();
         summaries.sort_by(|a, b| {
             b.per_minute
                 .total_cmp(&a.per_minute)
@@ -246,46 +259,12 @@ impl Detector {
         summaries
     }
 
-    fn type_summary(&self, kind: &types::TransactionType, minute: i64) -> TypeSummary {
-        let now = kind.now(minute);
-        // Full minutes, and what was judged of the present one.
-        let present = self.judged_ns().rem_euclid(60 * SECOND_NS) as f64 / (60 * SECOND_NS) as f64;
-        let minutes = types::MINUTES_NOW as f64 + present;
-        let count = now.durations.count();
-        let is_this = |open: &&OpenIncident| {
-            open.incident.transaction.service == kind.service && open.incident.transaction.operation == kind.operation
-        };
-        let open = self.open.iter().find(is_this);
-        let incident = open.map(|open| open.incident.number);
-        let onset_minute = open.map_or(i64::MAX, |open| block_start_ns(open.onset).div_euclid(60 * SECOND_NS));
-        let before = kind.before(minute.min(onset_minute.saturating_add(types::MINUTES_NOW)));
-        let is_learned = before.durations.count() as f64 >= self.thresholds.reference_n;
-        TypeSummary {
-            service: kind.service.clone(),
-            operation: kind.operation.clone(),
-            per_minute: count as f64 / minutes,
-            error_share: if count == 0 { 0.0 } else { now.errors as f64 / count as f64 },
-            p50_ms: now.durations.quantile(0.5).unwrap_or(0.0),
-            p99_ms: now.durations.quantile(0.99).unwrap_or(0.0),
-            usual_p50_ms: before.durations.quantile(0.5).filter(|_| is_learned),
-            usual_p99_ms: before.durations.quantile(0.99).filter(|_| is_learned),
-            minutes: kind.shown(minute),
-            state: match (incident, is_learned) {
-                (Some(_), _) => TypeState::Slow,
-                (None, true) => TypeState::Usual,
-                (None, false) => TypeState::Learning,
-            },
-            incident,
-            reference_count: before.durations.count(),
-        }
-    }
-
     /// Returns what happened at bounds, by name.
     pub fn at_bounds(&self) -> Vec<(&'static str, u64)> {
         vec![
-            ("steps_not_judged", self.signals.steps.left_out),
-            ("signals_not_watched", self.signals.left_out),
-            ("transactions_of_folded_types", self.types.folded),
+            ("steps_not_judged", self.signals.steps.slots.left_out),
+            ("signals_not_watched", self.signals.list.left_out),
+            ("transactions_of_folded_types", self.types.slots.left_out),
         ]
     }
 }
@@ -293,7 +272,13 @@ impl Detector {
 impl Signal {
     /// Judges the window that ends with `block`; returns the verdict if the signal has stood out for long enough.
     /// Scores of a time that was judged before a restart are not remembered: an incident may have been open then.
-    fn watch(&mut self, block: i64, thresholds: &Thresholds, is_judging: bool) -> Option<Verdict> {
+    fn watch(
+        &mut self,
+        scope: &Scope,
+        block: i64,
+        thresholds: &Thresholds,
+        is_judging: bool,
+    ) -> Option<Verdict> {
         let verdict = self.series.judge(block).filter(|verdict| {
             verdict.reference.windows >= thresholds.reference_windows
                 && verdict.reference.n >= thresholds.reference_n
@@ -301,7 +286,7 @@ impl Signal {
         });
         self.remember(verdict.filter(|_| is_judging).map_or(0.0, |verdict| verdict.z));
         // There are many operations and hops and few services; a fine signal must stand out more to speak for itself.
-        let (z_factor, shift_factor) = match self.scope {
+        let (z_factor, shift_factor) = match scope {
             Scope::Service(_) => (1.0, 1.0),
             Scope::Operation(_) | Scope::Hop(..) | Scope::Whole(_) => (FINE_Z_FACTOR, FINE_SHIFT_FACTOR),
         };
@@ -312,7 +297,7 @@ impl Signal {
                 && verdict.extra_ms >= thresholds.extra_ms
                 && verdict.extra_share >= thresholds.extra_share
         };
-        let verdict = verdict.filter(stands_out).filter(|_| !matches!(self.scope, Scope::Whole(_)));
+        let verdict = verdict.filter(stands_out).filter(|_| !matches!(scope, Scope::Whole(_)));
         self.hot_ticks = if verdict.is_some() { self.hot_ticks + 1 } else { 0 };
         verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS)
     }
@@ -324,6 +309,50 @@ impl Signal {
             let old = self.pending_z.pop_front().unwrap_or(0.0);
             self.past_z = (self.past_z * PAST_Z_FADE).max(old);
         }
+    }
+}
+
+/// Says how a type does at `judged_ns`; from `reference_n` transactions on, it is known what is usual.
+fn type_summary(
+    (service, operation): &TypeName,
+    kind: &mut TransactionType,
+    open: &[OpenIncident],
+    judged_ns: i64,
+    reference_n: f64,
+) -> TypeSummary {
+    const MINUTE_NS: i64 = 60 * SECOND_NS;
+    let minute = judged_ns.div_euclid(MINUTE_NS);
+    let now = kind.now(minute);
+    // Full minutes, and what was judged of the present one.
+    let present = judged_ns.rem_euclid(MINUTE_NS) as f64 / MINUTE_NS as f64;
+    let minutes = types::MINUTES_NOW as f64 + present;
+    let count = now.durations.count();
+    let is_this = |open: &&OpenIncident| {
+        let affected = &open.incident.transaction;
+        affected.service == **service && affected.operation == **operation
+    };
+    let open = open.iter().find(is_this);
+    let incident = open.map(|open| open.incident.number);
+    let onset_minute = open.map_or(i64::MAX, |open| block_start_ns(open.onset).div_euclid(MINUTE_NS));
+    let before = kind.before(minute.min(onset_minute.saturating_add(types::MINUTES_NOW)));
+    let is_learned = before.count as f64 >= reference_n;
+    TypeSummary {
+        service: service.to_string(),
+        operation: operation.to_string(),
+        per_minute: count as f64 / minutes,
+        error_share: if count == 0 { 0.0 } else { now.errors as f64 / count as f64 },
+        p50_ms: now.durations.quantile(0.5).unwrap_or(0.0),
+        p99_ms: now.durations.quantile(0.99).unwrap_or(0.0),
+        usual_p50_ms: before.p50_ms.filter(|_| is_learned),
+        usual_p99_ms: before.p99_ms.filter(|_| is_learned),
+        minutes: kind.shown(minute),
+        state: match (incident, is_learned) {
+            (Some(_), _) => TypeState::Slow,
+            (None, true) => TypeState::Usual,
+            (None, false) => TypeState::Learning,
+        },
+        incident,
+        reference_count: before.count,
     }
 }
 

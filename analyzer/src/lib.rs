@@ -7,7 +7,9 @@ mod analyzer;
 pub mod detect;
 #[cfg(test)]
 mod fixture;
+mod hash;
 pub mod incident;
+pub mod span;
 pub mod stitch;
 pub mod summary;
 pub mod time;

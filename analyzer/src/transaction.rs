@@ -3,46 +3,10 @@
 
 use std::sync::Arc;
 
-use collector_table::{SpanId, SpanKind, TraceId};
+use collector_table::TraceId;
 use serde::Serialize;
 
-/// A span as stitching needs it. Strings are shared between spans.
-#[derive(Debug, Clone)]
-pub struct Span {
-    /// Trace that the span belongs to.
-    pub trace_id: TraceId,
-    /// Id within the trace.
-    pub span_id: SpanId,
-    /// Parent as stated, whether or not it arrived.
-    pub parent_span_id: Option<SpanId>,
-    /// `service.name`.
-    pub service: Arc<str>,
-    /// Low-cardinality name of what it does.
-    pub operation: Arc<str>,
-    /// Instance, pod or host.
-    pub instance: Option<Arc<str>>,
-    /// `service.version`.
-    pub version: Option<Arc<str>>,
-    /// Kind.
-    pub kind: SpanKind,
-    /// Address or system on the other side of a client or producer span.
-    pub peer: Option<Arc<str>>,
-    /// Whether it is a request to a database or cache.
-    pub is_database: bool,
-    /// Unix nanoseconds.
-    pub start_ns: i64,
-    /// Unix nanoseconds, never before the start.
-    pub end_ns: i64,
-    /// Whether its status is error.
-    pub has_error: bool,
-}
-
-impl Span {
-    /// Returns nanoseconds from start to end.
-    pub fn duration_ns(&self) -> i64 {
-        self.end_ns - self.start_ns
-    }
-}
+use crate::span::Span;
 
 /// Why a stretch of the critical path passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,7 +60,9 @@ pub enum CloseReason {
     SpanLimit,
     /// It was open for as long as the limit allows.
     AgeLimit,
-    /// Too many transactions were open; this one had waited longest.
+    /// Its root and every parent arrived, and room was needed before the short while was over.
+    Early,
+    /// Room was needed, and no whole transaction was left; of those that lack something, this one had waited longest.
     Evicted,
     /// The input ended.
     EndOfInput,
@@ -110,6 +76,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::SpanLimit => "span_limit",
             Self::AgeLimit => "age_limit",
+            Self::Early => "early",
             Self::Evicted => "evicted",
             Self::EndOfInput => "end_of_input",
         }
@@ -151,6 +118,18 @@ impl HopKind {
     }
 }
 
+/// Where a span stands in the tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    /// Index of the parent; [`NO_PARENT`] for roots and for spans whose parent is missing.
+    pub(crate) parent: u32,
+    pub(crate) depth: u32,
+    pub(crate) self_ns: i64,
+}
+
+/// Stands for no parent in a [`Node`].
+pub(crate) const NO_PARENT: u32 = u32::MAX;
+
 /// One end-to-end piece of business work.
 #[derive(Debug, Clone)]
 pub struct Transaction {
@@ -159,13 +138,9 @@ pub struct Transaction {
     /// 1, and one more each time late spans change it.
     pub revision: u32,
     /// Spans in depth-first order, siblings by start; a parent stands before its children.
-    pub spans: Vec<Span>,
-    /// Index of each span's parent; none for roots and for spans whose parent is missing.
-    pub parents: Vec<Option<usize>>,
-    /// Depth of each span below its root.
-    pub depths: Vec<u32>,
-    /// Nanoseconds of each span that no child explains.
-    pub self_ns: Vec<i64>,
+    pub spans: Arc<[Span]>,
+    /// Place of each span in the tree.
+    pub(crate) nodes: Vec<Node>,
     /// Index of the root.
     pub root: usize,
     /// Unix nanoseconds at which the first span started.
@@ -227,6 +202,22 @@ impl Transaction {
         &self.spans[self.root]
     }
 
+    /// Returns the index of a span's parent; none for roots and for spans whose parent is missing.
+    pub fn parent(&self, index: usize) -> Option<usize> {
+        let parent = self.nodes[index].parent;
+        (parent != NO_PARENT).then_some(parent as usize)
+    }
+
+    /// Returns how deep a span stands below its root.
+    pub fn depth(&self, index: usize) -> u32 {
+        self.nodes[index].depth
+    }
+
+    /// Returns the nanoseconds of a span that no child explains.
+    pub fn self_ns(&self, index: usize) -> i64 {
+        self.nodes[index].self_ns
+    }
+
     /// Returns whether its root reports an error.
     pub fn has_error(&self) -> bool {
         self.root_span().has_error
@@ -237,7 +228,7 @@ impl Transaction {
         let root = self.root_span();
         TransactionJson {
             transaction_id: self.id.to_string(),
-            transaction_type: format!("{} {}", root.service, root.operation),
+            transaction_type: format!("{} {}", root.service(), root.operation()),
             started_at: crate::time::rfc3339(self.started_ns),
             duration_ns: self.duration_ns,
             status: if self.has_error() { "error" } else { "ok" },
@@ -252,8 +243,8 @@ impl Transaction {
     fn segment_json(&self, segment: &Segment) -> SegmentJson {
         let owner = &self.spans[segment.span];
         SegmentJson {
-            service: owner.service.to_string(),
-            operation: owner.operation.to_string(),
+            service: owner.service().to_owned(),
+            operation: owner.operation().to_owned(),
             cause: segment.cause.as_str(),
             self_ns: segment.end_ns - segment.start_ns,
         }

@@ -56,7 +56,7 @@ const RIDGE_CALLS: f64 = 1.0;
 
 /// Ranks who owns the extra time in blocks `from..=to`, most first.
 pub(super) fn suspects(signals: &Signals, from: i64, to: i64) -> Vec<Suspect> {
-    let shifts: Vec<Shift<'_>> = (0..signals.steps.len()).filter_map(|id| shift(signals, id, from, to)).collect();
+    let shifts: Vec<Shift<'_>> = (0..signals.steps.slots.end()).filter_map(|id| shift(signals, id, from, to)).collect();
     let ends = share_gaps(&shifts);
     let mut found: BTreeMap<Arc<str>, Vec<(f64, usize)>> = BTreeMap::new();
     for (index, shift) in shifts.iter().enumerate() {
@@ -84,7 +84,7 @@ pub(super) fn suspects(signals: &Signals, from: i64, to: i64) -> Vec<Suspect> {
 }
 
 fn shift(signals: &Signals, id: StepId, from: i64, to: i64) -> Option<Shift<'_>> {
-    let step = signals.steps.get(id);
+    let step = signals.steps.slots.key(id)?;
     step.cause()?;
     let calls = signals.calls(id, from, to);
     let (_, usual_ms) = signals.usual_ms(id)?;

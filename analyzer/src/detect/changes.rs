@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::block_start_ns;
 use crate::incident::Change;
+use crate::span::Site;
 use crate::time::rfc3339;
-use crate::transaction::Transaction;
 
 /// Services whose versions are known; more are not followed.
 const SERVICES_MAX: usize = 5_000;
@@ -25,22 +25,20 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Notes the versions in a transaction that ended in `block`.
-    pub(super) fn note(&mut self, transaction: &Transaction, block: i64) {
-        for span in &transaction.spans {
-            let Some(version) = &span.version else { continue };
-            if !self.versions.contains_key(&span.service) && self.versions.len() >= SERVICES_MAX {
-                continue;
-            }
-            let versions = self.versions.entry(span.service.clone()).or_default();
-            if versions.iter().any(|(known, _)| known == version) {
-                continue;
-            }
-            if versions.len() >= VERSIONS_MAX {
-                versions.remove(0);
-            }
-            versions.push((version.clone(), block));
+    /// Notes the version of a site in a transaction that ended in `block`.
+    pub(super) fn note(&mut self, site: &Site, block: i64) {
+        let Some(version) = &site.version else { return };
+        if !self.versions.contains_key(&site.service) && self.versions.len() >= SERVICES_MAX {
+            return;
         }
+        let versions = self.versions.entry(site.service.clone()).or_default();
+        if versions.iter().any(|(known, _)| known == version) {
+            return;
+        }
+        if versions.len() >= VERSIONS_MAX {
+            versions.remove(0);
+        }
+        versions.push((version.clone(), block));
     }
 
     /// Returns what changed in the services near an onset, in order of time. The first version ever seen of a service

@@ -55,6 +55,11 @@ impl Recent {
         self.briefs.push_back(brief);
     }
 
+    /// Lets go of transactions that ended before a block.
+    pub(super) fn forget(&mut self, before: i64) {
+        self.briefs.retain(|brief| brief.block >= before);
+    }
+
     /// Returns transactions that ended in or after a block.
     pub(super) fn since(&self, block: i64) -> impl Iterator<Item = &Brief> {
         self.briefs.iter().filter(move |brief| brief.block >= block)

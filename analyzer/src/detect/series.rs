@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use super::slots::item_of;
+
 /// Seconds in a block.
 pub(super) const BLOCK_S: i64 = 10;
 /// Blocks that are judged together.
@@ -97,11 +99,7 @@ pub(super) struct Series {
 impl Series {
     /// Adds one transaction's value to a block; blocks older than the reference are let go.
     pub(super) fn add(&mut self, block: i64, value: &Block) {
-        let at = self.blocks.partition_point(|(number, _)| *number < block);
-        match self.blocks.get_mut(at) {
-            Some((number, sums)) if *number == block => sums.add(value),
-            _ => self.blocks.insert(at, (block, *value)),
-        }
+        item_of(&mut self.blocks, block).add(value);
         let oldest = block - REFERENCE_BLOCKS - GUARD_BLOCKS - WINDOW_BLOCKS;
         while self.blocks.front().is_some_and(|(number, _)| *number < oldest) {
             self.blocks.pop_front();

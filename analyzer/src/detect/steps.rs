@@ -1,13 +1,15 @@
 //! What a transaction is made of, as numbers: each span's own time, the gap of each call, the wait of each message.
 //! A step is what like spans share; baselines are kept per step, so that a change of traffic mix changes nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use collector_table::SpanKind;
 
-use crate::stitch::is_entry;
-use crate::transaction::{Cause, HopKind, Span, Transaction};
+use super::baseline::Baseline;
+use super::slots::Slots;
+use crate::hash::Map;
+use crate::span::{Site, Span};
+use crate::transaction::{Cause, HopKind, Transaction};
 
 /// Identifies a step within one detector.
 pub(super) type StepId = usize;
@@ -68,119 +70,179 @@ pub(super) struct Observation {
     pub(super) path_ms: f64,
 }
 
+/// What is kept of one step.
+#[derive(Debug, Default)]
+pub(super) struct StepState {
+    pub(super) baseline: Baseline,
+    /// Signals of the step's service, of its hop, and of the far end's service, or of the whole step; once all are known.
+    pub(super) signals: Option<[Option<usize>; 3]>,
+    /// Signal of the operation that it is the whole of.
+    pub(super) operation: Option<usize>,
+}
+
+/// Steps of one site: a short cut past names.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct SiteSteps {
+    whole: Option<StepId>,
+    own: Option<StepId>,
+}
+
+/// Short cuts that are kept; beyond it all are dropped and found again.
+const SHORT_CUTS_MAX: usize = 200_000;
+
 /// Knows all steps by number, up to a bound.
 #[derive(Debug)]
 pub(super) struct Steps {
-    ids: HashMap<Step, StepId>,
-    steps: Vec<Step>,
-    max: usize,
-    /// Observations left out because there were too many steps.
-    pub(super) left_out: u64,
+    pub(super) slots: Slots<Step, StepState>,
+    by_site: Map<u64, SiteSteps>,
+    by_sites: Map<(u64, u64, Cause), StepId>,
+    times: PathTimes,
+    within: Vec<Option<StepId>>,
 }
 
 impl Steps {
     pub(super) fn new(max: usize) -> Self {
-        Self { ids: HashMap::new(), steps: Vec::new(), max, left_out: 0 }
+        let (by_site, by_sites) = (Map::default(), Map::default());
+        Self { slots: Slots::new(max), by_site, by_sites, times: PathTimes::default(), within: Vec::new() }
     }
 
-    pub(super) fn get(&self, id: StepId) -> &Step {
-        &self.steps[id]
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    fn id(&mut self, step: Step) -> Option<StepId> {
-        if let Some(&id) = self.ids.get(&step) {
-            return Some(id);
-        }
-        if self.steps.len() >= self.max {
-            self.left_out += 1;
-            return None;
-        }
-        let id = self.steps.len();
-        self.steps.push(step.clone());
-        self.ids.insert(step, id);
-        Some(id)
-    }
-
-    /// Returns the steps of a transaction: each span's own time, each wait of a message, each whole entry span.
-    pub(super) fn observe(&mut self, transaction: &Transaction) -> Vec<Observation> {
+    /// Gathers the steps of a transaction: each span's own time, each wait of a message, each whole entry span.
+    /// Calls `note` for every site that was not seen lately.
+    pub(super) fn observe(
+        &mut self,
+        transaction: &Transaction,
+        block: i64,
+        observations: &mut Vec<Observation>,
+        mut note: impl FnMut(&Site),
+    ) {
         let spans = &transaction.spans;
-        let times = PathTimes::of(transaction);
-        let mut observations = Vec::with_capacity(spans.len() * 2);
-        let mut within: Vec<Option<StepId>> = Vec::with_capacity(spans.len());
-        for (index, span) in spans.iter().enumerate() {
-            let parent = transaction.parents[index];
-            let begins = is_entry(span) || parent.is_none_or(|parent| spans[parent].service != span.service);
-            within.push(if begins { self.id(whole(span)) } else { parent.and_then(|parent| within[parent]) });
-            if begins && let Some(step) = within[index] {
-                let ms = ms(span.duration_ns());
-                observations.push(Observation { step, within: None, ms, path_ms: 0.0 });
-            }
-            if let Some(step) = self.id(own_step(transaction, index, times.callees[index])) {
-                // Time beside work that nobody waits for is on the path, but was never the span's own.
-                let own_ns = transaction.self_ns[index];
-                let (ms, path_ms) = (ms(own_ns), ms(times.own_ns[index].min(own_ns)));
-                observations.push(Observation { step, within: within[index], ms, path_ms });
-            }
+        let mut times = std::mem::take(&mut self.times);
+        times.fill(transaction);
+        observations.clear();
+        self.within.clear();
+        if self.by_site.len() + self.by_sites.len() >= SHORT_CUTS_MAX {
+            self.drop_short_cuts();
         }
+        for (index, span) in spans.iter().enumerate() {
+            let site = &*span.site;
+            let before = *self.by_site.entry(site.number).or_insert_with(|| {
+                note(site);
+                SiteSteps::default()
+            });
+            let mut known = before;
+            let parent = transaction.parent(index);
+            let begins = span.is_entry() || parent.is_none_or(|parent| !spans[parent].is_same_service(span));
+            if begins {
+                known.whole = known.whole.or_else(|| self.slots.id(whole(site), block));
+                let duration_ms = ms(span.duration_ns());
+                observations.extend(known.whole.map(|step| Observation { step, within: None, ms: duration_ms, path_ms: 0.0 }));
+            }
+            let within = if begins { known.whole } else { parent.and_then(|parent| self.within[parent]) };
+            self.within.push(within);
+            let callee = times.callees[index].filter(|_| span.kind() == SpanKind::Client);
+            let step = match callee {
+                Some(callee) => self.between(span, &spans[callee], Cause::NetworkGap, block),
+                None => {
+                    known.own = known.own.or_else(|| self.slots.id(own(site), block));
+                    known.own
+                }
+            };
+            if known != before {
+                self.by_site.insert(site.number, known);
+            }
+            // Time beside work that nobody waits for is on the path, but was never the span's own.
+            let own_ns = transaction.self_ns(index);
+            let (ms, path_ms) = (ms(own_ns), ms(times.own_ns[index].min(own_ns)));
+            observations.extend(step.map(|step| Observation { step, within, ms, path_ms }));
+        }
+        self.observe_waits(transaction, &times, block, observations);
+        self.times = times;
+    }
+
+    fn observe_waits(
+        &mut self,
+        transaction: &Transaction,
+        times: &PathTimes,
+        block: i64,
+        observations: &mut Vec<Observation>,
+    ) {
         for hop in transaction.hops.iter().filter(|hop| hop.kind == HopKind::Message) {
             let Some(consumer) = hop.callee else { continue };
-            if let Some(step) = self.id(between(transaction, hop.caller, consumer, Cause::QueueWait)) {
-                let path_ms = ms(times.wait_ns.get(&consumer).copied().unwrap_or(0));
-                let within = within[consumer];
-                observations.push(Observation { step, within, ms: ms(hop.gap_ns.unwrap_or(0)), path_ms });
-            }
+            let (from, to) = (&transaction.spans[hop.caller], &transaction.spans[consumer]);
+            let Some(step) = self.between(from, to, Cause::QueueWait, block) else { continue };
+            let (ms, path_ms) = (ms(hop.gap_ns.unwrap_or(0)), ms(times.wait_ns[consumer]));
+            observations.push(Observation { step, within: self.within[consumer], ms, path_ms });
         }
-        observations
+    }
+
+    fn between(&mut self, from: &Span, to: &Span, cause: Cause, block: i64) -> Option<StepId> {
+        let key = (from.site.number, to.site.number, cause);
+        if let Some(&step) = self.by_sites.get(&key) {
+            return Some(step);
+        }
+        let step = self.slots.id(between(&from.site, &to.site, cause), block)?;
+        self.by_sites.insert(key, step);
+        Some(step)
+    }
+
+    /// Frees steps that were used last before a block and are in no incident; returns whether there were any.
+    pub(super) fn free_unused(&mut self, before: i64) -> bool {
+        let has_freed = self.slots.free_unused(before, |state| state.baseline.is_held);
+        if has_freed {
+            self.drop_short_cuts();
+        }
+        has_freed
+    }
+
+    fn drop_short_cuts(&mut self) {
+        self.by_site.clear();
+        self.by_sites.clear();
     }
 }
 
-/// Time on the critical path by span, and which span each caller calls.
+/// Time on the critical path by span, and which span each caller calls. Its room is kept between transactions.
+#[derive(Debug, Default)]
 struct PathTimes {
     own_ns: Vec<i64>,
-    wait_ns: HashMap<usize, i64>,
+    wait_ns: Vec<i64>,
     callees: Vec<Option<usize>>,
 }
 
 impl PathTimes {
-    fn of(transaction: &Transaction) -> Self {
+    fn fill(&mut self, transaction: &Transaction) {
         let spans = transaction.spans.len();
-        let mut times = Self { own_ns: vec![0; spans], wait_ns: HashMap::new(), callees: vec![None; spans] };
+        self.own_ns.clear();
+        self.own_ns.resize(spans, 0);
+        self.wait_ns.clear();
+        self.wait_ns.resize(spans, 0);
+        self.callees.clear();
+        self.callees.resize(spans, None);
         for segment in &transaction.critical_path {
             let length = segment.end_ns - segment.start_ns;
             match segment.cause {
-                Cause::QueueWait => *times.wait_ns.entry(segment.span).or_default() += length,
+                Cause::QueueWait => self.wait_ns[segment.span] += length,
                 Cause::Unexplained => {}
-                Cause::SelfTime | Cause::NetworkGap | Cause::UninstrumentedPeer => times.own_ns[segment.span] += length,
+                Cause::SelfTime | Cause::NetworkGap | Cause::UninstrumentedPeer => self.own_ns[segment.span] += length,
             }
         }
         for hop in transaction.hops.iter().filter(|hop| hop.kind != HopKind::Message) {
-            times.callees[hop.caller] = hop.callee.or(times.callees[hop.caller]);
+            self.callees[hop.caller] = hop.callee.or(self.callees[hop.caller]);
         }
-        times
     }
 }
 
-fn own_step(transaction: &Transaction, index: usize, callee: Option<usize>) -> Step {
-    let span = &transaction.spans[index];
-    let is_client = span.kind == SpanKind::Client;
-    if let Some(callee) = callee.filter(|_| is_client) {
-        return between(transaction, index, callee, Cause::NetworkGap);
-    }
-    let peer = span.peer.clone().filter(|_| is_client);
+/// Returns the step of a site's own time where no callee tells of it.
+fn own(site: &Site) -> Step {
+    let peer = site.peer.clone().filter(|_| site.kind == SpanKind::Client);
     let cause = if peer.is_some() { Cause::UninstrumentedPeer } else { Cause::SelfTime };
-    Step { service: span.service.clone(), operation: span.operation.clone(), what: What::Own(cause), other: peer }
+    Step { service: site.service.clone(), operation: site.operation.clone(), what: What::Own(cause), other: peer }
 }
 
-fn whole(span: &Span) -> Step {
-    Step { service: span.service.clone(), operation: span.operation.clone(), what: What::Whole, other: None }
+fn whole(site: &Site) -> Step {
+    Step { service: site.service.clone(), operation: site.operation.clone(), what: What::Whole, other: None }
 }
 
-fn between(transaction: &Transaction, caller: usize, callee: usize, cause: Cause) -> Step {
-    let (from, to) = (&transaction.spans[caller], &transaction.spans[callee]);
+fn between(from: &Site, to: &Site, cause: Cause) -> Step {
     Step {
         service: from.service.clone(),
         operation: to.operation.clone(),

@@ -89,8 +89,8 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let is_blamed = |service: &str| blamed.contains(service);
     let hurt: Vec<&Brief> = facts.recent.since(facts.onset).filter(|brief| brief.is_hurt(is_blamed)).collect();
     let Some(type_id) = most_hurt_type(&hurt, is_blamed).filter(|_| hurt.len() >= HURT_MIN) else { return false };
-    let kind = facts.types.get(type_id);
-    incident.transaction = TransactionRef { service: kind.service.clone(), operation: kind.operation.clone() };
+    let Some((service, operation)) = facts.types.slots.key(type_id) else { return false };
+    incident.transaction = TransactionRef { service: service.to_string(), operation: operation.to_string() };
     incident.root_cause = root_causes(facts, &incident.root_cause);
     incident.affected = affected(facts);
     incident.changes = facts.changes.near(facts.onset, |service| {
@@ -166,14 +166,14 @@ fn root_causes(facts: &Facts<'_>, told: &[RootCause]) -> Vec<RootCause> {
 
 fn affected(facts: &Facts<'_>) -> Vec<Affected> {
     let mut found: Vec<(f64, Affected)> = Vec::new();
-    for signal in &facts.signals.list {
-        let Scope::Whole(step) = signal.scope else { continue };
+    for (_, scope, signal) in facts.signals.list.iter() {
+        let Scope::Whole(step) = scope else { continue };
         let Some(verdict) = signal.series.judge(facts.block) else { continue };
         if verdict.z >= AFFECTED_Z
             && verdict.shift >= AFFECTED_SHIFT
             && verdict.reference.n >= facts.thresholds.reference_n
         {
-            let step = facts.signals.steps.get(step);
+            let Some(step) = facts.signals.steps.slots.key(*step) else { continue };
             let since = signal.series.onset(facts.block, facts.block - facts.onset + 6);
             let affected = Affected {
                 service: step.service.to_string(),
@@ -221,7 +221,7 @@ fn severity(hurt: &[&Brief], share: f64) -> Severity {
 }
 
 fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootCause]) -> Evidence {
-    let kind = facts.types.get(type_id);
+    let tally = |from, to| facts.types.slots.get(type_id).map(|kind| kind.tally(from, to).distribution());
     let onset_minute = block_start_ns(facts.onset).div_euclid(60_000_000_000);
     let minute = block_start_ns(facts.block).div_euclid(60_000_000_000);
     let extra_ms: f64 = hurt.iter().map(|brief| brief.duration_ms - brief.expected_ms).sum();
@@ -235,8 +235,8 @@ fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootC
         samples: whole(facts.verdict.n),
         reference_samples: whole(facts.verdict.reference.n),
         reference: format!("{} minutes with traffic before the onset", facts.verdict.reference.windows),
-        before: kind.tally(onset_minute - 60, onset_minute).distribution(),
-        after: kind.tally(onset_minute, minute + 1).distribution(),
+        before: tally(onset_minute - 60, onset_minute).unwrap_or_default(),
+        after: tally(onset_minute, minute + 1).unwrap_or_default(),
         unexplained_ms: (extra_ms / hurt.len().max(1) as f64 * (1.0 - explained)).max(0.0),
     }
 }

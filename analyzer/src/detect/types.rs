@@ -1,9 +1,11 @@
 //! Transaction types minute by minute: counts, errors and duration sketches, for pages and for before/after evidence.
 //! Bounded by types and by minutes; types beyond the bound are counted under the last one's name, "(others)".
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::sketch::Sketch;
+use super::slots::{Slots, item_of};
 use crate::incident::Distribution;
 use crate::transaction::Transaction;
 
@@ -23,24 +25,34 @@ pub(super) type TypeId = usize;
 struct Minute {
     durations: Sketch,
     errors: u64,
+    /// Median and 95th percentile, once asked for and until more is added.
+    shown: Option<(f64, f64)>,
 }
 
+/// Service and operation of the root.
+pub(super) type TypeName = (Arc<str>, Arc<str>);
+
 /// One transaction type.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TransactionType {
-    pub(super) service: String,
-    pub(super) operation: String,
     minutes: VecDeque<(i64, Minute)>,
+    /// What is usual before a minute, once asked for and until more is added there.
+    usual: Option<(i64, Usual)>,
+}
+
+/// What is usual for a type, for lists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usual {
+    pub(super) count: u64,
+    pub(super) p50_ms: Option<f64>,
+    pub(super) p99_ms: Option<f64>,
 }
 
 /// All transaction types.
 #[derive(Debug)]
 pub(super) struct Types {
-    ids: HashMap<(String, String), TypeId>,
-    list: Vec<TransactionType>,
-    max: usize,
-    /// Transactions counted under "(others)".
-    pub(super) folded: u64,
+    pub(super) slots: Slots<TypeName, TransactionType>,
+    others: TypeName,
 }
 
 /// How a type did over some minutes.
@@ -52,53 +64,27 @@ pub(super) struct Tally {
 
 impl Types {
     pub(super) fn new(max: usize) -> Self {
-        Self { ids: HashMap::new(), list: Vec::new(), max: max.max(1), folded: 0 }
+        let others: Arc<str> = "(others)".into();
+        // One place is for all beyond the bound.
+        Self { slots: Slots::new(max.max(2) - 1), others: (others.clone(), others) }
     }
 
-    /// Adds a transaction to the minute of `ended_ns`.
-    pub(super) fn add(&mut self, transaction: &Transaction, ended_ns: i64) -> TypeId {
-        let root = transaction.root_span();
-        let id = self.id(&root.service, &root.operation);
+    /// Adds a transaction that ended at `ended_ns`, in `block`, to its minute.
+    pub(super) fn add(&mut self, transaction: &Transaction, ended_ns: i64, block: i64) -> TypeId {
+        let site = &transaction.root_span().site;
+        let name = (site.service.clone(), site.operation.clone());
+        let id = self.slots.id(name, block).unwrap_or_else(|| self.slots.id_beyond_bound(self.others.clone(), block));
+        let Some((_, kind)) = self.slots.used(id, block) else { return id };
         let minute = ended_ns.div_euclid(60_000_000_000);
-        let minutes = &mut self.list[id].minutes;
-        let at = minutes.partition_point(|(number, _)| *number < minute);
-        if minutes.get(at).is_none_or(|(number, _)| *number != minute) {
-            minutes.insert(at, (minute, Minute::default()));
-        }
-        let tally = &mut minutes[at].1;
+        kind.usual = kind.usual.filter(|(before, _)| minute >= *before);
+        let tally = item_of(&mut kind.minutes, minute);
         tally.durations.add(transaction.duration_ns as f64 / 1e6);
         tally.errors += u64::from(transaction.has_error());
-        while minutes.front().is_some_and(|(number, _)| *number <= minute - MINUTES_MAX) {
-            minutes.pop_front();
+        tally.shown = None;
+        while kind.minutes.front().is_some_and(|(number, _)| *number <= minute - MINUTES_MAX) {
+            kind.minutes.pop_front();
         }
         id
-    }
-
-    fn id(&mut self, service: &str, operation: &str) -> TypeId {
-        if let Some(&id) = self.ids.get(&(service.to_owned(), operation.to_owned())) {
-            return id;
-        }
-        if self.list.len() + 1 >= self.max {
-            self.folded += 1;
-            let others = ("(others)".to_owned(), "(others)".to_owned());
-            return self.ids.get(&others).copied().unwrap_or_else(|| self.insert(others));
-        }
-        self.insert((service.to_owned(), operation.to_owned()))
-    }
-
-    fn insert(&mut self, name: (String, String)) -> TypeId {
-        let (service, operation) = name.clone();
-        self.list.push(TransactionType { service, operation, minutes: VecDeque::new() });
-        self.ids.insert(name, self.list.len() - 1);
-        self.list.len() - 1
-    }
-
-    pub(super) fn get(&self, id: TypeId) -> &TransactionType {
-        &self.list[id]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (TypeId, &TransactionType)> {
-        self.list.iter().enumerate()
     }
 }
 
@@ -118,16 +104,35 @@ impl TransactionType {
         self.tally(minute - MINUTES_NOW, minute + 1)
     }
 
-    /// Sums what came before the minutes that count as now.
-    pub(super) fn before(&self, minute: i64) -> Tally {
-        self.tally(minute - MINUTES_MAX, minute - MINUTES_NOW)
+    /// Returns what was usual before the minutes that count as now.
+    pub(super) fn before(&mut self, minute: i64) -> Usual {
+        let end = minute - MINUTES_NOW;
+        if let Some((_, usual)) = self.usual.filter(|(before, _)| *before == end) {
+            return usual;
+        }
+        let durations = self.tally(minute - MINUTES_MAX, end).durations;
+        let usual = Usual {
+            count: durations.count(),
+            p50_ms: durations.quantile(0.5),
+            p99_ms: durations.quantile(0.99),
+        };
+        self.usual = Some((end, usual));
+        usual
     }
 
     /// Returns median and 95th percentile of each shown minute, oldest first.
-    pub(super) fn shown(&self, minute: i64) -> Vec<Option<(f64, f64)>> {
-        let by_minute: BTreeMap<i64, &Minute> = self.minutes.iter().map(|(number, minute)| (*number, minute)).collect();
-        let quantiles = |minute: &&Minute| minute.durations.quantile(0.5).zip(minute.durations.quantile(0.95));
-        (minute - MINUTES_SHOWN + 1..=minute).map(|number| by_minute.get(&number).and_then(quantiles)).collect()
+    pub(super) fn shown(&mut self, minute: i64) -> Vec<Option<(f64, f64)>> {
+        let first = minute - MINUTES_SHOWN + 1;
+        let mut shown = vec![None; usize::try_from(MINUTES_SHOWN).unwrap_or(0)];
+        for (number, minute) in &mut self.minutes {
+            if minute.shown.is_none() {
+                minute.shown = minute.durations.quantile(0.5).zip(minute.durations.quantile(0.95));
+            }
+            if let Some(place) = usize::try_from(*number - first).ok().and_then(|at| shown.get_mut(at)) {
+                *place = minute.shown;
+            }
+        }
+        shown
     }
 }
 

@@ -8,31 +8,47 @@
 
 use collector_table::SpanKind;
 
-use super::tree::{Children, is_entry};
-use crate::transaction::{Cause, Segment, Span};
+use super::tree::Children;
+use crate::span::Span;
+use crate::transaction::{Cause, Segment};
+
+/// Room for finding paths, kept from one transaction to the next.
+#[derive(Debug, Default)]
+pub(super) struct PathFinder {
+    subtree_end: Vec<i64>,
+    roots: Vec<usize>,
+    stack: Vec<Frame>,
+    /// Children that the frames of the stack still have to look at; each frame owns a stretch at the end.
+    pending: Vec<usize>,
+    segments: Vec<Segment>,
+}
 
 /// Returns the segments in order of time, from the first start to the last end.
 pub(super) fn critical_path(
+    finder: &mut PathFinder,
     spans: &[Span],
     parents: &[Option<usize>],
     children: &Children,
     root: usize,
 ) -> Vec<Segment> {
-    let walk = Walk::new(spans, parents, children);
     let Some(first) = spans.iter().map(|span| span.start_ns).min() else { return Vec::new() };
-    let mut roots: Vec<usize> = (0..spans.len()).filter(|&index| parents[index].is_none()).collect();
-    roots.sort_by_key(|&index| std::cmp::Reverse(walk.subtree_end[index]));
+    let PathFinder { subtree_end, roots, stack, pending, segments } = finder;
+    find_subtree_ends(subtree_end, spans, parents);
+    roots.clear();
+    roots.extend((0..spans.len()).filter(|&index| parents[index].is_none()));
+    roots.sort_by_key(|&index| std::cmp::Reverse(subtree_end[index]));
     // The stated root owns the moment wherever it covers it; orphans only fill what it leaves.
-    let mut orphans = roots.into_iter().filter(|&index| index != root).peekable();
-    let mut segments = Vec::new();
-    let mut cursor = walk.subtree_end.iter().copied().max().unwrap_or(first);
+    let mut orphans = roots.iter().copied().filter(|&index| index != root).peekable();
+    segments.clear();
+    let mut cursor = subtree_end.iter().copied().max().unwrap_or(first);
+    let walk = Walk { spans, children, subtree_end };
     while cursor > first {
         // What starts at or after the cursor has had its say: the cursor only moves back.
         while orphans.next_if(|&index| spans[index].start_ns >= cursor).is_some() {}
         let orphan = orphans.peek().copied();
         let covers = |&index: &usize| spans[index].start_ns < cursor && walk.subtree_end[index] >= cursor;
         if let Some(index) = Some(root).filter(covers).or(orphan.filter(covers)) {
-            walk.descend(index, cursor, &mut segments);
+            walk.descend(index, cursor, stack, pending, segments);
             cursor = spans[index].start_ns;
             continue;
         }
@@ -41,76 +57,87 @@ pub(super) fn critical_path(
         segments.push(Segment { span: root, cause: Cause::Unexplained, start_ns: resume, end_ns: cursor });
         cursor = resume;
     }
-    segments.reverse();
-    segments
+    segments.iter().rev().copied().collect()
+}
+
+fn find_subtree_ends(subtree_end: &mut Vec<i64>, spans: &[Span], parents: &[Option<usize>]) {
+    subtree_end.clear();
+    subtree_end.extend(spans.iter().map(|span| span.end_ns));
+    for index in (0..spans.len()).rev() {
+        if let Some(parent) = parents[index] {
+            subtree_end[parent] = subtree_end[parent].max(subtree_end[index]);
+        }
+    }
 }
 
 struct Walk<'a> {
     spans: &'a [Span],
     children: &'a Children,
     /// Last end in each span's subtree.
-    subtree_end: Vec<i64>,
+    subtree_end: &'a [i64],
 }
 
 /// A span that the walk is inside of. `cursor` moves back from where the time is explained to `floor_ns`.
+#[derive(Debug)]
 struct Frame {
     span: usize,
     cursor: i64,
     floor_ns: i64,
-    /// Children whose work goes on after the span's end, last end first; then those that the span waited for.
-    after: Vec<usize>,
-    within: Vec<usize>,
+    /// Where its stretch of the pending children begins. There stand the children whose work goes on after the span's
+    /// end, last end first; then those that the span waited for.
+    pending_from: usize,
     after_next: usize,
+    after_end: usize,
     within_next: usize,
+    within_end: usize,
     /// Of the children that were still running when a later one began, the one that started first.
     running: Option<usize>,
-    /// Child that was visited last in `after`: a gap before its start was its wait.
+    /// Child that was visited last after the span's end: a gap before its start was its wait.
     last_after: Option<usize>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(spans: &'a [Span], parents: &[Option<usize>], children: &'a Children) -> Self {
-        let mut subtree_end: Vec<i64> = spans.iter().map(|span| span.end_ns).collect();
-        for index in (0..spans.len()).rev() {
-            if let Some(parent) = parents[index] {
-                subtree_end[parent] = subtree_end[parent].max(subtree_end[index]);
-            }
-        }
-        Self { spans, children, subtree_end }
-    }
-
+impl Walk<'_> {
     /// Pushes the segments of `[start of span, to]`, latest first.
-    fn descend(&self, span: usize, to: i64, segments: &mut Vec<Segment>) {
-        let mut stack = vec![self.frame(span, to, self.spans[span].start_ns)];
+    fn descend(
+        &self,
+        span: usize,
+        to: i64,
+        stack: &mut Vec<Frame>,
+        pending: &mut Vec<usize>,
+        segments: &mut Vec<Segment>,
+    ) {
+        stack.push(self.frame(span, to, self.spans[span].start_ns, pending));
         while let Some(top) = stack.last_mut() {
-            match self.step(top, segments) {
+            match self.step(top, pending, segments) {
                 Some(next) => stack.push(next),
                 None => {
+                    pending.truncate(top.pending_from);
                     stack.pop();
                 }
             }
         }
     }
 
-    fn frame(&self, span: usize, to: i64, floor_ns: i64) -> Frame {
+    fn frame(&self, span: usize, to: i64, floor_ns: i64, pending: &mut Vec<usize>) -> Frame {
         let end_ns = self.spans[span].end_ns;
         let children = self.children.get(span);
-        let mut after: Vec<usize> = Vec::new();
+        let pending_from = pending.len();
         if to > end_ns {
-            after.extend(children.iter().copied().filter(|&child| self.subtree_end[child] > end_ns));
-            after.sort_by_key(|&child| std::cmp::Reverse(self.subtree_end[child]));
+            pending.extend(children.iter().copied().filter(|&child| self.subtree_end[child] > end_ns));
+            pending[pending_from..].sort_by_key(|&child| std::cmp::Reverse(self.subtree_end[child]));
         }
-        let mut within: Vec<usize> =
-            children.iter().copied().filter(|&child| self.is_waited_for(span, child)).collect();
-        within.sort_by_key(|&child| std::cmp::Reverse(self.spans[child].end_ns));
+        let after_end = pending.len();
+        pending.extend(children.iter().copied().filter(|&child| self.is_waited_for(span, child)));
+        pending[after_end..].sort_by_key(|&child| std::cmp::Reverse(self.spans[child].end_ns));
         Frame {
             span,
             cursor: to,
             floor_ns,
-            after,
-            within,
-            after_next: 0,
-            within_next: 0,
+            pending_from,
+            after_next: pending_from,
+            after_end,
+            within_next: after_end,
+            within_end: pending.len(),
             running: None,
             last_after: None,
         }
@@ -120,21 +147,21 @@ impl<'a> Walk<'a> {
     /// A child in another process that ends a little later is cut at the parent's end: the clocks differ.
     fn is_waited_for(&self, parent: usize, child: usize) -> bool {
         let (above, below) = (&self.spans[parent], &self.spans[child]);
-        let is_message = below.kind == SpanKind::Consumer || above.kind == SpanKind::Producer;
+        let is_message = below.kind() == SpanKind::Consumer || above.kind() == SpanKind::Producer;
         let outlives = below.end_ns > above.end_ns;
-        !is_message && (!outlives || above.service != below.service)
+        !is_message && (!outlives || !above.is_same_service(below))
     }
 
     /// Moves one step back. Returns the child to go into, or nothing when the frame is done.
-    fn step(&self, frame: &mut Frame, segments: &mut Vec<Segment>) -> Option<Frame> {
+    fn step(&self, frame: &mut Frame, pending: &mut Vec<usize>, segments: &mut Vec<Segment>) -> Option<Frame> {
         let end_ns = self.spans[frame.span].end_ns;
         if frame.cursor > end_ns.max(frame.floor_ns)
-            && let Some(next) = self.step_after(frame, end_ns, segments)
+            && let Some(next) = self.step_after(frame, end_ns, pending, segments)
         {
             return Some(next);
         }
-        while frame.within_next < frame.within.len() {
-            let child = frame.within[frame.within_next];
+        while frame.within_next < frame.within_end {
+            let child = pending[frame.within_next];
             let (from, to) = (self.spans[child].start_ns, self.spans[child].end_ns.min(end_ns));
             if to > frame.cursor || from >= to || to <= frame.floor_ns {
                 frame.within_next += 1;
@@ -144,15 +171,15 @@ impl<'a> Walk<'a> {
                 }
                 continue;
             }
-            if let Some(next) = self.running_part(frame, to) {
+            if let Some(next) = self.running_part(frame, to, pending) {
                 return Some(next);
             }
             frame.within_next += 1;
             push(segments, frame.span, self.own_cause(frame.span), to, frame.cursor);
             frame.cursor = from.max(frame.floor_ns);
-            return Some(self.frame(child, to, frame.cursor));
+            return Some(self.frame(child, to, frame.cursor, pending));
         }
-        if let Some(next) = self.running_part(frame, frame.floor_ns) {
+        if let Some(next) = self.running_part(frame, frame.floor_ns, pending) {
             return Some(next);
         }
         push(segments, frame.span, self.own_cause(frame.span), frame.floor_ns, frame.cursor);
@@ -160,21 +187,27 @@ impl<'a> Walk<'a> {
     }
 
     /// Gives the time down to `to_ns` to the child that was running all along, as far as it was.
-    fn running_part(&self, frame: &mut Frame, to_ns: i64) -> Option<Frame> {
+    fn running_part(&self, frame: &mut Frame, to_ns: i64, pending: &mut Vec<usize>) -> Option<Frame> {
         let child = frame.running?;
         let from = self.spans[child].start_ns.max(to_ns).max(frame.floor_ns);
         if from >= frame.cursor {
             return None;
         }
         let to = std::mem::replace(&mut frame.cursor, from);
-        Some(self.frame(child, to, from))
+        Some(self.frame(child, to, from, pending))
     }
 
     /// One step through the time after the span's own end.
-    fn step_after(&self, frame: &mut Frame, end_ns: i64, segments: &mut Vec<Segment>) -> Option<Frame> {
+    fn step_after(
+        &self,
+        frame: &mut Frame,
+        end_ns: i64,
+        pending: &mut Vec<usize>,
+        segments: &mut Vec<Segment>,
+    ) -> Option<Frame> {
         let resume_ns = end_ns.max(frame.floor_ns);
-        while frame.after_next < frame.after.len() {
-            let child = frame.after[frame.after_next];
+        while frame.after_next < frame.after_end {
+            let child = pending[frame.after_next];
             frame.after_next += 1;
             let (from, to) =
                 (self.spans[child].start_ns.max(frame.floor_ns), self.subtree_end[child].min(frame.cursor));
@@ -184,7 +217,7 @@ impl<'a> Walk<'a> {
             self.push_wait(segments, frame, to);
             frame.last_after = Some(child);
             frame.cursor = from;
-            return Some(self.frame(child, to, from));
+            return Some(self.frame(child, to, from, pending));
         }
         self.push_wait(segments, frame, resume_ns);
         frame.cursor = frame.cursor.min(resume_ns);
@@ -194,7 +227,7 @@ impl<'a> Walk<'a> {
     /// Explains the time from `from` to the cursor, in which nothing ran, by the wait of what ran next.
     fn push_wait(&self, segments: &mut Vec<Segment>, frame: &Frame, from: i64) {
         let (owner, cause) = match frame.last_after {
-            Some(child) if self.spans[child].kind == SpanKind::Consumer => (child, Cause::QueueWait),
+            Some(child) if self.spans[child].kind() == SpanKind::Consumer => (child, Cause::QueueWait),
             Some(child) => (child, Cause::Unexplained),
             None => (frame.span, Cause::Unexplained),
         };
@@ -203,11 +236,11 @@ impl<'a> Walk<'a> {
 
     /// Says why a span's own time passes.
     fn own_cause(&self, span: usize) -> Cause {
-        if self.spans[span].kind != SpanKind::Client {
+        if self.spans[span].kind() != SpanKind::Client {
             return Cause::SelfTime;
         }
         let children = self.children.get(span);
-        if children.iter().any(|&child| is_entry(&self.spans[child])) {
+        if children.iter().any(|&child| self.spans[child].is_entry()) {
             Cause::NetworkGap
         } else if children.is_empty() {
             Cause::UninstrumentedPeer

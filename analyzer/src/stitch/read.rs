@@ -1,80 +1,174 @@
-//! A span's row as stitching needs it: the operation's name, the peer, shared strings.
+//! A table as stitching needs it: each span with its site, which follows from the resource, the operation's name and
+//! the peer. What depends on a dictionary's entry alone is worked out once a table.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use collector_table::{Attributes, SpanKind, SpanRow};
+use collector_table::{SpanColumns, SpanKind, SpanTable, StatusCode, TraceId};
 
-use crate::transaction::Span;
+use super::site::{Name, Process, Sites};
+use crate::span::{Site, Span};
 
-/// Distinct strings kept; beyond it new strings are still right but no longer shared.
-const STRINGS_MAX: usize = 200_000;
-/// Longest name of an operation, service, instance or peer kept, in bytes: a hostile one may be of any length.
-const NAME_BYTES_MAX: usize = 300;
+/// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
+const ROLES: [&[&str]; 9] = [
+    &["http.route", "url.template"],
+    &["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"],
+    &["db.collection.name", "rpc.service", "messaging.destination.name"],
+    &["peer.service"],
+    &["server.address", "net.peer.name", "network.peer.address", "net.sock.peer.addr"],
+    &["server.port", "net.peer.port"],
+    &["url.full", "http.url"],
+    &["db.system.name", "db.system"],
+    &["messaging.system", "rpc.system"],
+];
+const ROUTE: usize = 0;
+const VERB: usize = 1;
+const TARGET: usize = 2;
+const PEER_SERVICE: usize = 3;
+const ADDRESS: usize = 4;
+const PORT: usize = 5;
+const URL: usize = 6;
+const DATABASE: usize = 7;
+const SYSTEM: usize = 8;
 
-/// Shares equal strings between spans.
+/// The value of each role in one row.
+type Facts<'a> = [Option<&'a str>; ROLES.len()];
+
+/// Reads tables; knows every site.
 #[derive(Debug, Default)]
-pub struct Interner {
-    strings: HashSet<Arc<str>>,
+pub(super) struct Reader {
+    sites: Sites,
+    /// What the dictionaries of the table at hand say, by key; their room is kept between tables.
+    processes: Vec<Process>,
+    operations: Vec<Operation>,
+    roles: Vec<Option<Place>>,
+    peer: String,
 }
 
-impl Interner {
-    /// Returns the shared copy of a string, cut at [`NAME_BYTES_MAX`].
-    pub fn share(&mut self, text: &str) -> Arc<str> {
-        let text = &text[..text.floor_char_boundary(NAME_BYTES_MAX)];
-        if let Some(found) = self.strings.get(text) {
-            return found.clone();
+/// What a span's name says.
+#[derive(Debug)]
+struct Operation {
+    name: Name,
+    /// Whether attributes may say more.
+    is_open: bool,
+}
+
+/// Which role a key plays, and its place in the role's list.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    role: usize,
+    rank: usize,
+}
+
+impl Reader {
+    /// Gives every span of a table with its trace.
+    pub(super) fn read(&mut self, table: &SpanTable, mut take: impl FnMut(TraceId, Span)) {
+        let columns = table.columns();
+        self.read_dictionaries(&columns);
+        for row in 0..columns.len() {
+            let facts = self.facts(&columns, row);
+            let site = self.site(&columns, row, &facts);
+            let ids = (columns.span_id(row), columns.parent_span_id(row));
+            let start_ns = columns.starts_ns[row];
+            let times_ns = (start_ns, start_ns.saturating_add(columns.durations_ns[row]));
+            let has_error = columns.status_code(row) == StatusCode::Error;
+            take(columns.trace_id(row), Span::new(ids, times_ns, site, has_error));
         }
-        let shared: Arc<str> = text.into();
-        if self.strings.len() < STRINGS_MAX {
-            self.strings.insert(shared.clone());
+    }
+
+    /// Works out what depends on a resource, a name or a key alone.
+    fn read_dictionaries(&mut self, columns: &SpanColumns<'_>) {
+        self.processes.clear();
+        for resource in 0..columns.resources_len() {
+            let (instance, version) = (columns.service_instance(resource), columns.service_version(resource));
+            let process = self.sites.process(columns.service_name(resource), instance, version);
+            self.processes.push(process);
         }
-        shared
+        self.operations.clear();
+        for name in columns.names {
+            let name = name.unwrap_or_default();
+            let is_open = name.is_empty() || bare_method(name).is_some();
+            let name = self.sites.name(&operation_name(name, &Facts::default()));
+            self.operations.push(Operation { name, is_open });
+        }
+        self.roles.clear();
+        self.roles.extend(columns.attributes.names.iter().map(|key| place(key.unwrap_or_default())));
+    }
+
+    fn facts<'a>(&self, columns: &SpanColumns<'a>, row: usize) -> Facts<'a> {
+        let attributes = &columns.attributes;
+        let bound = |row: usize| usize::try_from(attributes.offsets[row]).unwrap_or(0);
+        let mut facts = Facts::default();
+        let mut ranks = [usize::MAX; ROLES.len()];
+        for entry in bound(row)..bound(row + 1) {
+            let Some(Place { role, rank }) = self.roles[attributes.keys[entry] as usize] else { continue };
+            // Of a key that is there twice, the first counts.
+            if rank < ranks[role] {
+                ranks[role] = rank;
+                facts[role] = Some(attributes.values.value(entry));
+            }
+        }
+        facts
+    }
+
+    fn site(&mut self, columns: &SpanColumns<'_>, row: usize, facts: &Facts<'_>) -> Arc<Site> {
+        let Self { sites, processes, operations, peer, .. } = self;
+        let process = &processes[columns.resource_keys[row] as usize];
+        let key = columns.name_keys[row] as usize;
+        let operation = &operations[key];
+        let completed =
+            operation.is_open.then(|| sites.name(&operation_name(columns.names.value(key), facts)));
+        let operation = completed.as_ref().unwrap_or(&operation.name);
+        let kind = columns.kind(row);
+        let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
+        let peer = peer_name(facts, peer).filter(|_| is_outgoing).map(|peer| sites.name(peer));
+        sites.site(process, operation, kind, peer.as_ref(), facts[DATABASE].is_some())
+    }
+
+    /// Lets go of what no span refers to.
+    pub(super) fn free_unused(&mut self) {
+        self.processes.clear();
+        self.operations.clear();
+        self.sites.free_unused();
+    }
+
+    /// Returns how many spans were folded into "(others)".
+    pub(super) fn folded(&self) -> u64 {
+        self.sites.folded()
     }
 }
 
-/// Returns the span of a row.
-pub(super) fn span(row: &SpanRow<'_>, interner: &mut Interner) -> Span {
-    let is_outgoing = matches!(row.kind, SpanKind::Client | SpanKind::Producer);
-    Span {
-        trace_id: row.trace_id,
-        span_id: row.span_id,
-        parent_span_id: row.parent_span_id,
-        service: interner.share(row.service_name),
-        operation: interner.share(&operation_name(row.name, &row.attributes)),
-        instance: row.service_instance.map(|instance| interner.share(instance)),
-        version: row.service_version.map(|version| interner.share(version)),
-        kind: row.kind,
-        peer: if is_outgoing { peer_name(&row.attributes).map(|peer| interner.share(&peer)) } else { None },
-        is_database: row.attributes.first_of(&["db.system.name", "db.system"]).is_some(),
-        start_ns: row.start_ns,
-        end_ns: row.end_ns.max(row.start_ns),
-        has_error: row.status_code == collector_table::StatusCode::Error,
-    }
+/// Returns which role a key plays, if any.
+fn place(key: &str) -> Option<Place> {
+    let rank = |keys: &&[&str]| keys.iter().position(|known| *known == key);
+    ROLES.iter().enumerate().find_map(|(role, keys)| Some(Place { role, rank: rank(keys)? }))
 }
 
 /// Returns a low-cardinality name: the span's own name, completed from attributes when it is only a method
 /// (semantic conventions: `{method} {route}`), with numbers and ids in it replaced by `{id}`.
-fn operation_name(name: &str, attributes: &Attributes<'_>) -> String {
-    let method = name.strip_prefix("HTTP ").unwrap_or(name);
-    let is_bare_method = !method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase());
-    if is_bare_method && let Some(route) = attributes.first_of(&["http.route", "url.template"]) {
-        return format!("{method} {route}");
+fn operation_name<'a>(name: &'a str, facts: &Facts<'_>) -> Cow<'a, str> {
+    if let Some(method) = bare_method(name)
+        && let Some(route) = facts[ROUTE]
+    {
+        return Cow::Owned(format!("{method} {route}"));
     }
     if name.is_empty() {
-        let verb =
-            attributes.first_of(&["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"]);
-        let target = attributes.first_of(&["db.collection.name", "rpc.service", "messaging.destination.name"]);
-        let parts: Vec<&str> = [verb, target].into_iter().flatten().collect();
-        return if parts.is_empty() { "(unnamed)".to_owned() } else { parts.join(" ") };
+        let parts: Vec<&str> = [facts[VERB], facts[TARGET]].into_iter().flatten().collect();
+        return if parts.is_empty() { Cow::Borrowed("(unnamed)") } else { Cow::Owned(parts.join(" ")) };
     }
     without_ids(name)
 }
 
+/// Returns the method if the name is nothing more.
+fn bare_method(name: &str) -> Option<&str> {
+    let method = name.strip_prefix("HTTP ").unwrap_or(name);
+    (!method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(method)
+}
+
 /// Replaces path segments and words that are numbers, UUIDs or long hex strings by `{id}`.
-fn without_ids(name: &str) -> String {
+fn without_ids(name: &str) -> Cow<'_, str> {
     if !name.bytes().any(|byte| byte.is_ascii_digit()) {
-        return name.to_owned();
+        return Cow::Borrowed(name);
     }
     let mut out = String::with_capacity(name.len());
     for piece in name.split_inclusive(['/', ' ', '?', '&', '=']) {
@@ -85,7 +179,7 @@ fn without_ids(name: &str) -> String {
         out.push_str(if is_id(word) { "{id}" } else { word });
         out.push_str(end);
     }
-    out
+    Cow::Owned(out)
 }
 
 fn is_id(word: &str) -> bool {
@@ -96,21 +190,14 @@ fn is_id(word: &str) -> bool {
 }
 
 /// Returns the address, or else the system, of what a client or producer talks to.
-fn peer_name(attributes: &Attributes<'_>) -> Option<String> {
-    if let Some(service) = attributes.get("peer.service") {
-        return Some(service.to_owned());
+fn peer_name<'a>(facts: &Facts<'a>, room: &'a mut String) -> Option<&'a str> {
+    if let (None, Some(address), Some(port)) = (facts[PEER_SERVICE], facts[ADDRESS], facts[PORT]) {
+        room.clear();
+        room.extend([address, ":", port]);
+        return Some(room);
     }
-    let address =
-        attributes.first_of(&["server.address", "net.peer.name", "network.peer.address", "net.sock.peer.addr"]);
-    if let Some(address) = address {
-        return Some(match attributes.first_of(&["server.port", "net.peer.port"]) {
-            Some(port) => format!("{address}:{port}"),
-            None => address.to_owned(),
-        });
-    }
-    let host = attributes.first_of(&["url.full", "http.url"]).and_then(url_host);
-    let system = || attributes.first_of(&["db.system.name", "db.system", "messaging.system", "rpc.system"]);
-    host.or_else(system).map(str::to_owned)
+    let host = || facts[URL].and_then(url_host);
+    facts[PEER_SERVICE].or(facts[ADDRESS]).or_else(host).or(facts[DATABASE]).or(facts[SYSTEM])
 }
 
 fn url_host(url: &str) -> Option<&str> {

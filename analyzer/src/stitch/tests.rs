@@ -18,7 +18,7 @@ fn path(text: &str) -> String {
         for segment in &transaction.critical_path {
             let owner = &transaction.spans[segment.span];
             let ms = (segment.end_ns - segment.start_ns) / 1_000_000;
-            out.push_str(&format!("{} {} {} {ms}\n", owner.service, owner.operation, segment.cause.as_str()));
+            out.push_str(&format!("{} {} {} {ms}\n", owner.service(), owner.operation(), segment.cause.as_str()));
         }
     }
     out
@@ -33,9 +33,9 @@ fn tree(text: &str) -> String {
 fn draw(transaction: &Transaction) -> String {
     let mut out = String::new();
     for (index, span) in transaction.spans.iter().enumerate() {
-        let indent = "  ".repeat(usize::try_from(transaction.depths[index]).unwrap());
-        let (total, own) = (span.duration_ns() / 1_000_000, transaction.self_ns[index] / 1_000_000);
-        out.push_str(&format!("{indent}{} {} {total} self {own}\n", span.service, span.operation));
+        let indent = "  ".repeat(usize::try_from(transaction.depth(index)).unwrap());
+        let (total, own) = (span.duration_ns() / 1_000_000, transaction.self_ns(index) / 1_000_000);
+        out.push_str(&format!("{indent}{} {} {total} self {own}\n", span.service(), span.operation()));
     }
     out.push_str(&format!(
         "{} missing {} duplicates {} skew {}\n",
@@ -293,7 +293,8 @@ fn deep_chains_do_not_recurse() {
     drawn[0].id = 1;
     let transactions = assemble(&[fixture::table(&drawn)]);
     assert_eq!(transactions.len(), 1);
-    assert_eq!(transactions[0].depths.last(), Some(&(u32::try_from(depth).unwrap() - 1)));
+    let last = transactions[0].spans.len() - 1;
+    assert_eq!(u64::from(transactions[0].depth(last)), depth - 1);
     assert_sums_to_duration(&transactions[0]);
 }
 
@@ -417,12 +418,12 @@ fn every_bound_closes_with_its_own_reason_and_is_counted() {
     let mut few = Stitcher::new(StitcherLimits { open_transactions_max: 1, ..StitcherLimits::default() });
     let two = "a one 0..1\n\nb two 0..1";
     let done = push_in_order(&mut few, two, &[0, 1]);
-    assert_eq!((done[0].close_reason, few.stats().evicted, few.open_count()), (CloseReason::Evicted, 1, 1));
-    assert_eq!(&*done[0].root_span().service, "a", "the one that waited longest goes");
+    assert_eq!((done[0].close_reason, few.stats().early, few.open_count()), (CloseReason::Early, 1, 1));
+    assert_eq!(done[0].root_span().service(), "a", "the one that was quiet for longest goes");
 
     let mut tight = Stitcher::new(StitcherLimits { open_spans_max: 2, ..StitcherLimits::default() });
-    let done = push_in_order(&mut tight, text, &[0, 1, 2]);
-    assert_eq!((done[0].close_reason, tight.open_count()), (CloseReason::Evicted, 0));
+    let done = push_in_order(&mut tight, "a one 0..1 lost\n  a two 0..1\n  a three 0..1\n  a four 0..1", &[0, 1, 2]);
+    assert_eq!((done[0].close_reason, tight.stats().evicted, tight.open_count()), (CloseReason::Evicted, 1, 0));
 
     let mut endless = Stitcher::new(StitcherLimits::default());
     for second in 0..700 {
@@ -434,6 +435,34 @@ fn every_bound_closes_with_its_own_reason_and_is_counted() {
         }
     }
     assert_eq!(endless.stats().at_age_limit, 1);
+}
+
+#[test]
+fn for_room_whole_transactions_go_before_incomplete_ones_however_long_these_waited() {
+    let mut stitcher = Stitcher::new(StitcherLimits { open_spans_max: 3, ..StitcherLimits::default() });
+    let text = "
+        a root 0..9 lost
+          a part 1..2
+
+        b whole 0..1
+
+        c whole 0..1
+
+        d whole 0..1
+
+        e root 0..9 lost
+          e part 1..2
+    ";
+    let done = push_in_order(&mut stitcher, text, &[0, 1, 2, 3, 4, 4]);
+    let closed = |done: &[Transaction]| -> Vec<(String, CloseReason)> {
+        done.iter().map(|one| (one.root_span().service().to_owned(), one.close_reason)).collect()
+    };
+    let early = |service: &str| (service.to_owned(), CloseReason::Early);
+    assert_eq!(closed(&done), [early("b"), early("c"), early("d")]);
+    // None is whole any more; a was quiet for longest.
+    let done = push_in_order(&mut stitcher, text, &[4]);
+    assert_eq!(closed(&done), [("a".to_owned(), CloseReason::Evicted)]);
+    assert_eq!((stitcher.stats().early, stitcher.stats().evicted), (3, 1));
 }
 
 #[test]

@@ -1,37 +1,43 @@
 //! Spans of one trace as a tree: duplicates left out, cycles broken, orphans kept as further roots.
-//! Everything is arrays in depth-first order; nothing recurses.
+//! Everything is arrays in depth-first order; nothing recurses. The arrays are kept from one transaction to the next.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::sync::Arc;
 
-use collector_table::{SpanId, SpanKind};
+use collector_table::{SpanId, SpanKind, TraceId};
 
-use super::critical::critical_path;
-use crate::transaction::{CloseReason, Hop, HopKind, Span, Transaction};
+use super::critical::{PathFinder, critical_path};
+use crate::hash::fnv;
+use crate::span::Span;
+use crate::transaction::{CloseReason, Hop, HopKind, NO_PARENT, Node, Transaction};
 
 /// Children of every span: those of `index` stand in `list[starts[index]..starts[index + 1]]`, by start.
+#[derive(Debug, Default)]
 pub(super) struct Children {
     starts: Vec<usize>,
     list: Vec<usize>,
+    next: Vec<usize>,
 }
 
 impl Children {
-    fn of(parents: &[Option<usize>]) -> Self {
-        let mut starts = vec![0; parents.len() + 1];
+    fn fill(&mut self, parents: &[Option<usize>]) {
+        self.starts.clear();
+        self.starts.resize(parents.len() + 1, 0);
         for parent in parents.iter().flatten() {
-            starts[parent + 1] += 1;
+            self.starts[parent + 1] += 1;
         }
-        for index in 1..starts.len() {
-            starts[index] += starts[index - 1];
+        for index in 1..self.starts.len() {
+            self.starts[index] += self.starts[index - 1];
         }
-        let mut next = starts.clone();
-        let mut list = vec![0; starts[parents.len()]];
+        self.next.clone_from(&self.starts);
+        self.list.clear();
+        self.list.resize(self.starts[parents.len()], 0);
         for (child, parent) in parents.iter().enumerate() {
             if let Some(parent) = parent {
-                list[next[*parent]] = child;
-                next[*parent] += 1;
+                self.list[self.next[*parent]] = child;
+                self.next[*parent] += 1;
             }
         }
-        Self { starts, list }
     }
 
     /// Returns the children of a span.
@@ -40,75 +46,177 @@ impl Children {
     }
 }
 
-/// Returns the transaction that the spans of one trace form, or nothing when there are none.
-pub(super) fn transaction(mut spans: Vec<Span>, revision: u32, close_reason: CloseReason) -> Option<Transaction> {
-    let duplicates = remove_duplicates(&mut spans);
-    let (parents, missing_parents) = parents_of(&spans);
-    let (spans, parents, depths) = depth_first(spans, &parents);
-    let root = (0..spans.len())
-        .filter(|&index| parents[index].is_none())
-        .min_by_key(|&index| (spans[index].parent_span_id.is_some(), spans[index].start_ns, index))?;
-    let children = Children::of(&parents);
-    let started_ns = spans.iter().map(|span| span.start_ns).min()?;
-    let ended_ns = spans.iter().map(|span| span.end_ns).max()?;
-    let roots = parents.iter().filter(|parent| parent.is_none()).count();
-    Some(Transaction {
-        id: spans[root].trace_id,
-        revision,
-        self_ns: (0..spans.len()).map(|index| self_time_ns(&spans, &children, index)).collect(),
-        critical_path: critical_path(&spans, &parents, &children, root),
-        hops: hops(&spans, &parents, &children),
-        is_complete: roots == 1 && missing_parents == 0 && spans[root].parent_span_id.is_none(),
-        clock_skew_ns: clock_skew_ns(&spans, &parents),
-        path_id: path_id(&spans, &children, root),
-        duration_ns: ended_ns - started_ns,
-        started_ns,
-        spans,
-        parents,
-        depths,
-        root,
-        missing_parents,
-        duplicates,
-        close_reason,
-    })
+/// What is known of a trace beside its spans.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) id: TraceId,
+    pub(super) revision: u32,
+    pub(super) close_reason: CloseReason,
+    /// Copies of spans that an earlier revision left out.
+    pub(super) duplicates: usize,
 }
 
-/// Sorts by start and keeps, of the copies of a span, the one that lasts longest.
-fn remove_duplicates(spans: &mut Vec<Span>) -> usize {
-    let before = spans.len();
-    spans.sort_by_key(|span| (span.span_id, std::cmp::Reverse(span.duration_ns())));
-    spans.dedup_by_key(|span| span.span_id);
-    spans.sort_by_key(|span| (span.start_ns, std::cmp::Reverse(span.end_ns), span.span_id));
-    before - spans.len()
+/// Builds trees; holds nothing but room.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    by_id: Vec<(SpanId, usize)>,
+    parents: Vec<Option<usize>>,
+    walk_of: Vec<usize>,
+    children: Children,
+    /// Old index of each span in depth-first order with its depth, and the way back.
+    order: Vec<(usize, u32)>,
+    place: Vec<usize>,
+    stack: Vec<(usize, u32)>,
+    hashes: Vec<u64>,
+    below: Vec<u64>,
+    path: PathFinder,
 }
 
-/// Returns each span's parent by index, and how many stated parents are not there. Cycles are broken at the span
-/// of the cycle that started first, which becomes a root.
-fn parents_of(spans: &[Span]) -> (Vec<Option<usize>>, usize) {
-    let by_id: HashMap<SpanId, usize> = spans.iter().enumerate().map(|(index, span)| (span.span_id, index)).collect();
-    let mut missing = 0;
-    let mut parents: Vec<Option<usize>> = Vec::with_capacity(spans.len());
-    for (index, span) in spans.iter().enumerate() {
-        let parent = span.parent_span_id.map(|id| by_id.get(&id).copied());
-        missing += usize::from(parent == Some(None));
-        parents.push(parent.flatten().filter(|&parent| parent != index));
+impl Trees {
+    /// Returns whether a root and every stated parent is among the spans.
+    pub(super) fn is_whole(&mut self, spans: &[Span]) -> bool {
+        self.index_by_id(spans);
+        let is_here = |id: SpanId| self.by_id.binary_search_by_key(&id, |(known, _)| *known).is_ok();
+        let has_root = spans.iter().any(|span| span.parent_span_id().is_none());
+        has_root && spans.iter().all(|span| span.parent_span_id().is_none_or(is_here))
     }
-    const UNSEEN: usize = usize::MAX;
-    let mut walk_of = vec![UNSEEN; spans.len()];
-    for start in 0..spans.len() {
-        let mut at = start;
-        while walk_of[at] == UNSEEN {
-            walk_of[at] = start;
-            match parents[at] {
-                Some(parent) => at = parent,
-                None => break,
+
+    /// Returns the transaction that the spans of one trace form, or nothing when there are none.
+    pub(super) fn transaction(&mut self, mut spans: Vec<Span>, header: Header) -> Option<Transaction> {
+        let duplicates = self.sort_without_duplicates(&mut spans);
+        let missing_parents = self.find_parents(&spans);
+        self.order_depth_first(&mut spans);
+        let parents = &self.parents;
+        let root = (0..spans.len())
+            .filter(|&index| parents[index].is_none())
+            .min_by_key(|&index| (spans[index].parent_span_id().is_some(), spans[index].start_ns, index))?;
+        let started_ns = spans.iter().map(|span| span.start_ns).min()?;
+        let ended_ns = spans.iter().map(|span| span.end_ns).max()?;
+        let roots = parents.iter().filter(|parent| parent.is_none()).count();
+        Some(Transaction {
+            id: header.id,
+            revision: header.revision,
+            nodes: (0..spans.len()).map(|index| self.node(&spans, index)).collect(),
+            critical_path: critical_path(&mut self.path, &spans, parents, &self.children, root),
+            hops: hops(&spans, parents, &self.children),
+            is_complete: roots == 1 && missing_parents == 0 && spans[root].parent_span_id().is_none(),
+            clock_skew_ns: clock_skew_ns(&spans, parents),
+            path_id: self.path_id(&spans, root),
+            duration_ns: ended_ns - started_ns,
+            started_ns,
+            spans: Arc::from(spans),
+            root,
+            missing_parents,
+            duplicates: header.duplicates + duplicates,
+            close_reason: header.close_reason,
+        })
+    }
+
+    fn index_by_id(&mut self, spans: &[Span]) {
+        self.by_id.clear();
+        self.by_id.extend(spans.iter().enumerate().map(|(index, span)| (span.span_id, index)));
+        self.by_id.sort_unstable();
+    }
+
+    /// Sorts by start and keeps, of the copies of a span, the one that lasts longest; leaves the spans indexed by id.
+    fn sort_without_duplicates(&mut self, spans: &mut Vec<Span>) -> usize {
+        let before = spans.len();
+        self.index_by_id(spans);
+        if self.by_id.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            spans.sort_by_key(|span| (span.span_id, Reverse(span.duration_ns())));
+            spans.dedup_by_key(|span| span.span_id);
+        }
+        spans.sort_unstable_by_key(|span| (span.start_ns, Reverse(span.end_ns), span.span_id));
+        self.index_by_id(spans);
+        before - spans.len()
+    }
+
+    /// Finds each span's parent by index; returns how many stated parents are not there. Cycles are broken at the span
+    /// of the cycle that started first, which becomes a root.
+    fn find_parents(&mut self, spans: &[Span]) -> usize {
+        let mut missing = 0;
+        self.parents.clear();
+        for (index, span) in spans.iter().enumerate() {
+            let parent = span.parent_span_id().and_then(|id| {
+                let at = self.by_id.binary_search_by_key(&id, |(known, _)| *known);
+                missing += usize::from(at.is_err());
+                at.ok().map(|at| self.by_id[at].1)
+            });
+            self.parents.push(parent.filter(|&parent| parent != index));
+        }
+        const UNSEEN: usize = usize::MAX;
+        self.walk_of.clear();
+        self.walk_of.resize(spans.len(), UNSEEN);
+        for start in 0..spans.len() {
+            let mut at = start;
+            while self.walk_of[at] == UNSEEN {
+                self.walk_of[at] = start;
+                match self.parents[at] {
+                    Some(parent) => at = parent,
+                    None => break,
+                }
+            }
+            if self.walk_of[at] == start && self.parents[at].is_some() {
+                cut_cycle(&mut self.parents, at);
             }
         }
-        if walk_of[at] == start && parents[at].is_some() {
-            cut_cycle(&mut parents, at);
+        missing
+    }
+
+    /// Reorders spans so that every parent stands before its children and siblings stand by start.
+    fn order_depth_first(&mut self, spans: &mut [Span]) {
+        self.children.fill(&self.parents);
+        self.order.clear();
+        self.place.clear();
+        self.place.resize(spans.len(), 0);
+        for root in (0..spans.len()).filter(|&index| self.parents[index].is_none()) {
+            self.stack.push((root, 0));
+            while let Some((index, depth)) = self.stack.pop() {
+                self.place[index] = self.order.len();
+                self.order.push((index, depth));
+                self.stack.extend(self.children.get(index).iter().rev().map(|&child| (child, depth + 1)));
+            }
+        }
+        // The room of the walk, which is over, holds the parents in their new order.
+        self.walk_of.clear();
+        let moved = |parent: Option<usize>| parent.map_or(usize::MAX, |parent| self.place[parent]);
+        self.walk_of.extend(self.order.iter().map(|&(old, _)| moved(self.parents[old])));
+        for (parent, &new) in self.parents.iter_mut().zip(&self.walk_of) {
+            *parent = (new != usize::MAX).then_some(new);
+        }
+        for index in 0..spans.len() {
+            while self.place[index] != index {
+                let to = self.place[index];
+                spans.swap(index, to);
+                self.place.swap(index, to);
+            }
+        }
+        self.children.fill(&self.parents);
+    }
+
+    fn node(&self, spans: &[Span], index: usize) -> Node {
+        let parent = self.parents[index].and_then(|parent| u32::try_from(parent).ok());
+        Node {
+            parent: parent.unwrap_or(NO_PARENT),
+            depth: self.order[index].1,
+            self_ns: self_time_ns(spans, &self.children, index),
         }
     }
-    (parents, missing)
+
+    /// Hashes the shape of the tree: which operations call which, repeated siblings folded, order left out.
+    fn path_id(&mut self, spans: &[Span], root: usize) -> u64 {
+        self.hashes.clear();
+        self.hashes.resize(spans.len(), 0);
+        for index in (0..spans.len()).rev() {
+            self.below.clear();
+            self.below.extend(self.children.get(index).iter().map(|&child| self.hashes[child]));
+            self.below.sort_unstable();
+            self.below.dedup();
+            let shape = spans[index].site.shape;
+            self.hashes[index] = self.below.iter().fold(shape, |hash, child| fnv(hash, &child.to_le_bytes()));
+        }
+        self.hashes[root]
+    }
 }
 
 /// Cuts the cycle that `member` is on, if it is on one, above its first span.
@@ -126,28 +234,6 @@ fn cut_cycle(parents: &mut [Option<usize>], member: usize) {
             return;
         }
     }
-}
-
-/// Reorders spans so that every parent stands before its children and siblings stand by start.
-fn depth_first(spans: Vec<Span>, parents: &[Option<usize>]) -> (Vec<Span>, Vec<Option<usize>>, Vec<u32>) {
-    let children = Children::of(parents);
-    let mut order = Vec::with_capacity(spans.len());
-    let mut new_index = vec![0; spans.len()];
-    let mut depths = Vec::with_capacity(spans.len());
-    let mut stack: Vec<(usize, u32)> = Vec::new();
-    for root in (0..spans.len()).filter(|&index| parents[index].is_none()) {
-        stack.push((root, 0));
-        while let Some((index, depth)) = stack.pop() {
-            new_index[index] = order.len();
-            order.push(index);
-            depths.push(depth);
-            stack.extend(children.get(index).iter().rev().map(|&child| (child, depth + 1)));
-        }
-    }
-    let mut slots: Vec<Option<Span>> = spans.into_iter().map(Some).collect();
-    let spans = order.iter().map(|&old| slots[old].take().expect("the order names every span once")).collect();
-    let parents = order.iter().map(|&old| parents[old].map(|parent| new_index[parent])).collect();
-    (spans, parents, depths)
 }
 
 /// Returns the nanoseconds of a span that the union of its children's intervals leaves.
@@ -169,17 +255,16 @@ fn self_time_ns(spans: &[Span], children: &Children, index: usize) -> i64 {
 fn hops(spans: &[Span], parents: &[Option<usize>], children: &Children) -> Vec<Hop> {
     let mut hops = Vec::new();
     for (index, span) in spans.iter().enumerate() {
-        let is_outgoing = matches!(span.kind, SpanKind::Client | SpanKind::Producer);
-        if is_outgoing {
-            let remote = children.get(index).iter().copied().filter(|&child| is_entry(&spans[child]));
+        if span.is_outgoing() {
+            let remote = children.get(index).iter().copied().filter(|&child| spans[child].is_entry());
             let before = hops.len();
             hops.extend(remote.map(|callee| hop(spans, index, callee)));
             if hops.len() == before && children.get(index).is_empty() {
                 hops.push(Hop { caller: index, callee: None, kind: peer_kind(span), gap_ns: None });
             }
         } else if let Some(parent) = parents[index] {
-            let caller_sends = matches!(spans[parent].kind, SpanKind::Client | SpanKind::Producer);
-            if !caller_sends && is_entry(span) && spans[parent].service != span.service {
+            let caller = &spans[parent];
+            if !caller.is_outgoing() && span.is_entry() && !caller.is_same_service(span) {
                 hops.push(Hop { gap_ns: None, ..hop(spans, parent, index) });
             }
         }
@@ -187,13 +272,9 @@ fn hops(spans: &[Span], parents: &[Option<usize>], children: &Children) -> Vec<H
     hops
 }
 
-pub(crate) fn is_entry(span: &Span) -> bool {
-    matches!(span.kind, SpanKind::Server | SpanKind::Consumer)
-}
-
 fn peer_kind(span: &Span) -> HopKind {
-    match span.kind {
-        _ if span.is_database => HopKind::Database,
+    match span.kind() {
+        _ if span.site.is_database => HopKind::Database,
         SpanKind::Producer => HopKind::Message,
         _ => HopKind::Call,
     }
@@ -201,7 +282,7 @@ fn peer_kind(span: &Span) -> HopKind {
 
 fn hop(spans: &[Span], caller: usize, callee: usize) -> Hop {
     let (from, to) = (&spans[caller], &spans[callee]);
-    let is_message = to.kind == SpanKind::Consumer || from.kind == SpanKind::Producer;
+    let is_message = to.kind() == SpanKind::Consumer || from.kind() == SpanKind::Producer;
     let (kind, gap_ns) = if is_message {
         (HopKind::Message, to.start_ns - from.end_ns)
     } else {
@@ -214,7 +295,7 @@ fn hop(spans: &[Span], caller: usize, callee: usize) -> Hop {
 fn clock_skew_ns(spans: &[Span], parents: &[Option<usize>]) -> i64 {
     let outside = |index: usize, parent: usize| {
         let (child, caller) = (&spans[index], &spans[parent]);
-        let is_call = caller.kind == SpanKind::Client && child.kind == SpanKind::Server;
+        let is_call = caller.kind() == SpanKind::Client && child.kind() == SpanKind::Server;
         let early = caller.start_ns - child.start_ns;
         // A callee that outlives its caller by itself may only have been given up on; one that is moved as a whole
         // runs on another clock.
@@ -226,27 +307,4 @@ fn clock_skew_ns(spans: &[Span], parents: &[Option<usize>]) -> i64 {
         .filter_map(|(index, parent)| parent.map(|parent| outside(index, parent)))
         .max()
         .unwrap_or(0)
-}
-
-/// Hashes the shape of the tree: which operations call which, repeated siblings folded, order left out.
-/// FNV-1a, 64 bit, so that the id is the same in every build (draft-eastlake-fnv).
-fn path_id(spans: &[Span], children: &Children, root: usize) -> u64 {
-    let mut hashes = vec![0u64; spans.len()];
-    for index in (0..spans.len()).rev() {
-        let mut below: Vec<u64> = children.get(index).iter().map(|&child| hashes[child]).collect();
-        below.sort_unstable();
-        below.dedup();
-        let mut hash = fnv(0xcbf2_9ce4_8422_2325, spans[index].service.as_bytes());
-        hash = fnv(hash, &[0]);
-        hash = fnv(hash, spans[index].operation.as_bytes());
-        for child in below {
-            hash = fnv(hash, &child.to_le_bytes());
-        }
-        hashes[index] = hash;
-    }
-    hashes[root]
-}
-
-fn fnv(seed: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

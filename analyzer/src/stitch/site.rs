@@ -1,0 +1,167 @@
+//! Sites of all spans that are held, each once. Filled by reading; the stitcher has it let go of what is unused.
+//! Both its maps are bounded: beyond the bound, names and sites are folded into "(others)" and counted.
+
+use std::sync::Arc;
+
+use collector_table::SpanKind;
+
+use crate::hash::{FNV_SEED, Map, fnv};
+use crate::span::Site;
+
+/// Distinct names of services, operations, instances, versions and peers.
+const NAMES_MAX: usize = 50_000;
+/// Distinct sites.
+const SITES_MAX: usize = 100_000;
+/// Longest name kept, in bytes: a hostile one may be of any length.
+const NAME_BYTES_MAX: usize = 300;
+/// Stands for every name beyond a bound.
+const OTHERS: &str = "(others)";
+
+/// A shared name.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    text: Arc<str>,
+    number: u64,
+}
+
+/// Who works: what the spans of one resource share.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    service: Name,
+    instance: Option<Name>,
+    version: Option<Name>,
+}
+
+/// What tells two sites apart. Numbers of names are never given twice, so a key that outlives its names finds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    /// Service, instance, version, operation, peer; 0 for none.
+    names: [u64; 5],
+    kind: SpanKind,
+    is_database: bool,
+}
+
+/// Shares equal names and equal sites.
+#[derive(Debug)]
+pub(super) struct Sites {
+    names: Map<Arc<str>, u64>,
+    sites: Map<Key, Arc<Site>>,
+    names_max: usize,
+    sites_max: usize,
+    last_number: u64,
+    folded: u64,
+}
+
+impl Default for Sites {
+    fn default() -> Self {
+        Self::new(NAMES_MAX, SITES_MAX)
+    }
+}
+
+impl Sites {
+    pub(super) fn new(names_max: usize, sites_max: usize) -> Self {
+        let (names, sites) = (Map::default(), Map::default());
+        Self { names, sites, names_max, sites_max, last_number: 0, folded: 0 }
+    }
+
+    /// Returns the shared copy of a name, cut at [`NAME_BYTES_MAX`].
+    pub(super) fn name(&mut self, text: &str) -> Name {
+        let text = &text[..text.floor_char_boundary(NAME_BYTES_MAX)];
+        if let Some((text, &number)) = self.names.get_key_value(text) {
+            return Name { text: text.clone(), number };
+        }
+        if self.names.len() >= self.names_max && text != OTHERS {
+            self.folded += 1;
+            return self.name(OTHERS);
+        }
+        let text: Arc<str> = text.into();
+        let number = self.next_number();
+        self.names.insert(text.clone(), number);
+        Name { text, number }
+    }
+
+    /// Returns a process by its service, instance and version.
+    pub(super) fn process(&mut self, service: &str, instance: Option<&str>, version: Option<&str>) -> Process {
+        Process {
+            service: self.name(service),
+            instance: instance.map(|instance| self.name(instance)),
+            version: version.map(|version| self.name(version)),
+        }
+    }
+
+    /// Returns the site of an operation of a process.
+    pub(super) fn site(
+        &mut self,
+        process: &Process,
+        operation: &Name,
+        kind: SpanKind,
+        peer: Option<&Name>,
+        is_database: bool,
+    ) -> Arc<Site> {
+        let number = |name: Option<&Name>| name.map_or(0, |name| name.number);
+        let (instance, version) = (process.instance.as_ref(), process.version.as_ref());
+        let names = [process.service.number, number(instance), number(version), operation.number, number(peer)];
+        let key = Key { names, kind, is_database };
+        if let Some(site) = self.sites.get(&key) {
+            return site.clone();
+        }
+        if self.sites.len() >= self.sites_max {
+            self.folded += 1;
+            return self.others(kind);
+        }
+        let text = |name: Option<&Name>| name.map(|name| name.text.clone());
+        self.insert(key, &process.service.text, &operation.text, [text(instance), text(version), text(peer)])
+    }
+
+    /// Returns the site that stands for all beyond the bound, one a kind.
+    fn others(&mut self, kind: SpanKind) -> Arc<Site> {
+        let name = self.name(OTHERS);
+        let key = Key { names: [name.number, 0, 0, name.number, 0], kind, is_database: false };
+        let found = self.sites.get(&key).cloned();
+        found.unwrap_or_else(|| self.insert(key, &name.text, &name.text, [None, None, None]))
+    }
+
+    fn insert(
+        &mut self,
+        key: Key,
+        service: &Arc<str>,
+        operation: &Arc<str>,
+        [instance, version, peer]: [Option<Arc<str>>; 3],
+    ) -> Arc<Site> {
+        let shape = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), operation.as_bytes());
+        let site = Arc::new(Site {
+            service: service.clone(),
+            operation: operation.clone(),
+            instance,
+            version,
+            kind: key.kind,
+            peer,
+            is_database: key.is_database,
+            number: self.next_number(),
+            shape,
+        });
+        self.sites.insert(key, site.clone());
+        site
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Lets go of sites that no span refers to and of names that no site refers to.
+    pub(super) fn free_unused(&mut self) {
+        self.sites.retain(|_, site| Arc::strong_count(site) > 1);
+        self.names.retain(|name, _| Arc::strong_count(name) > 1);
+    }
+
+    /// Returns how often a name or a site was folded into "(others)".
+    pub(super) fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// Returns how many sites are known.
+    pub(super) fn len(&self) -> usize {
+        self.sites.len()
+    }
+}
