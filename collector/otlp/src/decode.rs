@@ -1,11 +1,12 @@
-//! From a request body to rows: check, decode with prost, tabulate. Called for live requests and for replays alike.
+//! From a request body to rows. Called for live requests and for replays alike.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
-use crate::{DecodeError, DecodedBatch, Encoding, Limits, PayloadKind, Signal, json, scan, schema, tabulate};
+use crate::wire::Damaged;
+use crate::{DecodeError, DecodedBatch, Encoding, Limits, PayloadKind, Signal, json, metrics, scan, schema, walk};
 
 /// Returns the rows of a request and what was rejected; an empty body is an empty request.
 ///
@@ -23,16 +24,29 @@ pub fn decode(kind: PayloadKind, body: &[u8], limits: &Limits) -> Result<Decoded
 }
 
 fn decode_protobuf(signal: Signal, body: &[u8], limits: &Limits) -> Result<DecodedBatch, DecodeError> {
-    scan::check(schema::request(signal), body, limits)?;
-    Ok(match signal {
-        Signal::Traces => tabulate::spans(&message::<ExportTraceServiceRequest>(body)?, limits),
-        Signal::Logs => tabulate::logs(&message::<ExportLogsServiceRequest>(body)?, limits),
-        Signal::Metrics => tabulate::metrics(&message::<ExportMetricsServiceRequest>(body)?, limits),
-    })
+    let decoded = match signal {
+        Signal::Traces => walk::spans(body, limits),
+        Signal::Logs => walk::logs(body, limits),
+        Signal::Metrics => metrics::metrics(&message(Signal::Metrics, body, limits)?, limits),
+    };
+    decoded.map_err(|Damaged| explain(signal, body, limits))
 }
 
-fn message<M: Message + Default>(body: &[u8]) -> Result<M, DecodeError> {
+/// Returns the message of prost's, whose depth and memory were checked before.
+fn message<M: Message + Default>(signal: Signal, body: &[u8], limits: &Limits) -> Result<M, DecodeError> {
+    scan::check(schema::request(signal), body, limits)?;
     M::decode(body).map_err(DecodeError::Message)
+}
+
+/// Returns what is wrong with a body that the walk refused: the slow way knows place and field.
+fn explain(signal: Signal, body: &[u8], limits: &Limits) -> DecodeError {
+    let outcome = match signal {
+        Signal::Traces => message::<ExportTraceServiceRequest>(signal, body, limits).map(drop),
+        Signal::Logs => message::<ExportLogsServiceRequest>(signal, body, limits).map(drop),
+        Signal::Metrics => message::<ExportMetricsServiceRequest>(signal, body, limits).map(drop),
+    };
+    let unexplained = DecodeError::Wire { what: "not an OTLP request", offset: 0 };
+    outcome.err().unwrap_or(unexplained)
 }
 
 #[cfg(test)]

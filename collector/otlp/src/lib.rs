@@ -9,12 +9,16 @@ mod error;
 pub mod export;
 mod json;
 mod limits;
+mod metrics;
 mod payload;
 pub mod recording;
 mod response;
 mod scan;
 mod schema;
-mod tabulate;
+mod tally;
+mod values;
+mod walk;
+mod wire;
 
 pub use batch::{DecodedBatch, RejectReason, Rejected};
 pub use decode::decode;

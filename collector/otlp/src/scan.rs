@@ -1,5 +1,5 @@
-//! A walk over protobuf bytes before prost decodes them: how deep messages nest and how much memory they will take.
-//! Called by `decode` for both encodings. Keeps its own stack, so that no input can exhaust the thread's.
+//! A scan of protobuf bytes before prost decodes them: how deep messages nest and how much memory they will take.
+//! Called by `decode` and `values` wherever prost is. Keeps its own stack, so that no input can exhaust the thread's.
 
 use crate::schema::{Field, Kind, Message};
 use crate::{DecodeError, Limits};
@@ -23,7 +23,7 @@ pub(crate) fn check(root: &'static Message, body: &[u8], limits: &Limits) -> Res
         let Some((field, content_end)) = reader.field(message, end)? else { continue };
         match field.map(|field| (field.kind, field.is_repeated)) {
             Some((Kind::Message(inner), is_repeated)) => {
-                if open.len() == limits.nesting_max {
+                if open.len() >= limits.nesting_max {
                     return Err(DecodeError::Nested { max: limits.nesting_max });
                 }
                 // A single message lies within its parent's struct.

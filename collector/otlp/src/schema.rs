@@ -80,7 +80,7 @@ const fn message<T>(fields: &'static [Field]) -> Message {
     Message { fields, struct_bytes: size_of::<T>() }
 }
 
-static ANY_VALUE: Message = message::<common::AnyValue>(&[
+pub(crate) static ANY_VALUE: Message = message::<common::AnyValue>(&[
     one(1, "stringValue", Kind::Text),
     one(2, "boolValue", Kind::Bool),
     one(3, "intValue", Kind::Int64),

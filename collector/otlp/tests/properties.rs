@@ -2,6 +2,10 @@
 //! The OTLP/JSON of the oracle is written by opentelemetry-proto's own serde, not by this crate.
 #![allow(clippy::unwrap_used)]
 
+mod fuzzed;
+mod oracle;
+mod requests;
+
 use collector_otlp::{Encoding, Limits, PayloadKind, Signal, decode, export};
 use collector_table::SpanTable;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -164,7 +168,42 @@ fn is_valid(span: &Span) -> bool {
         && [span.start_time_unix_nano, span.end_time_unix_nano].iter().all(|time| i64::try_from(*time).is_ok())
 }
 
+/// Limits that cut, and those of the daemon.
+fn limits() -> impl Strategy<Value = Limits> {
+    let tight = (0..4_usize, 0..12_usize).prop_map(|(attributes_max, attribute_bytes_max)| Limits {
+        attributes_max,
+        attribute_bytes_max,
+        ..Limits::default()
+    });
+    prop_oneof![Just(Limits::default()), tight]
+}
+
 proptest! {
+    #[test]
+    fn the_walk_gives_the_rows_of_the_oracle(traces in traces(), logs in logs(), limits in limits()) {
+        fuzzed::agree_on_traces(&traces.encode_to_vec(), &limits);
+        fuzzed::agree_on_logs(&logs.encode_to_vec(), &limits);
+    }
+
+    #[test]
+    fn the_order_of_fields_their_repetition_and_unknown_ones_mean_what_they_mean_to_prost(
+        traces in traces(), logs in logs(), seed in 1..u64::MAX, limits in limits()
+    ) {
+        let body = fuzzed::rewritten(&traces.encode_to_vec(), &fuzzed::TRACES, seed);
+        fuzzed::agree_on_traces(&body, &limits);
+        let body = fuzzed::rewritten(&logs.encode_to_vec(), &fuzzed::LOGS, seed);
+        fuzzed::agree_on_logs(&body, &limits);
+    }
+
+    #[test]
+    fn damaged_requests_are_refused_when_the_oracle_refuses_them(
+        traces in traces(), logs in logs(), at in any::<proptest::sample::Index>(), byte in any::<u8>(), how in 0..3_u8
+    ) {
+        for body in [traces.encode_to_vec(), logs.encode_to_vec()] {
+            fuzzed::protobuf(&fuzzed::damaged(&body, at.index(body.len() + 1), byte, how));
+        }
+    }
+
     #[test]
     fn spans_are_the_same_in_both_encodings(request in traces()) {
         let limits = Limits::default();
@@ -223,19 +262,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(body in vec(any::<u8>(), 0..200)) {
-        for signal in Signal::ALL {
-            for encoding in [Encoding::Protobuf, Encoding::Json] {
-                let _ = decode(kind(signal, encoding), &body, &Limits::default());
-            }
-        }
-    }
-
-    #[test]
-    fn no_json_text_panics(text in r#"[\[\]{}:,"0-9a-z.\\-]{0,60}"#) {
-        for signal in Signal::ALL {
-            let _ = decode(kind(signal, Encoding::Json), text.as_bytes(), &Limits::default());
-        }
+    fn no_bytes_panic(body in vec(any::<u8>(), 0..200), text in r#"[\[\]{}:,"0-9a-z.\\-]{0,60}"#) {
+        fuzzed::protobuf(&body);
+        fuzzed::json(&body);
+        fuzzed::json(text.as_bytes());
     }
 
     #[test]
@@ -250,6 +280,25 @@ proptest! {
             let mut flipped = body.clone();
             flipped[at] ^= 1_u8 << bit;
             let _ = decode(kind, &flipped, &Limits::default());
+        }
+    }
+}
+
+/// What a fuzzer does, a little of it, on every run: whole requests of a shop, damaged here and there.
+#[test]
+fn a_shop_s_requests_agree_with_the_oracle_whole_and_damaged() {
+    let bodies = [requests::traces(60).encode_to_vec(), requests::logs(20).encode_to_vec()];
+    for body in &bodies {
+        fuzzed::protobuf(body);
+    }
+    let small = [requests::traces(3).encode_to_vec(), requests::logs(3).encode_to_vec()];
+    let json = serde_json::to_vec(&requests::traces(3)).unwrap();
+    fuzzed::json(&json);
+    for at in (0..400).map(|step: usize| step.wrapping_mul(2_654_435_761)) {
+        for (byte, how) in [(0xff, 0), (0x80, 1), (0, 2)] {
+            let small = &small[at % 2];
+            fuzzed::protobuf(&fuzzed::damaged(small, at % small.len(), byte, how));
+            fuzzed::json(&fuzzed::damaged(&json, at % json.len(), byte, how));
         }
     }
 }

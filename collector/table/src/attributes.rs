@@ -3,15 +3,17 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    Array, ArrayRef, DictionaryArray, ListArray, PrimitiveArray, StringArray, StringBuilder, StructArray, UInt8Array,
-};
+use arrow::array::{Array, ArrayRef, DictionaryArray, ListArray, PrimitiveArray, StringArray, StructArray, UInt8Array};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt8Type, UInt32Type};
 
-use crate::columns::{CHECKED, text_dictionary};
+use crate::NotUtf8;
+use crate::columns::{CHECKED, UncheckedTexts, text_dictionary};
 use crate::dictionary::{Dictionary, refer};
 use crate::json::{self, ObjectWriter};
+
+/// Why a builder's texts cannot be anything else.
+pub(crate) const PUSHED_AS_TEXT: &str = "what was pushed as text is UTF-8";
 
 /// OTLP type of an attribute's value (`AnyValue` in opentelemetry/proto/common/v1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub(crate) fn list_type() -> DataType {
 pub struct AttributesBuilder {
     names: Dictionary<1>,
     keys: Vec<u32>,
-    values: StringBuilder,
+    values: UncheckedTexts,
     types: Vec<u8>,
     offsets: Vec<i32>,
 }
@@ -97,7 +99,7 @@ impl Default for AttributesBuilder {
         Self {
             names: Dictionary::new([false]),
             keys: Vec::new(),
-            values: StringBuilder::new(),
+            values: UncheckedTexts::default(),
             types: Vec::new(),
             offsets: vec![0],
         }
@@ -106,23 +108,27 @@ impl Default for AttributesBuilder {
 
 impl AttributesBuilder {
     /// Returns the number of a key, for [`Self::push_keyed`].
+    ///
+    /// # Errors
+    /// If the key is not UTF-8.
     #[inline]
-    pub fn key(&mut self, key: &str) -> u32 {
-        self.names.intern([key])
+    pub fn key(&mut self, key: &[u8]) -> Result<u32, NotUtf8> {
+        self.names.intern_bytes([key])
     }
 
-    /// Appends an attribute, whose key's number is known, to the row that is being built.
+    /// Appends an attribute, whose key's number is known, to the row that is being built. Whether the value is UTF-8 is
+    /// seen at the end.
     #[inline]
-    pub fn push_keyed(&mut self, key: u32, value: &str, value_type: ValueType) {
+    pub fn push_keyed(&mut self, key: u32, value: &[u8], value_type: ValueType) {
         self.keys.push(key);
-        self.values.append_value(value);
+        self.values.push(value);
         self.types.push(value_type.byte());
     }
 
     /// Appends an attribute to the row that is being built.
     pub fn push(&mut self, key: &str, value: &str, value_type: ValueType) {
-        let key = self.key(key);
-        self.push_keyed(key, value, value_type);
+        let key = self.names.intern([key]);
+        self.push_keyed(key, value.as_bytes(), value_type);
     }
 
     /// Appends the members of a JSON object to the row that is being built.
@@ -139,17 +145,30 @@ impl AttributesBuilder {
     }
 
     /// Returns the rows.
-    pub fn finish(self) -> ListArray {
-        let Self { names, keys, mut values, types, offsets } = self;
+    ///
+    /// # Errors
+    /// If a value is not UTF-8.
+    pub fn finish(self) -> Result<ListArray, NotUtf8> {
+        let Self { names, keys, values, types, offsets } = self;
         let [names] = names.finish();
         let columns: Vec<ArrayRef> = vec![
             refer(&PrimitiveArray::new(keys.into(), None), &names),
-            Arc::new(values.finish()),
+            Arc::new(values.finish()?),
             Arc::new(UInt8Array::new(types.into(), None)),
         ];
         let entries = StructArray::new(entry_fields(), columns, None);
-        ListArray::new(item_field(), OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(entries), None)
+        Ok(ListArray::new(item_field(), OffsetBuffer::new(ScalarBuffer::from(offsets)), Arc::new(entries), None))
     }
+}
+
+/// Returns one row of attributes for each object.
+pub(crate) fn of_objects<'a>(objects: impl Iterator<Item = &'a str>) -> ListArray {
+    let mut attributes = AttributesBuilder::default();
+    for object in objects {
+        attributes.push_json(object);
+        attributes.finish_row();
+    }
+    attributes.finish().expect(PUSHED_AS_TEXT)
 }
 
 /// The attributes of a batch, column by column. An entry's key is a number below `names.len()`.

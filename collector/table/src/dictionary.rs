@@ -9,6 +9,8 @@ use arrow::array::{ArrayRef, DictionaryArray, PrimitiveArray, StringBuilder};
 use arrow::datatypes::UInt32Type;
 use hashbrown::HashTable;
 
+use crate::NotUtf8;
+
 /// Entries that the cache remembers. Requests have some dozens of names and keys.
 const RECENT_LEN: usize = 256;
 const NO_ENTRY: u32 = u32::MAX;
@@ -37,28 +39,38 @@ impl<const N: usize> Dictionary<N> {
 
     /// Returns the number of the entry, which is added if it is new.
     pub(crate) fn intern(&mut self, texts: [&str; N]) -> u32 {
-        let slot = slot(texts[0].as_bytes());
-        let recent = self.recent[slot];
-        if recent != NO_ENTRY && is_entry(&self.columns, recent, texts) {
-            return recent;
-        }
-        let entry = self.find_or_add(texts);
-        self.recent[slot] = entry;
-        entry
+        self.intern_bytes(texts.map(str::as_bytes)).expect("a text is UTF-8")
     }
 
-    fn find_or_add(&mut self, texts: [&str; N]) -> u32 {
+    /// Returns the number of the entry, which is added if it is new. Texts are checked only then.
+    #[inline]
+    pub(crate) fn intern_bytes(&mut self, texts: [&[u8]; N]) -> Result<u32, NotUtf8> {
+        let slot = slot(texts[0]);
+        let recent = self.recent[slot];
+        if recent != NO_ENTRY && is_entry(&self.columns, recent, texts) {
+            return Ok(recent);
+        }
+        let entry = self.find_or_add(texts)?;
+        self.recent[slot] = entry;
+        Ok(entry)
+    }
+
+    fn find_or_add(&mut self, texts: [&[u8]; N]) -> Result<u32, NotUtf8> {
         let Self { columns, index, hasher, .. } = self;
-        let hash = hasher.hash_one(texts.map(str::as_bytes));
+        let hash = hasher.hash_one(texts);
         if let Some(&found) = index.find(hash, |&entry| is_entry(columns, entry, texts)) {
-            return found;
+            return Ok(found);
+        }
+        let mut checked = [""; N];
+        for (checked, text) in checked.iter_mut().zip(texts) {
+            *checked = std::str::from_utf8(text).map_err(|_| NotUtf8)?;
         }
         index.insert_unique(hash, self.len, |&entry| hasher.hash_one(entry_bytes(columns, entry)));
-        for ((column, text), is_nullable) in columns.iter_mut().zip(texts).zip(self.is_nullable) {
+        for ((column, text), is_nullable) in columns.iter_mut().zip(checked).zip(self.is_nullable) {
             column.append_option((!is_nullable || !text.is_empty()).then_some(text));
         }
         self.len += 1;
-        self.len - 1
+        Ok(self.len - 1)
     }
 
     /// Returns the entries, one array a column.
@@ -97,8 +109,8 @@ fn entry_bytes<const N: usize>(columns: &[StringBuilder; N], entry: u32) -> [&[u
     std::array::from_fn(|column| text_bytes(&columns[column], entry))
 }
 
-fn is_entry<const N: usize>(columns: &[StringBuilder; N], entry: u32, texts: [&str; N]) -> bool {
-    columns.iter().zip(texts).all(|(column, text)| text_bytes(column, entry) == text.as_bytes())
+fn is_entry<const N: usize>(columns: &[StringBuilder; N], entry: u32, texts: [&[u8]; N]) -> bool {
+    columns.iter().zip(texts).all(|(column, text)| text_bytes(column, entry) == text)
 }
 
 fn text_bytes(column: &StringBuilder, entry: u32) -> &[u8] {

@@ -45,3 +45,8 @@ pub struct SchemaError {
     /// First column that does not fit.
     pub column: String,
 }
+
+/// A text that was given as bytes is not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a text is not UTF-8")]
+pub struct NotUtf8;

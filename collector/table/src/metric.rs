@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, BooleanBuilder, Float64Builder, RecordBatch, StringBuilder, UInt64Builder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::attributes::list_type;
+use crate::attributes::{PUSHED_AS_TEXT, list_type};
 use crate::columns::{plain, text_dictionary, timestamps, utc};
 use crate::origin::Resources;
 use crate::{AttributesBuilder, ResourceFields, ValueType};
@@ -154,7 +154,7 @@ impl MetricTableBuilder {
             Arc::new(self.min.finish()),
             Arc::new(self.max.finish()),
             Arc::new(self.detail.finish()),
-            Arc::new(self.attributes.finish()),
+            Arc::new(self.attributes.finish().expect(PUSHED_AS_TEXT)),
             resource_attributes,
         ];
         RecordBatch::try_new(memory_schema(), columns).expect("append fills every column of the schema")

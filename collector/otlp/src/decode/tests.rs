@@ -219,14 +219,8 @@ fn nested(lists: usize) -> [(Encoding, Vec<u8>); 2] {
     let text = format!(
         r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"k","value":{open}{{"stringValue":"x"}}{close}}}]}}}}]}}"#
     );
-    let wrap = |tag: u8, content: Vec<u8>| {
-        let mut message = vec![tag << 3 | 2];
-        prost::encoding::encode_varint(content.len() as u64, &mut message);
-        message.extend(content);
-        message
-    };
-    let value = (0..lists).fold(wrap(1, b"x".to_vec()), |value, _| wrap(5, wrap(1, value)));
-    let protobuf = wrap(1, wrap(1, wrap(1, wrap(2, value))));
+    let value = (0..lists).fold(wrapped(1, b"x"), |value, _| wrapped(5, &wrapped(1, &value)));
+    let protobuf = wrapped(1, &wrapped(1, &wrapped(1, &wrapped(2, &value))));
     [(Encoding::Json, text.into_bytes()), (Encoding::Protobuf, protobuf)]
 }
 
@@ -242,38 +236,63 @@ fn nesting_is_refused_beyond_the_limit_in_both_encodings_and_at_any_depth() {
     }
 }
 
+/// Returns a message field with a content.
+fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut message = vec![tag << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut message);
+    message.extend(content);
+    message
+}
+
 #[test]
-fn a_million_empty_spans_are_rejected_one_by_one_and_many_more_are_refused_as_a_whole() {
-    let request = |spans: usize| {
-        let scope: Vec<u8> = [0x12, 0x00].repeat(spans);
-        let mut scope_spans = vec![0x12];
-        prost::encoding::encode_varint(scope.len() as u64, &mut scope_spans);
-        scope_spans.extend(scope);
-        let mut body = vec![0x0a];
-        prost::encoding::encode_varint(scope_spans.len() as u64, &mut body);
-        body.extend(scope_spans);
-        body
-    };
+fn a_million_empty_spans_are_rejected_one_by_one() {
+    let body = wrapped(1, &wrapped(2, &[0x12, 0x00].repeat(1_000_000)));
     let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Protobuf };
-    let batch = decode(kind, &request(500_000), &Limits::default()).unwrap();
-    assert_eq!((batch.accepted, batch.rejected_count()), (0, 500_000));
-    let refused = decode(kind, &request(5_000_000), &Limits::default());
-    assert_eq!(refused, Err(DecodeError::TooLarge { max: 512 << 20 }));
+    let batch = decode(kind, &body, &Limits::default()).unwrap();
+    assert_eq!((batch.accepted, batch.rejected_count()), (0, 1_000_000));
+}
+
+#[test]
+fn twenty_thousand_tiny_resources_are_kept_each_once() {
+    let resource_spans = |number: usize| {
+        let value = wrapped(2, &wrapped(1, (number % 20_000).to_string().as_bytes()));
+        let attribute = [wrapped(1, b"service.name"), value].concat();
+        let span = [wrapped(1, &[1; 16]), wrapped(2, &[2; 8])].concat();
+        wrapped(1, &[wrapped(1, &wrapped(1, &attribute)), wrapped(2, &wrapped(2, &span))].concat())
+    };
+    let body: Vec<u8> = (0..40_000).flat_map(resource_spans).collect();
+    let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Protobuf };
+    let batch = decode(kind, &body, &Limits::default()).unwrap();
+    assert_eq!(batch.accepted, 40_000);
+    assert_eq!(SpanTable::from_batch(batch.rows.clone()).unwrap().columns().resources_len(), 20_000);
+    assert_eq!(batch.items_by_service()[0], ("0".to_owned(), 2));
+}
+
+#[test]
+fn messages_that_would_take_too_much_memory_are_refused() {
+    let list = wrapped(5, &[0x0a, 0x00].repeat(100_000));
+    let attribute = wrapped(1, &wrapped(2, &list));
+    let body = wrapped(1, &wrapped(1, &attribute));
+    let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Protobuf };
+    let limits = Limits { decoded_bytes_max: 1 << 20, ..Limits::default() };
+    assert_eq!(decode(kind, &body, &limits), Err(DecodeError::TooLarge { max: 1 << 20 }));
+    assert!(decode(kind, &body, &Limits::default()).is_ok());
 }
 
 #[test]
 fn rows_that_would_take_too_much_memory_are_rejected() {
-    let span = format!(r#"{{"traceId":"{TRACE_ID}","spanId":"{SPAN_ID}"}}"#);
+    let texts = |times: usize| format!(r#"{{"key":"k","value":{{"stringValue":"{}"}}}}"#, "x".repeat(times));
+    let span = format!(r#"{{"traceId":"{TRACE_ID}","spanId":"{SPAN_ID}","attributes":[{}]}}"#, texts(1000));
     let text = format!(
-        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"k","value":{{"stringValue":"{}"}}}}]}},
-        "scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
-        "x".repeat(1000),
+        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{}]}},"scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
+        texts(5000),
         vec![span; 100].join(",")
     );
     let limits = Limits { rows_bytes_max: 20_000, ..Limits::default() };
     let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Json };
     let batch = decode(kind, text.as_bytes(), &limits).unwrap();
-    assert!(batch.accepted > 5 && batch.accepted < 20, "{}", batch.accepted);
+    // The resource takes its room once, not once a row.
+    assert!(batch.accepted > 8 && batch.accepted < 15, "{}", batch.accepted);
     assert_eq!(batch.rejected[0].reason, RejectReason::BatchFull);
     assert_eq!(batch.accepted as u64 + batch.rejected_count(), 100);
 }

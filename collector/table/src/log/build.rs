@@ -5,11 +5,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringBuilder, UInt32Array};
 
 use super::{LogFields, LogTable};
-use crate::columns::{IdColumn, timestamps};
+use crate::attributes::PUSHED_AS_TEXT;
+use crate::columns::{IdColumn, UncheckedTexts, timestamps};
 use crate::dictionary::KeyedColumns;
 use crate::json::ObjectWriter;
 use crate::origin::{Resources, Scopes};
-use crate::{AttributesBuilder, ResourceFields, SpanId, TraceId, ValueType};
+use crate::{AttributesBuilder, NotUtf8, ResourceFields, SpanId, TraceId, ValueType};
 
 /// A log record whose resource and scope the builder already knows by number. Its attributes are pushed on the builder
 /// before.
@@ -28,8 +29,8 @@ pub struct LogEntry<'a> {
     pub severity_number: i32,
     /// Severity as the source wrote it.
     pub severity_text: Option<&'a str>,
-    /// The body as text; see `body_type`.
-    pub body: &'a str,
+    /// The body as text; see `body_type`. Whether it is UTF-8 is seen at the end.
+    pub body: &'a [u8],
     /// OTLP type of the body.
     pub body_type: ValueType,
     /// Event name.
@@ -52,7 +53,7 @@ pub struct LogTableBuilder {
     flags: Vec<u32>,
     severity_number: Vec<i32>,
     severity_text: KeyedColumns<1>,
-    body: StringBuilder,
+    body: UncheckedTexts,
     body_type: StringBuilder,
     event_name: StringBuilder,
     resources: Resources,
@@ -72,7 +73,7 @@ impl Default for LogTableBuilder {
             flags: Vec::new(),
             severity_number: Vec::new(),
             severity_text: KeyedColumns::new([true]),
-            body: StringBuilder::new(),
+            body: UncheckedTexts::default(),
             body_type: StringBuilder::new(),
             event_name: StringBuilder::new(),
             resources: Resources::default(),
@@ -110,7 +111,7 @@ impl LogTableBuilder {
         self.severity_number.push(record.severity_number);
         let severity_text = self.severity_text.entries.intern([record.severity_text.unwrap_or_default()]);
         self.severity_text.push(severity_text);
-        self.body.append_value(record.body);
+        self.body.push(record.body);
         self.body_type.append_value(record.body_type.letter().encode_utf8(&mut [0; 4]));
         self.event_name.append_option(record.event_name);
         self.resources.push(record.resource);
@@ -147,7 +148,7 @@ impl LogTableBuilder {
             flags: record.flags,
             severity_number: record.severity_number,
             severity_text: record.severity_text,
-            body: record.body,
+            body: record.body.as_bytes(),
             body_type: record.body_type,
             event_name: record.event_name,
             resource,
@@ -166,8 +167,19 @@ impl LogTableBuilder {
         self.time_ns.is_empty()
     }
 
+    /// Returns the table of records whose attributes and bodies were given as text, and consumes the builder.
+    ///
+    /// # Panics
+    /// If something was given as bytes that are not UTF-8: then [`Self::try_finish`] is needed.
+    pub fn finish(self) -> LogTable {
+        self.try_finish().expect(PUSHED_AS_TEXT)
+    }
+
     /// Returns the table and consumes the builder.
-    pub fn finish(mut self) -> LogTable {
+    ///
+    /// # Errors
+    /// If a body or a value is not UTF-8.
+    pub fn try_finish(mut self) -> Result<LogTable, NotUtf8> {
         let [severity_text] = self.severity_text.finish();
         let [service_name, service_instance, service_version, resource_attributes] = self.resources.finish();
         let [scope_name, _] = self.scopes.finish();
@@ -179,18 +191,18 @@ impl LogTableBuilder {
             Arc::new(UInt32Array::from(self.flags)),
             Arc::new(Int32Array::from(self.severity_number)),
             severity_text,
-            Arc::new(self.body.finish()),
+            Arc::new(self.body.finish()?),
             Arc::new(self.body_type.finish()),
             Arc::new(self.event_name.finish()),
             service_name,
             service_instance,
             service_version,
             scope_name,
-            Arc::new(self.attributes.finish()),
+            Arc::new(self.attributes.finish()?),
             resource_attributes,
             Arc::new(UInt32Array::from(self.dropped)),
         ];
         let batch = RecordBatch::try_new(super::memory_schema(), columns);
-        LogTable::of(batch.expect("every column was filled row by row"))
+        Ok(LogTable::of(batch.expect("every column was filled row by row")))
     }
 }

@@ -123,7 +123,7 @@ fn table_of_sql(batch: &RecordBatch) -> Result<LogTable, SchemaError> {
             flags: flags.value(row),
             severity_number: severity_number.value(row),
             severity_text: text(severity_text, row),
-            body: body.value(row),
+            body: body.value(row).as_bytes(),
             body_type: body_type.value(row).bytes().next().map_or(ValueType::String, ValueType::from_byte),
             event_name: text(event_name, row),
             resource,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt32Array};
 
 use super::{EventFields, EventsWriter, LinkFields, LinksWriter, SpanFields, SpanKind, SpanTable, StatusCode};
+use crate::attributes::PUSHED_AS_TEXT;
 use crate::columns::{IdColumn, timestamps};
 use crate::dictionary::KeyedColumns;
 use crate::json::ObjectWriter;
 use crate::origin::{Resources, Scopes};
-use crate::{AttributesBuilder, ResourceFields, SpanId, TraceId, ValueType};
+use crate::{AttributesBuilder, NotUtf8, ResourceFields, SpanId, TraceId, ValueType};
 
 /// A span whose resource and scope the builder already knows by number. Its attributes are pushed on the builder before.
 pub struct SpanEntry<'a> {
@@ -23,8 +24,8 @@ pub struct SpanEntry<'a> {
     pub start_ns: i64,
     /// Unix nanoseconds.
     pub end_ns: i64,
-    /// Span name.
-    pub name: &'a str,
+    /// From [`SpanTableBuilder::name`].
+    pub name: u32,
     /// Span kind.
     pub kind: SpanKind,
     /// Status code.
@@ -111,6 +112,15 @@ impl SpanTableBuilder {
         &mut self.attributes
     }
 
+    /// Returns the number of a span name; equal names have one number.
+    ///
+    /// # Errors
+    /// If the name is not UTF-8.
+    #[inline]
+    pub fn name(&mut self, name: &[u8]) -> Result<u32, NotUtf8> {
+        self.name.entries.intern_bytes([name])
+    }
+
     /// Returns the number of a resource; equal resources have one number.
     pub fn resource(&mut self, resource: &ResourceFields<'_>) -> u32 {
         self.resources.intern(resource)
@@ -128,8 +138,7 @@ impl SpanTableBuilder {
         self.parent_span_id.push(span.parent_span_id.as_ref().map(SpanId::as_bytes));
         self.start_ns.push(span.start_ns);
         self.duration_ns.push(span.end_ns.saturating_sub(span.start_ns));
-        let name = self.name.entries.intern([span.name]);
-        self.name.push(name);
+        self.name.push(span.name);
         self.kind.push(span.kind as u8);
         self.status_code.push(span.status_code as u8);
         self.status_message.append_option(span.status_message);
@@ -187,13 +196,14 @@ impl SpanTableBuilder {
             attributes: drawn.resource.finish(),
         });
         let scope = self.scope(span.scope_name, span.scope_version);
+        let name = self.name.entries.intern([span.name]);
         self.append_entry(&SpanEntry {
             trace_id: span.trace_id,
             span_id: span.span_id,
             parent_span_id: span.parent_span_id,
             start_ns: span.start_ns,
             end_ns: span.end_ns,
-            name: span.name,
+            name,
             kind: span.kind,
             status_code: span.status_code,
             status_message: span.status_message,
@@ -217,8 +227,19 @@ impl SpanTableBuilder {
         self.kind.is_empty()
     }
 
+    /// Returns the table of spans whose attributes were pushed as text, and consumes the builder.
+    ///
+    /// # Panics
+    /// If a value was pushed as bytes that are not UTF-8: then [`Self::try_finish`] is needed.
+    pub fn finish(self) -> SpanTable {
+        self.try_finish().expect(PUSHED_AS_TEXT)
+    }
+
     /// Returns the table and consumes the builder.
-    pub fn finish(mut self) -> SpanTable {
+    ///
+    /// # Errors
+    /// If a value is not UTF-8.
+    pub fn try_finish(mut self) -> Result<SpanTable, NotUtf8> {
         let [name] = self.name.finish();
         let [service_name, service_instance, service_version, resource_attributes] = self.resources.finish();
         let [scope_name, scope_version] = self.scopes.finish();
@@ -242,7 +263,7 @@ impl SpanTableBuilder {
             resource_attributes,
             scope_name,
             scope_version,
-            Arc::new(self.attributes.finish()),
+            Arc::new(self.attributes.finish()?),
             Arc::new(self.events.finish()),
             Arc::new(self.links.finish()),
             dropped_attributes,
@@ -250,6 +271,6 @@ impl SpanTableBuilder {
             dropped_links,
         ];
         let batch = RecordBatch::try_new(super::memory_schema(), columns);
-        SpanTable::of(batch.expect("every column was filled row by row"))
+        Ok(SpanTable::of(batch.expect("every column was filled row by row")))
     }
 }

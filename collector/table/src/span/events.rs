@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use arrow::array::{ListArray, StringArray};
 
-use crate::attributes::{AttributeColumns, AttributesBuilder};
+use crate::attributes::{AttributeColumns, of_objects};
 use crate::json::{elements, members, value, write_text};
 use crate::{Attributes, SpanId, TraceId};
 
@@ -146,25 +146,25 @@ impl Events {
     pub(super) fn read(column: &StringArray) -> Self {
         let mut offsets = vec![0];
         let mut facts = Vec::new();
-        let mut attributes = AttributesBuilder::default();
+        let mut objects = Vec::new();
         for row in column {
             for event in elements(row.unwrap_or_default()) {
-                let (mut time_ns, mut name, mut dropped) = (0, String::new(), 0);
+                let (mut time_ns, mut name, mut dropped, mut attributes) = (0, String::new(), 0, "");
                 for (key, json) in members(event) {
                     match &*key {
                         "time" => time_ns = value(json).0.parse().unwrap_or(0),
                         "name" => name = value(json).0.into_owned(),
                         "dropped_attributes_count" => dropped = json.parse().unwrap_or(0),
-                        "attributes" => attributes.push_json(json),
+                        "attributes" => attributes = json,
                         _ => {}
                     }
                 }
                 facts.push((time_ns, name, dropped));
-                attributes.finish_row();
+                objects.push(attributes);
             }
             offsets.push(facts.len());
         }
-        Self { offsets, facts, attributes: attributes.finish() }
+        Self { offsets, facts, attributes: of_objects(objects.into_iter()) }
     }
 
     pub(super) fn of_row(&self, row: usize) -> Vec<EventRow<'_>> {
@@ -195,25 +195,25 @@ impl Links {
     pub(super) fn read(column: &StringArray) -> Self {
         let mut offsets = vec![0];
         let mut facts = Vec::new();
-        let mut attributes = AttributesBuilder::default();
+        let mut objects = Vec::new();
         for row in column {
             for link in elements(row.unwrap_or_default()) {
-                let (mut trace_id, mut span_id, mut state) = (None, None, None);
+                let (mut trace_id, mut span_id, mut state, mut attributes) = (None, None, None, "");
                 for (key, json) in members(link) {
                     match &*key {
                         "trace_id" => trace_id = value(json).0.parse().ok(),
                         "span_id" => span_id = value(json).0.parse().ok(),
                         "trace_state" => state = Some(value(json).0.into_owned()),
-                        "attributes" => attributes.push_json(json),
+                        "attributes" => attributes = json,
                         _ => {}
                     }
                 }
                 facts.push((trace_id.unwrap_or_default(), span_id.unwrap_or_default(), state));
-                attributes.finish_row();
+                objects.push(attributes);
             }
             offsets.push(facts.len());
         }
-        Self { offsets, facts, attributes: attributes.finish() }
+        Self { offsets, facts, attributes: of_objects(objects.into_iter()) }
     }
 
     pub(super) fn of_row(&self, row: usize) -> Vec<LinkRow<'_>> {

@@ -9,7 +9,7 @@ use arrow::array::{
 
 use super::events::{Events, Links};
 use super::{EventRow, LinkRow, SpanColumns, SpanKind, StatusCode, memory_schema, sql};
-use crate::attributes::{AttributeColumns, AttributesBuilder};
+use crate::attributes::{AttributeColumns, of_objects};
 use crate::columns::{Texts, check_schema, column, id, is_memory_form, optional_id, text};
 use crate::{Attributes, SchemaError, SpanId, TableName, TraceId};
 
@@ -125,7 +125,8 @@ impl SpanTable {
         let [service_version, resource, scope_name, scope_version] =
             ["service_version", "resource_attributes", "scope_name", "scope_version"].map(texts);
         let attributes = AttributeColumns::of(column(batch, "attributes"));
-        let resources = AttributeColumns::of(self.resources.get_or_init(|| read_objects(resource.values)));
+        let resources =
+            AttributeColumns::of(self.resources.get_or_init(|| of_objects(resource.values.iter().flatten())));
         let dropped: [&UInt32Array; 3] =
             ["dropped_attributes_count", "dropped_events_count", "dropped_links_count"].map(|name| column(batch, name));
         (0..batch.num_rows()).map(move |row| SpanRow {
@@ -152,16 +153,6 @@ impl SpanTable {
             row,
         })
     }
-}
-
-/// Returns the attributes of each object.
-fn read_objects(objects: &StringArray) -> ListArray {
-    let mut attributes = AttributesBuilder::default();
-    for object in objects {
-        attributes.push_json(object.unwrap_or_default());
-        attributes.finish_row();
-    }
-    attributes.finish()
 }
 
 impl<'a> SpanRow<'a> {

@@ -3,6 +3,7 @@
 use arrow::array::{FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array};
 
 use super::{SpanEntry, SpanKind, SpanTable, SpanTableBuilder, StatusCode};
+use crate::attributes::PUSHED_AS_TEXT;
 use crate::columns::{as_sql, column, id, optional_id, text};
 use crate::{ResourceFields, SchemaError, SpanId, TableName, TraceId};
 
@@ -33,13 +34,14 @@ pub(super) fn table(batch: &RecordBatch) -> Result<SpanTable, SchemaError> {
             attributes: resource_attributes.value(row),
         });
         let scope = builder.scope(text(scope_name, row), text(scope_version, row));
+        let name = builder.name(name.value(row).as_bytes()).expect(PUSHED_AS_TEXT);
         builder.append_entry(&SpanEntry {
             trace_id: TraceId(id(trace_id, row)),
             span_id: SpanId(id(span_id, row)),
             parent_span_id: optional_id(parent, row).map(SpanId),
             start_ns: start.value(row),
             end_ns: start.value(row).saturating_add(duration.value(row)),
-            name: name.value(row),
+            name,
             kind: SpanKind::from_word(kind.value(row)),
             status_code: StatusCode::from_word(status_code.value(row)),
             status_message: text(message, row),

@@ -1,4 +1,5 @@
-//! `AnyValue` as text plus type, the form that the tables keep.
+//! `AnyValue` as text plus type, the form that the tables keep, by way of prost's message. Called for metrics, and by the
+//! walk for values that are not one plain value.
 
 use std::borrow::Cow;
 
@@ -7,6 +8,20 @@ use base64::engine::general_purpose::STANDARD;
 use collector_table::ValueType;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValueList};
+use prost::Message;
+
+use crate::wire::Damaged;
+use crate::{Limits, scan, schema};
+
+/// Reads an `AnyValue` that is a message of a depth, counted from the request (1). Pieces of one value may lie one after
+/// the other.
+pub(crate) fn read(message: &[u8], depth: usize, limits: &Limits) -> Result<(String, ValueType), Damaged> {
+    let limits = Limits { nesting_max: limits.nesting_max.saturating_sub(depth - 1), ..*limits };
+    scan::check(&schema::ANY_VALUE, message, &limits).map_err(|_| Damaged)?;
+    let value = AnyValue::decode(message).map_err(|_| Damaged)?;
+    let (text, value_type) = as_text(Some(&value));
+    Ok((text.into_owned(), value_type))
+}
 
 /// Returns the value as text; an absent value is the JSON `null`.
 pub(crate) fn as_text(value: Option<&AnyValue>) -> (Cow<'_, str>, ValueType) {

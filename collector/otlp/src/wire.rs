@@ -1,0 +1,148 @@
+//! Protobuf's wire format, field by field, without copying. Read by `walk`.
+//! Must never panic: every length is checked against what is left.
+
+/// The bytes are not what was expected. Only `decode` says why, by decoding them the slow way: an error is rare, and
+/// what it carried would be paid for by every field that is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damaged;
+
+/// What is left of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+/// A field's content, by wire type.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// Returns number and content of the next field, or nothing at the end of the message.
+    #[inline]
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, Content<'a>)>, Damaged> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let key = u32::try_from(self.varint()?).map_err(|_| Damaged)?;
+        let content = match key & 7 {
+            0 => Content::Varint(self.varint()?),
+            1 => Content::Fixed64(u64::from_le_bytes(self.take_chunk()?)),
+            2 => Content::Bytes(self.take_delimited()?),
+            5 => Content::Fixed32(u32::from_le_bytes(self.take_chunk()?)),
+            // Groups (3, 4) left protobuf before OTLP was born; 6 and 7 never existed.
+            _ => return Err(Damaged),
+        };
+        // There is no field 0.
+        if key < 8 { Err(Damaged) } else { Ok(Some((key >> 3, content))) }
+    }
+
+    /// Returns what is left of the message, if its fields fill it exactly.
+    pub(crate) fn whole(self) -> Result<&'a [u8], Damaged> {
+        let mut fields = self;
+        while fields.field()?.is_some() {}
+        Ok(self.rest)
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Damaged> {
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Damaged> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.rest.split_first().ok_or(Damaged)?;
+            self.rest = rest;
+            // The tenth byte has room for one bit.
+            if shift == 63 && *byte > 1 {
+                return Err(Damaged);
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if *byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Damaged)
+    }
+
+    #[inline]
+    fn take_chunk<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
+        let (chunk, rest) = self.rest.split_first_chunk().ok_or(Damaged)?;
+        self.rest = rest;
+        Ok(*chunk)
+    }
+
+    #[inline]
+    fn take_delimited(&mut self) -> Result<&'a [u8], Damaged> {
+        let length = usize::try_from(self.varint()?).map_err(|_| Damaged)?;
+        let (content, rest) = self.rest.split_at_checked(length).ok_or(Damaged)?;
+        self.rest = rest;
+        Ok(content)
+    }
+}
+
+impl<'a> Content<'a> {
+    /// Returns a text that is not checked yet, bytes, or a message.
+    #[inline]
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Damaged> {
+        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Damaged) }
+    }
+
+    #[inline]
+    pub(crate) fn message(self) -> Result<Reader<'a>, Damaged> {
+        self.bytes().map(Reader::new)
+    }
+
+    #[inline]
+    pub(crate) fn text(self) -> Result<&'a str, Damaged> {
+        text(self.bytes()?)
+    }
+
+    #[inline]
+    pub(crate) fn varint(self) -> Result<u64, Damaged> {
+        if let Self::Varint(value) = self { Ok(value) } else { Err(Damaged) }
+    }
+
+    /// Returns an `int32` or an enum: the low 32 bits, as protobuf does.
+    #[inline]
+    pub(crate) fn int32(self) -> Result<i32, Damaged> {
+        Ok(self.varint()? as i32)
+    }
+
+    /// Returns an `uint32`: the low 32 bits, as protobuf does.
+    #[inline]
+    pub(crate) fn uint32(self) -> Result<u32, Damaged> {
+        Ok(self.varint()? as u32)
+    }
+
+    #[inline]
+    pub(crate) fn fixed64(self) -> Result<u64, Damaged> {
+        if let Self::Fixed64(value) = self { Ok(value) } else { Err(Damaged) }
+    }
+
+    #[inline]
+    pub(crate) fn fixed32(self) -> Result<u32, Damaged> {
+        if let Self::Fixed32(value) = self { Ok(value) } else { Err(Damaged) }
+    }
+}
+
+/// Returns the text, checked.
+#[inline]
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Damaged> {
+    std::str::from_utf8(bytes).map_err(|_| Damaged)
+}
