@@ -130,13 +130,13 @@ async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejectio
 
 async fn one_transaction(state: Shared, path: PathText) -> ApiResult {
     let id = read_id(&read_path(path)?)?;
-    let spans = state.source.spans_of_trace(id).await?;
-    if spans.is_cut {
+    let trace = state.source.trace(id).await?;
+    if trace.is_cut {
         let text = "this transaction has more spans than one query may return, so its critical path is not known";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
     }
     on_blocking_thread(move || {
-        let stitched = analyzer::stitch::assemble(&spans.tables);
+        let stitched = analyzer::stitch::assemble(&trace.spans);
         let found = stitched.iter().find(|transaction| transaction.id == id);
         let missing = || Problem::new(StatusCode::NOT_FOUND, "no span of this transaction is stored");
         Ok(Json(found.ok_or_else(missing)?.to_json()).into_response())
@@ -146,11 +146,11 @@ async fn one_transaction(state: Shared, path: PathText) -> ApiResult {
 
 async fn one_trace(state: Shared, path: PathText) -> ApiResult {
     let id = read_id(&read_path(path)?)?;
-    let spans = state.source.spans_of_trace(id).await?;
-    if spans.tables.iter().all(|table| table.is_empty()) {
+    let trace = state.source.trace(id).await?;
+    if trace.spans.iter().all(|table| table.is_empty()) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no span of this trace is stored"));
     }
-    on_blocking_thread(move || Ok(Json(trace::as_otlp(&state, &spans)).into_response())).await
+    on_blocking_thread(move || Ok(Json(trace::as_otlp(&state, &trace)).into_response())).await
 }
 
 #[derive(Deserialize)]

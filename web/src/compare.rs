@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::State;
 use crate::error::PageError;
 use crate::page::{Frame, PageResult, Shared, on_blocking_thread, render};
-use crate::source::StoredSpans;
+use crate::source::StoredTrace;
 use crate::trace::critical::{Step, cause_words, steps};
 use crate::{chart, format};
 
@@ -73,23 +73,23 @@ pub(crate) async fn compare(state: Shared, Query(params): Query<Params>) -> Page
     .await
 }
 
-async fn load(state: &Arc<State>, id: &str) -> Result<StoredSpans, PageError> {
+async fn load(state: &Arc<State>, id: &str) -> Result<StoredTrace, PageError> {
     let wrong = |_| PageError::BadRequest("Give two trace ids: /compare?a=…&b=…".to_owned());
     let id: TraceId = id.trim().to_lowercase().parse().map_err(wrong)?;
-    let spans = state.source.spans_of_trace(id).await?;
-    if spans.is_cut {
+    let trace = state.source.trace(id).await?;
+    if trace.is_cut {
         let text = format!("Trace {id} has more spans than one query may return: it cannot be compared.");
         return Err(PageError::BadRequest(text));
     }
-    Ok(spans)
+    Ok(trace)
 }
 
-fn stitched(spans: &StoredSpans) -> Result<Transaction, PageError> {
+fn stitched(trace: &StoredTrace) -> Result<Transaction, PageError> {
     let missing = || PageError::NotFound {
         what: "One of the two traces is not stored".to_owned(),
         hint: "It may still be on its way, or have been sampled away by the sender.".to_owned(),
     };
-    analyzer::stitch::assemble(&spans.tables).into_iter().next().ok_or_else(missing)
+    analyzer::stitch::assemble(&trace.spans).into_iter().next().ok_or_else(missing)
 }
 
 fn page(left: &Transaction, right: &Transaction) -> ComparePage {
@@ -149,7 +149,7 @@ fn side(transaction: &Transaction) -> Side {
     Side {
         url: format!("/trace/{}", transaction.id),
         id: transaction.id.to_string(),
-        name: format!("{} {}", root.service, root.operation),
+        name: format!("{} {}", root.service(), root.operation()),
         started: format::precise(transaction.started_ns),
         duration: format::nanos(transaction.duration_ns),
     }

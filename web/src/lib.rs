@@ -41,7 +41,7 @@ use axum::routing::get;
 
 pub use ingest::{IngestView, Refusal, SenderView, SignalView, StoreView};
 pub use source::{
-    Answer, LogQuery, Source, SourceError, StoreSource, StoredSpans, TransactionQuery, TransactionRow,
+    Answer, LogQuery, Source, SourceError, StoreSource, StoredTrace, TransactionQuery, TransactionRow,
     TransactionSegment,
 };
 pub use state::{Endpoints, OtlpJson, Setting, State};

@@ -24,11 +24,8 @@ pub enum SourceError {
 
 /// Reads what is stored.
 pub trait Source: Send + Sync {
-    /// Returns the spans of a trace; empty when it is unknown.
-    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, StoredSpans>;
-
-    /// Returns log records written in a trace, oldest first, at most `limit`.
-    fn logs_of_trace(&self, trace_id: TraceId, limit: usize) -> Answer<'_, Vec<LogTable>>;
+    /// Returns the spans of a trace and the log records written in it; empty when it is unknown.
+    fn trace(&self, trace_id: TraceId) -> Answer<'_, StoredTrace>;
 
     /// Returns the latest revision of each transaction that fits.
     fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>>;
@@ -43,12 +40,14 @@ pub trait Source: Send + Sync {
     fn sql(&self, query: String) -> Answer<'_, QueryResult>;
 }
 
-/// Spans of one trace.
+/// What is stored of one trace.
 #[derive(Debug, Clone, Default)]
-pub struct StoredSpans {
+pub struct StoredTrace {
     /// The spans, in any order.
-    pub tables: Vec<SpanTable>,
-    /// Whether there are more than the store's limit on rows.
+    pub spans: Vec<SpanTable>,
+    /// The log records, in any order.
+    pub logs: Vec<LogTable>,
+    /// Whether there are more spans than the store's limit on rows.
     pub is_cut: bool,
 }
 

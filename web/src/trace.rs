@@ -17,7 +17,7 @@ use crate::colour::Colours;
 use crate::error::PageError;
 use crate::page::{Frame, PageResult, Shared, on_blocking_thread, plain, render};
 use crate::search::StripPart;
-use crate::source::StoredSpans;
+use crate::source::StoredTrace;
 use crate::{chart, format, text};
 
 mod bars;
@@ -32,8 +32,6 @@ use critical::Owner;
 use details::Details;
 use rows::Row;
 
-/// Log records shown with one trace; the rest is a link away.
-const LOGS_MAX: usize = 2_000;
 
 /// A trace as it is stored, and what stitching makes of it.
 struct Loaded {
@@ -109,8 +107,8 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
         hint: "A trace id has 32 hexadecimal digits; a transaction's id is the id of the trace in which it began."
             .to_owned(),
     })?;
-    let spans = state.source.spans_of_trace(id).await?;
-    if spans.tables.iter().all(SpanTable::is_empty) {
+    let trace = state.source.trace(id).await?;
+    if trace.spans.iter().all(SpanTable::is_empty) {
         return Err(PageError::NotFound {
             what: format!("No span of trace {id} is stored"),
             hint:
@@ -119,24 +117,22 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
                     .to_owned(),
         });
     }
-    let logs = if form.is_empty() { state.source.logs_of_trace(id, LOGS_MAX).await? } else { Vec::new() };
     let (shared, form) = (Arc::clone(&state.0), form.to_owned());
-    on_blocking_thread(move || answer(&shared, id, spans, logs, &form, &params)).await
+    on_blocking_thread(move || answer(&shared, id, trace, &form, &params)).await
 }
 
 /// Stitches and draws: for a large trace a core's work for a while.
 fn answer(
     state: &State,
     id: TraceId,
-    spans: StoredSpans,
-    logs: Vec<LogTable>,
+    trace: StoredTrace,
     form: &str,
     params: &Params,
 ) -> PageResult {
     if form == "json" {
-        return Ok(Json(as_otlp(state, &spans)).into_response());
+        return Ok(Json(as_otlp(state, &trace)).into_response());
     }
-    let StoredSpans { tables: spans, is_cut } = spans;
+    let StoredTrace { spans, logs, is_cut } = trace;
     let mut stitched = analyzer::stitch::assemble(&spans);
     let found = stitched.iter().position(|transaction| transaction.id == id).unwrap_or(0);
     if stitched.is_empty() {
@@ -152,9 +148,9 @@ fn answer(
 }
 
 /// Returns the spans as OTLP/JSON, which has no field for it when some are missing: we add one.
-pub(crate) fn as_otlp(state: &State, spans: &StoredSpans) -> serde_json::Value {
-    let mut written = (state.otlp_json)(&spans.tables);
-    if let Some(fields) = written.as_object_mut().filter(|_| spans.is_cut) {
+pub(crate) fn as_otlp(state: &State, trace: &StoredTrace) -> serde_json::Value {
+    let mut written = (state.otlp_json)(&trace.spans);
+    if let Some(fields) = written.as_object_mut().filter(|_| trace.is_cut) {
         fields.insert("truncated".to_owned(), true.into());
     }
     written
@@ -164,24 +160,24 @@ fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
     let transaction = &loaded.transaction;
     let root = transaction.root_span();
     let summary = state.summary.borrow().clone();
-    let is_type = |line: &&TypeSummary| line.service == *root.service && line.operation == *root.operation;
+    let is_type = |line: &&TypeSummary| line.service == root.service() && line.operation == root.operation();
     let known = summary.types.iter().find(is_type);
     let mut colours = Colours::default();
     let owners = critical::owners(transaction, &mut colours);
     let choice = Choice::make(loaded, params);
     let shown = rows::shown(loaded, &choice, params, &mut colours);
-    let frame = Frame::new(&format!("{} {}", root.service, root.operation), "/search");
+    let frame = Frame::new(&format!("{} {}", root.service(), root.operation()), "/search");
     TracePage {
         frame: frame.with_query(&transaction.id.to_string()),
-        service: root.service.to_string(),
-        operation: root.operation.to_string(),
+        service: root.service().to_owned(),
+        operation: root.operation().to_owned(),
         id: transaction.id.to_string(),
         facts: facts(loaded, known),
         lead: critical::lead(transaction, &owners),
         incident: known
             .and_then(|line| line.incident)
             .map(|number| (format!("/incidents/{number}"), format!("#{number}"))),
-        type_url: text::type_url(&root.service, &root.operation),
+        type_url: text::type_url(root.service(), root.operation()),
         strip: critical::strip(transaction, &mut colours),
         owners,
         notes: notes(loaded),
@@ -210,7 +206,7 @@ fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
 
 fn facts(loaded: &Loaded, known: Option<&TypeSummary>) -> Vec<String> {
     let transaction = &loaded.transaction;
-    let services: std::collections::BTreeSet<&str> = transaction.spans.iter().map(|span| &*span.service).collect();
+    let services: std::collections::BTreeSet<&str> = transaction.spans.iter().map(|span| span.service()).collect();
     let errors = transaction.spans.iter().filter(|span| span.has_error).count();
     let logs: usize = loaded.logs.iter().map(LogTable::len).sum();
     let mut facts = vec![format::nanos(transaction.duration_ns)];

@@ -2,6 +2,7 @@
 //! and a summary for the pages. It alone owns the analyzer; started by `serve`, before anything is received.
 //! Must never wait for the state or for a receiver of webhooks: reception waits for the analysis.
 
+mod derived;
 mod history;
 mod rows;
 mod stored;
@@ -16,7 +17,7 @@ use analyzer::detect::IncidentChange;
 use analyzer::incident::{Incident, IncidentEvent};
 use analyzer::{Analyzer, AnalyzerLimits, Outcome, Summary};
 use anyhow::Context as _;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
 use collector_store::{AppendError, Committed, CommittedReceiver, QueryResult, Store};
 use collector_table::{SpanTable, TableName};
@@ -29,6 +30,7 @@ use crate::incident_table;
 use crate::notify::Notifier;
 use crate::state::{Happening, State};
 use crate::telemetry::error_chain;
+use derived::Derived;
 use stored::StoredBefore;
 use telling::Teller;
 
@@ -38,7 +40,7 @@ const KEEP_TRIES_MAX: u32 = 240;
 const KEEP_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// How often time moves on without spans.
 const TICK: Duration = Duration::from_millis(500);
-/// How often the summary is renewed.
+/// How often the summary is renewed, and derived rows are kept.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// Incidents that are taken over from before a restart.
 const INCIDENTS_RESTORED: usize = 1_000;
@@ -54,7 +56,9 @@ pub struct Analysis {
     analyzer: Analyzer,
     store: Store,
     stored: StoredBefore,
+    derived: Derived,
     teller: Teller,
+    lag: watch::Sender<Duration>,
     summary: watch::Sender<Arc<Summary>>,
     published: watch::Sender<Instant>,
     public_url: String,
@@ -67,6 +71,8 @@ pub struct Watched {
     pub summary: watch::Receiver<Arc<Summary>>,
     /// When the summary was last renewed.
     pub published: watch::Receiver<Instant>,
+    /// How long the rows that were analysed last had waited for it.
+    pub lag: watch::Receiver<Duration>,
     /// What went wrong while changes of incidents were saved.
     pub telling: Arc<TellingCounts>,
 }
@@ -86,13 +92,19 @@ impl Analysis {
     ) -> anyhow::Result<(Self, Watched, JoinHandle<()>)> {
         let incidents = state.load_incidents(INCIDENTS_RESTORED).await.context("loading incidents")?;
         let next_number = state.next_number().await.context("numbering incidents")?;
-        let (teller, telling) = Teller::start(notifier, CHANGES_MAX);
+        let (teller, telling) = Teller::start(notifier, store.clone(), CHANGES_MAX);
         let (summary, watched_summary) = watch::channel(Arc::new(Summary::default()));
         let (published, watched_published) = watch::channel(Instant::now());
-        let watched = Watched { summary: watched_summary, published: watched_published, telling: teller.counts() };
+        let (lag, watched_lag) = watch::channel(Duration::ZERO);
+        let watched = Watched {
+            summary: watched_summary,
+            published: watched_published,
+            lag: watched_lag,
+            telling: teller.counts(),
+        };
         let analyzer = Analyzer::new(limits);
-        let stored = StoredBefore::default();
-        let mut analysis = Self { analyzer, store, stored, teller, summary, published, public_url };
+        let (stored, derived) = (StoredBefore::default(), Derived::default());
+        let mut analysis = Self { analyzer, store, stored, derived, teller, lag, summary, published, public_url };
         let last_ns = analysis.last_span_ns().await;
         let history = last_ns.map(|last_ns| (history::from_ns(last_ns, &incidents), last_ns));
         let judged_ns = last_ns.map_or(i64::MIN, |last_ns| last_ns - JUDGED_MARGIN_NS);
@@ -104,9 +116,9 @@ impl Analysis {
         Ok((analysis, watched, telling))
     }
 
-    /// Returns when the last span ended. A history that cannot be read is said and left out.
+    /// Returns when the last span started. A history that cannot be read is said and left out.
     async fn last_span_ns(&self) -> Option<i64> {
-        let found = self.store.query("SELECT max(end_time) FROM spans").await;
+        let found = self.store.query("SELECT max(start_time) FROM spans").await;
         let found = found.inspect_err(|error| {
             tracing::warn!(error = error_chain(error), "the last span was not found; what is usual is learned anew");
         });
@@ -131,6 +143,7 @@ impl Analysis {
                     self.keep(outcome).await;
                 }
                 now = publish.tick() => {
+                    self.keep_derived().await;
                     self.publish();
                     if now > stored_matters_until {
                         self.stored.clear();
@@ -149,6 +162,7 @@ impl Analysis {
             Ok(table) => {
                 let outcome = self.analyzer.push(&table, now_ns());
                 self.keep(outcome).await;
+                self.lag.send_replace(committed.at.elapsed());
             }
             Err(error) => tracing::error!(error = error_chain(&error), "committed spans cannot be read"),
         }
@@ -156,28 +170,30 @@ impl Analysis {
 
     /// Keeps derived rows; while the store is full, waits for the next seal to make room. Senders are asked to come back
     /// later meanwhile, because nobody reads what they send.
-    async fn keep_derived(&self, table: TableName, rows: RecordBatch) {
+    async fn keep_derived(&mut self) {
+        let rows = self.derived.take();
+        if rows.is_empty() {
+            return;
+        }
         for _ in 0..KEEP_TRIES_MAX {
-            match self.store.append_derived(table, rows.clone()).await {
+            match self.store.append_derived(rows.clone()).await {
                 // What is not kept at the end is derived again at the next start.
                 Ok(()) | Err(AppendError::Closed) => return,
                 Err(AppendError::Busy { retry_after } | AppendError::NoSpace { retry_after }) => {
                     tokio::time::sleep(retry_after.min(KEEP_PAUSE_MAX)).await;
                 }
-                Err(error) => return tracing::error!(error = error_chain(&error), %table, "derived rows do not fit"),
+                Err(error) => return tracing::error!(error = error_chain(&error), "derived rows do not fit"),
             }
         }
-        tracing::warn!(%table, "the store stayed full; derived rows are left to the next start");
+        tracing::warn!("the store stayed full; derived rows are left to the next start");
     }
 
     async fn keep(&mut self, outcome: Outcome) {
-        let transactions = self.stored.only_news(outcome.transactions);
-        if !transactions.is_empty() {
-            let (transactions, hops) = rows::tables(&transactions);
-            // Hops first: a transaction that is found at the next start has its hops.
-            for (table, rows) in [(TableName::Hops, hops), (TableName::Transactions, transactions)] {
-                self.keep_derived(table, rows).await;
-            }
+        for transaction in self.stored.only_news(outcome.transactions) {
+            self.derived.add(&transaction);
+        }
+        if self.derived.is_full() {
+            self.keep_derived().await;
         }
         for change in outcome.changes {
             self.tell(change);

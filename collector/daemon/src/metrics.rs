@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use analyzer::Summary;
 use collector_receiver::LedgerSnapshot;
@@ -73,6 +74,8 @@ pub(crate) struct Numbers<'a> {
     pub(crate) ledger: LedgerSnapshot,
     pub(crate) store: StoreStats,
     pub(crate) summary: Arc<Summary>,
+    /// Time from commit to analysis of what was analysed last.
+    pub(crate) lag: Duration,
     pub(crate) telling: &'a TellingCounts,
     pub(crate) memory: &'a Memory,
     /// Deliveries of webhooks that wait; nothing while the state does not say.
@@ -85,7 +88,7 @@ pub(crate) struct Numbers<'a> {
 pub(crate) fn all(numbers: &Numbers<'_>) -> Vec<Metric> {
     let mut metrics = receiver::metrics(&numbers.ledger);
     metrics.extend(store::metrics(&numbers.store));
-    metrics.extend(analysis::metrics(&numbers.summary, numbers.telling));
+    metrics.extend(analysis::metrics(&numbers.summary, numbers.lag, numbers.telling));
     metrics.extend(process::metrics(numbers));
     metrics
 }

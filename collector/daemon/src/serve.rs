@@ -12,17 +12,17 @@ use axum::Router;
 use axum::http::Uri;
 use collector_otlp::Limits as OtlpLimits;
 use collector_receiver::Bound;
-use collector_store::Store;
+use collector_store::{Durability, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use web::{Endpoints, Setting, StoreSource};
 
 use crate::analysis::Analysis;
 use crate::budget::Budget;
 use crate::clock::now_ns;
-use crate::config::Config;
+use crate::config::{Config, Kept, Sync};
 use crate::intake::Intake;
 use crate::memory::Memory;
 use crate::notify::{Notifier, NotifyConfig};
@@ -32,6 +32,12 @@ use crate::views::{Owners, Views};
 
 /// Longest that everything but the store may take to finish when the daemon stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What the analysis holds for a span of an open and of a closed transaction, as its limits say.
+const OPEN_SPAN_BYTES: usize = 60;
+const CLOSED_SPAN_BYTES: usize = 48;
+/// How often segments are merged and expired.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// A daemon whose parts are built and whose ports are bound.
 pub struct Daemon {
@@ -85,6 +91,7 @@ impl Daemon {
 
         let memory = Memory::new(config.limits.memory_bytes);
         tokio::spawn(memory.clone().watch(store.clone()));
+        tokio::spawn(maintain(store.clone()));
         let owners = Owners { ledger: receiver.ledger(), watched: watched.clone(), memory: memory.clone(), state };
         let budget = Budget::of(config.limits.memory_bytes);
         let views = Views::new(owners, store.clone(), &store_config(&config), &budget);
@@ -164,6 +171,16 @@ impl Daemon {
     }
 }
 
+/// Has the store merge and expire segments, for as long as the runtime lives.
+async fn maintain(store: Store) {
+    let mut every = tokio::time::interval(MAINTAIN_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        store.maintain(now_ns()).await;
+    }
+}
+
 /// Waits for the end of a task; says so when it was cut off or failed.
 async fn end<T>(task: JoinHandle<T>, until: Instant, doing: &str) {
     match tokio::time::timeout_at(until, task).await {
@@ -222,7 +239,15 @@ fn store_config(config: &Config) -> collector_store::Config {
     let Config { limits, storage, .. } = config;
     let budget = Budget::of(limits.memory_bytes);
     let mut store = collector_store::Config::new(&config.data_dir);
+    store.durability = match config.sync {
+        Sync::Always => Durability::Always,
+        Sync::Interval(interval) => Durability::Interval(interval),
+    };
     store.seal_after = storage.seal_after;
+    // While one half is sealed, the other is collected.
+    store.seal_bytes = budget.tables_bytes / 2;
+    store.retention = retention(config.retention.all);
+    store.evidence = retention(config.retention.evidence);
     // What waits for the log is in flight too, so this is no share of its own.
     store.queue_bytes_max = budget.in_flight_bytes;
     store.memory_bytes_max = budget.tables_bytes;
@@ -233,8 +258,16 @@ fn store_config(config: &Config) -> collector_store::Config {
     store
 }
 
+fn retention(kept: Kept) -> Retention {
+    Retention { time: kept.time, bytes: kept.bytes.map(|bytes| bytes as u64) }
+}
+
 fn analyzer_limits(config: &Config) -> AnalyzerLimits {
+    let analysis_bytes = Budget::of(config.limits.memory_bytes).analysis_bytes;
     let mut limits = AnalyzerLimits::default();
+    // Closed transactions can be reopened; what is open comes first.
+    limits.stitcher.open_spans_max = analysis_bytes / 5 * 4 / OPEN_SPAN_BYTES;
+    limits.stitcher.closed_spans_max = analysis_bytes / 5 / CLOSED_SPAN_BYTES;
     limits.stitcher.open_transactions_max = config.limits.open_transactions;
     limits.detector.false_alarms_per_week = config.detection.false_alarms_per_week;
     limits

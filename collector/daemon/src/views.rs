@@ -163,6 +163,7 @@ impl Views {
             ledger: self.ledger.snapshot(),
             store: self.store.stats(),
             summary: self.watched.summary.borrow().clone(),
+            lag: *self.watched.lag.borrow(),
             telling: &self.watched.telling,
             memory: &self.memory,
             outbox_pending: *self.outbox_pending.borrow(),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use collector_table::TableName;
@@ -22,6 +23,8 @@ pub struct Committed {
     pub rows: RecordBatch,
     /// Whether the rows were read back from the log when the store was opened.
     pub is_replay: bool,
+    /// When they were committed, or read back.
+    pub at: Instant,
 }
 
 /// Receives what is committed, in order. Dropping it lets the writer go on without a reader.

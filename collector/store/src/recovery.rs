@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use collector_table::TableName;
@@ -213,6 +214,6 @@ impl Found {
                 entry.memory.push(rows.clone(), rows.get_array_memory_size());
             }
         }
-        self.replays.push(Committed { table, rows, is_replay: true });
+        self.replays.push(Committed { table, rows, is_replay: true, at: Instant::now() });
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use collector_store::{QueryParam, QueryResult, Reader, SqlError};
 use collector_table::{LogTable, SpanTable, TraceId};
 
-use super::{Answer, LogQuery, Source, SourceError, StoredSpans, TransactionQuery, TransactionRow, TransactionSegment};
+use super::{Answer, LogQuery, Source, SourceError, StoredTrace, TransactionQuery, TransactionRow, TransactionSegment};
 
 /// Services listed at most.
 const SERVICES_MAX: usize = 1_000;
@@ -69,22 +69,15 @@ impl Statement {
 }
 
 impl Source for StoreSource {
-    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, StoredSpans> {
+    fn trace(&self, trace_id: TraceId) -> Answer<'_, StoredTrace> {
         Box::pin(async move {
-            let mut statement = Statement::new("SELECT * FROM spans WHERE ");
-            statement.with("trace_id = ?", id_param(trace_id));
-            let result = self.run(statement).await?;
-            let tables = result.batches.into_iter().map(SpanTable::from_batch);
-            Ok(StoredSpans { tables: tables.collect::<Result<_, _>>().map_err(unavailable)?, is_cut: result.truncated })
-        })
-    }
-
-    fn logs_of_trace(&self, trace_id: TraceId, limit: usize) -> Answer<'_, Vec<LogTable>> {
-        Box::pin(async move {
-            let mut statement = Statement::new("SELECT * FROM logs WHERE ");
-            statement.with("trace_id = ? ORDER BY time", id_param(trace_id));
-            let result = self.run(statement.paged(limit, 0)).await?;
-            log_tables(&result)
+            let found = self.reader.trace(trace_id).await?;
+            let spans = found.spans.batches.into_iter().map(SpanTable::from_batch).collect::<Result<_, _>>();
+            Ok(StoredTrace {
+                spans: spans.map_err(unavailable)?,
+                logs: log_tables(&found.logs)?,
+                is_cut: found.spans.truncated,
+            })
         })
     }
 

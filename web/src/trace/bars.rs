@@ -47,9 +47,8 @@ impl<'a> Drawing<'a> {
     /// Gathers what the given spans need.
     pub(super) fn of(transaction: &'a Transaction, spans: &[usize]) -> Self {
         let mut children: HashMap<usize, Vec<(i64, i64)>> = spans.iter().map(|index| (*index, Vec::new())).collect();
-        for (index, parent) in transaction.parents.iter().enumerate() {
-            let span = &transaction.spans[index];
-            if let Some(intervals) = parent.and_then(|parent| children.get_mut(&parent)) {
+        for (index, span) in transaction.spans.iter().enumerate() {
+            if let Some(intervals) = transaction.parent(index).and_then(|parent| children.get_mut(&parent)) {
                 intervals.push((span.start_ns, span.end_ns));
             }
         }

@@ -126,7 +126,7 @@ fn find(loaded: &Loaded, wanted: &str) -> Option<HashSet<SpanId>> {
         found.extend(table.rows().filter(|row| contains(row, &wanted)).map(|row| row.span_id));
     }
     // Operations are made from spans, and may be words that no span has.
-    let operations = loaded.transaction.spans.iter().filter(|span| span.operation.to_lowercase().contains(&wanted));
+    let operations = loaded.transaction.spans.iter().filter(|span| span.operation().to_lowercase().contains(&wanted));
     found.extend(operations.map(|span| span.span_id));
     Some(found)
 }

@@ -40,9 +40,9 @@ pub(crate) struct Step {
 impl Step {
     fn of(transaction: &Transaction, segment: &Segment) -> Self {
         let span = &transaction.spans[segment.span];
-        let peer = span.peer.as_ref().filter(|_| segment.cause == Cause::UninstrumentedPeer);
-        let name = peer.unwrap_or(&span.operation);
-        let (service, name) = (Arc::clone(&span.service), Arc::clone(name));
+        let peer = span.site.peer.as_ref().filter(|_| segment.cause == Cause::UninstrumentedPeer);
+        let name = peer.unwrap_or(&span.site.operation);
+        let (service, name) = (Arc::clone(&span.site.service), Arc::clone(name));
         Self { service, name, is_peer: peer.is_some(), cause: segment.cause }
     }
 
@@ -140,7 +140,7 @@ pub(super) fn strip(transaction: &Transaction, colours: &mut Colours) -> Vec<Str
         parts.push(StripPart {
             x: chart::percentage(from),
             width: chart::percentage(to - from),
-            class: if is_waiting(segment.cause) { "wait".to_owned() } else { colours.class(&span.service) },
+            class: if is_waiting(segment.cause) { "wait".to_owned() } else { colours.class(span.service()) },
             title: format!(
                 "{}: {}, {}",
                 Step::of(transaction, segment).place(),

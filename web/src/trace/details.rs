@@ -58,10 +58,10 @@ pub(super) fn of(loaded: &Loaded, params: &Params) -> Option<Details> {
     let span = &transaction.spans[index];
     let close_url = choice::url(transaction.id, &Params { span: String::new(), ..params.clone() });
     let mut facts = facts(&row, transaction.started_ns);
-    facts.insert(3, ("own time", format::nanos(transaction.self_ns[index])));
+    facts.insert(3, ("own time", format::nanos(transaction.self_ns(index))));
     Some(Details {
-        service: span.service.to_string(),
-        operation: span.operation.to_string(),
+        service: span.service().to_owned(),
+        operation: span.operation().to_owned(),
         close_url: format!("{close_url}#{span_id}"),
         facts,
         error: (row.status_code == StatusCode::Error).then(|| row.status_message.unwrap_or("no message").to_owned()),

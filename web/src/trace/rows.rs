@@ -80,7 +80,7 @@ pub(super) fn shown(loaded: &Loaded, choice: &Choice, params: &Params, colours: 
         let span = &transaction.spans[index];
         let notes = notes.remove(&span.span_id).unwrap_or_default();
         let mut row = row(transaction, index, &drawing, stored.get(&span.span_id), notes);
-        row.class = colours.class(&span.service);
+        row.class = colours.class(span.service());
         row.url = choice.url(transaction.id, |params| {
             params.span = span.span_id.to_string();
         });
@@ -107,12 +107,12 @@ fn without_notes(mut row: Row) -> Row {
 fn ancestors(transaction: &Transaction, index: usize) -> (Vec<usize>, usize) {
     let mut found = Vec::new();
     let mut at = index;
-    while let Some(parent) = transaction.parents[at].filter(|_| found.len() < ANCESTORS_MAX) {
+    while let Some(parent) = transaction.parent(at).filter(|_| found.len() < ANCESTORS_MAX) {
         found.push(parent);
         at = parent;
     }
     found.reverse();
-    let depth = usize::try_from(transaction.depths[index]).unwrap_or(usize::MAX);
+    let depth = usize::try_from(transaction.depth(index)).unwrap_or(usize::MAX);
     let left_out = depth.saturating_sub(found.len());
     (found, left_out)
 }
@@ -136,7 +136,7 @@ fn row(
     mut notes: Vec<Note>,
 ) -> Row {
     let span = &transaction.spans[index];
-    let depth = transaction.depths[index];
+    let depth = transaction.depth(index);
     let left_out = notes.len().saturating_sub(NOTES_MAX);
     notes.sort_by_key(|note| note.time_ns);
     notes.truncate(NOTES_MAX);
@@ -146,11 +146,11 @@ fn row(
         indent: format!("d{}", depth.min(INDENT_MAX)),
         depth: (depth > INDENT_MAX).then(|| format!("level {}", format::count(u64::from(depth)))),
         class: String::new(),
-        service: span.service.to_string(),
-        operation: span.operation.to_string(),
+        service: span.service().to_owned(),
+        operation: span.operation().to_owned(),
         remark: remark(transaction, index),
         total: format::nanos(span.duration_ns()),
-        own: format::nanos(transaction.self_ns[index]),
+        own: format::nanos(transaction.self_ns(index)),
         bars: drawing.bars(index),
         is_critical: drawing.is_critical(index),
         has_error: span.has_error,
@@ -164,16 +164,16 @@ fn row(
 fn remark(transaction: &Transaction, index: usize) -> String {
     let span = &transaction.spans[index];
     let mut parts: Vec<String> = Vec::new();
-    if transaction.parents[index].is_none() && span.parent_span_id.is_some() {
+    if transaction.parent(index).is_none() && span.parent_span_id().is_some() {
         parts.push("parent never arrived".to_owned());
     }
-    match span.kind {
+    match span.kind() {
         SpanKind::Client => parts.push("calls".to_owned()),
         SpanKind::Producer => parts.push("sends".to_owned()),
         SpanKind::Consumer => parts.push("receives".to_owned()),
         SpanKind::Unspecified | SpanKind::Internal | SpanKind::Server => {}
     }
-    if let Some(peer) = span.peer.as_ref().filter(|peer| !span.operation.contains(&***peer)) {
+    if let Some(peer) = span.site.peer.as_ref().filter(|peer| !span.operation().contains(&***peer)) {
         parts.push(peer.to_string());
     }
     parts.join(" ")

@@ -22,8 +22,8 @@ pub(super) fn draw(transaction: &Transaction) -> String {
     let root = transaction.root_span();
     let mut out = format!(
         "{} {}  {}  {}  {}\n\n",
-        text::one_line(&root.service),
-        text::one_line(&root.operation),
+        text::one_line(root.service()),
+        text::one_line(root.operation()),
         format::nanos(transaction.duration_ns),
         format::precise(transaction.started_ns),
         transaction.id,
@@ -47,14 +47,14 @@ pub(super) fn draw(transaction: &Transaction) -> String {
 
 fn line(transaction: &Transaction, index: usize, critical: &[(i64, i64)]) -> String {
     let span = &transaction.spans[index];
-    let depth = usize::try_from(transaction.depths[index]).unwrap_or(usize::MAX).min(INDENT_MAX);
-    let name = format!("{}{} {}", "  ".repeat(depth), text::one_line(&span.service), text::one_line(&span.operation));
+    let depth = usize::try_from(transaction.depth(index)).unwrap_or(usize::MAX).min(INDENT_MAX);
+    let name = format!("{}{} {}", "  ".repeat(depth), text::one_line(span.service()), text::one_line(span.operation()));
     let error = if span.has_error { " error" } else { "" };
     format!(
         "{:NAME_CHARS$} {:>10} {:>10} {}{error}",
         text::shortened(&name, NAME_CHARS - 1),
         format::nanos(span.duration_ns()),
-        format::nanos(transaction.self_ns[index]),
+        format::nanos(transaction.self_ns(index)),
         bar(transaction, index, critical),
     )
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use analyzer::incident::{Incident, IncidentStatus};
 use analyzer::time::parse_rfc3339;
 use anyhow::Context as _;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
 use collector_store::QueryParam;
 use collector_table::SpanTable;
 use tokio::time::Instant;
@@ -31,7 +33,10 @@ const JOINED_NS: i64 = 15 * MINUTE_NS;
 /// Longest transaction that is still found to be stored, when it began before the history that is read back.
 const TRANSACTION_MAX_NS: i64 = 24 * 60 * MINUTE_NS;
 
-/// Returns from when on spans are read back, given the last span's end.
+/// Spans that are held until the step in which they ended; with more, what was read is analysed at once.
+const UNENDED_MAX: usize = 100_000;
+
+/// Returns from when on spans are read back, given the last span's start.
 pub(super) fn from_ns(last_ns: i64, incidents: &[Incident]) -> i64 {
     let onsets = incidents
         .iter()
@@ -47,9 +52,13 @@ enum Step {
     Whole,
     /// A query's limit cut rows off.
     Truncated,
-    /// No span ended in it; the next one ended then.
+    /// No span started in it; the next one started then.
     Empty { next_ns: i64 },
 }
+
+/// Spans that were read before they ended: exporters send a span when it has ended, and so it is analysed here.
+#[derive(Default)]
+struct Unended(Vec<RecordBatch>);
 
 /// What reading back left out.
 #[derive(Default)]
@@ -62,7 +71,7 @@ struct Missing {
 }
 
 impl Analysis {
-    /// Derives again what came from the spans that ended in `from_ns..=last_ns`, and stores what is not stored yet.
+    /// Derives again what came from the spans that started in `from_ns..=last_ns`, and stores what is not stored yet.
     pub(super) async fn read_back(&mut self, from_ns: i64, last_ns: i64) {
         let began = Instant::now();
         let mut missing = Missing::default();
@@ -71,6 +80,7 @@ impl Analysis {
         if let Err(error) = self.find_long(stored_ns).await {
             tracing::warn!("long transactions may be stored twice: {error:#}");
         }
+        let mut unended = Unended::default();
         let mut at_ns = from_ns;
         while at_ns <= last_ns {
             if began.elapsed() > TAKES_MAX {
@@ -80,7 +90,7 @@ impl Analysis {
             }
             let to_ns = at_ns + STEP_NS;
             at_ns = to_ns;
-            match self.read_step(stored_ns, to_ns - STEP_NS..to_ns, last_ns).await {
+            match self.read_step(&mut unended, stored_ns, to_ns - STEP_NS..to_ns, last_ns).await {
                 Ok(Step::Whole) => stored_ns = to_ns,
                 Ok(Step::Truncated) => (stored_ns, missing.truncated) = (to_ns, missing.truncated + 1),
                 Ok(Step::Empty { next_ns }) => at_ns = next_ns,
@@ -91,6 +101,10 @@ impl Analysis {
             }
             self.stored.forget_before(to_ns - JOINED_NS);
         }
+        if let Err(error) = self.analyse(unended.ended(Vec::new(), i64::MAX), last_ns).await {
+            missing.first_error.get_or_insert(error);
+        }
+        self.keep_derived().await;
         missing.warn();
         if self.stored.left_out() > 0 {
             let count = self.stored.left_out();
@@ -113,14 +127,20 @@ impl Analysis {
 
     /// Reads the spans of one step and, before they are analysed, which transactions are stored that started between
     /// `stored_ns` and the step's end.
-    async fn read_step(&mut self, stored_ns: i64, ended_ns: Range<i64>, last_ns: i64) -> anyhow::Result<Step> {
-        let range = |from_ns| vec![QueryParam::TimestampNs(from_ns), QueryParam::TimestampNs(ended_ns.end)];
-        let sql = "SELECT * FROM spans WHERE end_time >= $1 AND end_time < $2 ORDER BY end_time";
-        let spans = self.store.query_with(sql, range(ended_ns.start)).await.context("reading back spans")?;
+    async fn read_step(
+        &mut self,
+        unended: &mut Unended,
+        stored_ns: i64,
+        started_ns: Range<i64>,
+        last_ns: i64,
+    ) -> anyhow::Result<Step> {
+        let range = |from_ns| vec![QueryParam::TimestampNs(from_ns), QueryParam::TimestampNs(started_ns.end)];
+        let sql = "SELECT * FROM spans WHERE start_time >= $1 AND start_time < $2 ORDER BY start_time";
+        let spans = self.store.query_with(sql, range(started_ns.start)).await.context("reading back spans")?;
         if spans.batches.iter().all(|batch| batch.num_rows() == 0) {
             // Quiet time, as when the daemon did not run, is not worth a query for each of its steps.
-            let sql = "SELECT min(end_time) FROM spans WHERE end_time >= $1";
-            let from = vec![QueryParam::TimestampNs(ended_ns.end)];
+            let sql = "SELECT min(start_time) FROM spans WHERE start_time >= $1";
+            let from = vec![QueryParam::TimestampNs(started_ns.end)];
             let next = self.store.query_with(sql, from).await.context("finding the next span")?;
             return Ok(Step::Empty { next_ns: only_time(&next).unwrap_or(i64::MAX) });
         }
@@ -129,12 +149,36 @@ impl Analysis {
             self.stored.add(batch);
         }
         let is_whole = !stored.truncated && !spans.truncated;
-        for batch in spans.batches {
-            let table = SpanTable::from_batch(batch).context("reading back spans")?;
-            let outcome = self.analyzer.push(&table, ended_ns.end.min(last_ns));
+        self.analyse(unended.ended(spans.batches, started_ns.end), started_ns.end.min(last_ns)).await?;
+        Ok(if is_whole { Step::Whole } else { Step::Truncated })
+    }
+
+    async fn analyse(&mut self, spans: anyhow::Result<Vec<SpanTable>>, now_ns: i64) -> anyhow::Result<()> {
+        for table in spans? {
+            let outcome = self.analyzer.push(&table, now_ns);
             self.keep(outcome).await;
         }
-        Ok(if is_whole { Step::Whole } else { Step::Truncated })
+        Ok(())
+    }
+}
+
+impl Unended {
+    /// Adds spans; returns, and no longer holds, those that ended before `until_ns`.
+    fn ended(&mut self, mut spans: Vec<RecordBatch>, until_ns: i64) -> anyhow::Result<Vec<SpanTable>> {
+        spans.splice(0..0, self.0.drain(..));
+        let is_too_much = spans.iter().map(RecordBatch::num_rows).sum::<usize>() > UNENDED_MAX;
+        let mut ended = Vec::new();
+        for batch in spans {
+            let table = SpanTable::from_batch(batch).context("reading back spans")?;
+            let columns = table.columns();
+            let ends_ns = columns.starts_ns.iter().zip(columns.durations_ns).map(|(start, ns)| start.saturating_add(*ns));
+            let has_ended: BooleanArray = ends_ns.map(|end_ns| Some(is_too_much || end_ns < until_ns)).collect();
+            let has_not_ended = not(&has_ended).context("reading back spans")?;
+            let of = |wanted| filter_record_batch(table.batch(), wanted).context("reading back spans");
+            self.0.extend(Some(of(&has_not_ended)?).filter(|batch| batch.num_rows() > 0));
+            ended.push(SpanTable::from_batch(of(&has_ended)?).context("reading back spans")?);
+        }
+        Ok(ended)
     }
 }
 

@@ -1,10 +1,13 @@
-//! Saves each change of an incident and queues its deliveries, in order, in a task of its own: a state that cannot be
-//! written must never hold up the analysis, and with it reception.
+//! Saves each change of an incident and queues its deliveries, in order, and has the traces that it names kept longer.
+//! In a task of its own: a state that cannot be written must never hold up the analysis, and with it reception.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use analyzer::Incident;
+use collector_store::Store;
+use collector_table::TraceId;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
@@ -50,10 +53,10 @@ impl TellingCounts {
 
 impl Teller {
     /// Starts the task; at most `changes_max` changes wait for it.
-    pub(super) fn start(notifier: Notifier, changes_max: usize) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(notifier: Notifier, store: Store, changes_max: usize) -> (Self, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel(changes_max);
         let counts = Arc::new(TellingCounts::default());
-        let task = tokio::spawn(tell_all(notifier, waiting, Arc::clone(&counts)));
+        let task = tokio::spawn(tell_all(notifier, store, waiting, Arc::clone(&counts)));
         (Self { queue, counts }, task)
     }
 
@@ -72,8 +75,14 @@ impl Teller {
     }
 }
 
-async fn tell_all(notifier: Notifier, mut waiting: mpsc::Receiver<Happening>, counts: Arc<TellingCounts>) {
+async fn tell_all(
+    notifier: Notifier,
+    store: Store,
+    mut waiting: mpsc::Receiver<Happening>,
+    counts: Arc<TellingCounts>,
+) {
     while let Some(happening) = waiting.recv().await {
+        keep_evidence(&store, &happening.incident).await;
         let mut pause = RETRY_PAUSE;
         while let Err(error) = notifier.tell(&happening).await {
             if matches!(error, StateError::Stopped { .. }) {
@@ -85,6 +94,18 @@ async fn tell_all(notifier: Notifier, mut waiting: mpsc::Receiver<Happening>, co
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
+    }
+}
+
+/// Has the traces that an incident names outlive ordinary retention: affected ones and usual ones.
+async fn keep_evidence(store: &Store, incident: &Incident) {
+    let traces: Vec<TraceId> = incident.exemplars.iter().filter_map(|one| one.trace_id.parse().ok()).collect();
+    if traces.is_empty() {
+        return;
+    }
+    if let Err(error) = store.keep_evidence(traces).await {
+        // The store has noted them until the next start, and every further change of the incident tries again.
+        tracing::warn!(error = error_chain(&error), number = incident.number, "evidence is not yet kept durably");
     }
 }
 

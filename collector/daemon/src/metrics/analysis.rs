@@ -1,12 +1,14 @@
 //! What the analysis did. Every field of its summary is taken apart here, so that none is forgotten.
 
+use std::time::Duration;
+
 use analyzer::Summary;
 use analyzer::incident::IncidentStatus;
 
-use super::{Metric, Sample};
+use super::{Kind, Metric, Sample};
 use crate::analysis::TellingCounts;
 
-pub(super) fn metrics(summary: &Summary, telling: &TellingCounts) -> Vec<Metric> {
+pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts) -> Vec<Metric> {
     // `arriving` are some of those that `open_transactions` counts.
     let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds } =
         summary;
@@ -17,6 +19,12 @@ pub(super) fn metrics(summary: &Summary, telling: &TellingCounts) -> Vec<Metric>
             "throughline_judged_until_seconds",
             "Event time up to which transactions were judged, unix seconds.",
             u64::try_from(as_of_ns / 1_000_000_000).unwrap_or(0),
+        ),
+        Metric::single(
+            Kind::Gauge,
+            "throughline_analysis_lag_seconds",
+            "Time from commit to analysis of what was analysed last.",
+            lag.as_secs_f64(),
         ),
         Metric::counter("throughline_stitched_spans_total", "Spans stitched.", *spans),
         Metric::counter("throughline_transactions_total", "Transactions closed.", *transactions),

@@ -12,6 +12,9 @@ pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
         syncs,
         sync_last,
         sync_total,
+        sync_max,
+        syncs_failed,
+        group_requests_last,
         kept,
         duplicates,
         refused_busy,
@@ -22,6 +25,18 @@ pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
         memory_bytes,
         seals,
         seals_failed,
+        seal_last,
+        seal_total,
+        compactions,
+        compacted_segments,
+        compacted_rows,
+        compactions_failed,
+        expired_segments,
+        expired_bytes,
+        expirations_failed,
+        replaced_segments,
+        evidence_traces,
+        evidence_forgotten,
         revisions_forgotten,
         disk_free_bytes,
         tables,
@@ -30,6 +45,7 @@ pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
         let sample = |table: &TableStats| Sample::of(field(table) as f64).with("table", table.table.as_str());
         Metric::gauges(name, help, tables.iter().map(sample))
     };
+    let lasted = |name, help, duration: &Duration| Metric::single(Kind::Gauge, name, help, duration.as_secs_f64());
     let seconds = |name, help, duration: &Duration| Metric::single(Kind::Counter, name, help, duration.as_secs_f64());
     vec![
         Metric::counter("throughline_store_kept_requests_total", "Requests kept.", *kept),
@@ -67,6 +83,18 @@ pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
             "Seals that failed and are tried again.",
             *seals_failed,
         ),
+        seconds("throughline_store_seal_seconds_total", "Time of all seals.", seal_total),
+        lasted("throughline_store_seal_seconds", "Time of the last seal.", seal_last),
+        Metric::counter("throughline_store_compactions_total", "Merges of segments.", *compactions),
+        Metric::counter("throughline_store_compactions_failed_total", "Merges that failed and are tried again.", *compactions_failed),
+        Metric::counter("throughline_store_compacted_segments_total", "Segments merged into others.", *compacted_segments),
+        Metric::counter("throughline_store_compacted_rows_total", "Rows that were merged.", *compacted_rows),
+        Metric::counter("throughline_store_expired_segments_total", "Segments removed by retention.", *expired_segments),
+        Metric::counter("throughline_store_expired_bytes_total", "Bytes removed by retention.", *expired_bytes),
+        Metric::counter("throughline_store_expirations_failed_total", "Removals put off: evidence could not be written.", *expirations_failed),
+        Metric::gauge("throughline_store_replaced_segments", "Files removed once no query reads them.", *replaced_segments as u64),
+        Metric::gauge("throughline_store_evidence_traces", "Traces that outlive retention.", *evidence_traces as u64),
+        Metric::counter("throughline_store_evidence_forgotten_total", "Such traces forgotten: too many.", *evidence_forgotten),
         Metric::counter(
             "throughline_store_revisions_forgotten_total",
             "Superseded revisions forgotten: too many.",
@@ -80,6 +108,9 @@ pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
         table("throughline_store_segments", "Segment files.", |table| table.segments as u64),
         table("throughline_store_segment_rows", "Rows in segments.", |table| table.segment_rows),
         table("throughline_store_segment_bytes", "Bytes of segments.", |table| table.segment_bytes),
+        table("throughline_store_evidence_segments", "Segments that hold evidence.", |table| table.evidence_segments as u64),
+        table("throughline_store_promoted_keys", "Attributes with a column of their own.", |table| table.promoted_keys as u64),
+        table("throughline_store_promoted_left_out", "Frequent attributes that found no room for a column.", |table| table.promoted_left_out as u64),
         table("throughline_store_memory_rows", "Rows only in memory.", |table| table.memory_rows),
     ]
 }

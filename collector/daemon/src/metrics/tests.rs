@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 
@@ -41,6 +42,7 @@ fn names() -> Vec<&'static str> {
         ledger: LedgerSnapshot::default(),
         store: StoreStats::default(),
         summary: Arc::default(),
+        lag: Duration::ZERO,
         telling: &telling,
         memory: &memory,
         outbox_pending: Some(0),

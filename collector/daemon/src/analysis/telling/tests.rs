@@ -23,7 +23,7 @@ impl Bench {
         let (run, stopped) = watch::channel(false);
         let config = NotifyConfig::new(Vec::new(), Vec::new());
         let (notifier, _) = Notifier::start(state.clone(), config, stopped).await.unwrap();
-        let (teller, task) = Teller::start(notifier, 2);
+        let (teller, task) = Teller::start(notifier, store(folder.path()).await, 2);
         Self { folder, state, teller, task, _run: run }
     }
 
@@ -73,4 +73,10 @@ async fn a_change_is_tried_again_until_the_state_can_be_written() {
     bench.execute("ALTER TABLE away RENAME TO incidents");
     assert_eq!(bench.saved().await, [1, 2]);
     assert_eq!(counts.lost(), 0);
+}
+
+/// A store beside the state.
+async fn store(folder: &std::path::Path) -> Store {
+    let config = collector_store::Config { disk_free_bytes_min: 0, ..collector_store::Config::new(folder.join("store")) };
+    Store::open(config, |_, _| None).await.unwrap().0
 }
