@@ -2,13 +2,14 @@
 //! Bounded by bytes: while the analysis lags, the writer commits no further requests, so these wait in the queue and
 //! are refused when it is full. Derived rows are still taken, or else analysis and writer would wait for each other.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, mpsc};
 
 use arrow::array::RecordBatch;
 use collector_table::TableName;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::inbox::Outbox;
 use crate::stats::Counters;
 use crate::writer::Message;
 
@@ -25,17 +26,16 @@ pub struct Committed {
 
 /// Receives what is committed, in order. Dropping it lets the writer go on without a reader.
 pub struct CommittedReceiver {
-    rows: UnboundedReceiver<Committed>,
+    rows: UnboundedReceiver<(Committed, usize)>,
     counters: Arc<Counters>,
     bytes_max: usize,
-    writer: mpsc::Sender<Message>,
+    writer: Outbox<Message>,
 }
 
 impl CommittedReceiver {
     /// Returns the next rows, or nothing when the store is closed and all was read.
     pub async fn recv(&mut self) -> Option<Committed> {
-        let committed = self.rows.recv().await?;
-        let bytes = committed.rows.get_array_memory_size();
+        let (committed, bytes) = self.rows.recv().await?;
         let before = self.counters.committed_bytes.fetch_sub(bytes, Relaxed);
         if before >= self.bytes_max && before - bytes < self.bytes_max {
             let _ = self.writer.send(Message::Wake);
@@ -53,18 +53,18 @@ impl Drop for CommittedReceiver {
 
 /// The writer's end.
 pub(crate) struct CommittedSender {
-    rows: UnboundedSender<Committed>,
+    rows: UnboundedSender<(Committed, usize)>,
     counters: Arc<Counters>,
     bytes_max: usize,
 }
 
 impl CommittedSender {
-    /// Sends rows without waiting; [`Self::is_lagging`] is asked before a group is committed.
-    pub(crate) fn send(&self, committed: Committed) {
+    /// Sends rows of this size without waiting; [`Self::is_lagging`] is asked before a group is committed.
+    pub(crate) fn send(&self, committed: Committed, bytes: usize) {
         // Counted first: the receiver may subtract at once.
-        self.counters.committed_bytes.fetch_add(committed.rows.get_array_memory_size(), Relaxed);
+        self.counters.committed_bytes.fetch_add(bytes, Relaxed);
         // Without a receiver there is nobody to tell.
-        let _ = self.rows.send(committed);
+        let _ = self.rows.send((committed, bytes));
     }
 
     /// Returns whether the receiver has to catch up first.
@@ -77,7 +77,7 @@ impl CommittedSender {
 pub(crate) fn channel(
     counters: Arc<Counters>,
     bytes_max: usize,
-    writer: mpsc::Sender<Message>,
+    writer: Outbox<Message>,
 ) -> (CommittedSender, CommittedReceiver) {
     let (sender, rows) = unbounded_channel();
     let receiver = CommittedReceiver { rows, counters: Arc::clone(&counters), bytes_max, writer };

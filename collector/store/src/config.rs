@@ -10,10 +10,18 @@ const MIB: usize = 1024 * 1024;
 pub struct Config {
     /// Folder that holds everything; created when missing. One daemon at a time.
     pub dir: PathBuf,
+    /// When a request counts as kept.
+    pub durability: Durability,
     /// Sealed to Parquet when the active log file is larger than this, bytes.
     pub wal_bytes_max: u64,
+    /// Sealed to Parquet when a table has this many rows that are only in memory.
+    pub seal_rows: usize,
+    /// Sealed to Parquet when the rows that are only in memory are larger than this, bytes.
+    pub seal_bytes: usize,
     /// Sealed to Parquet this long after the first row that is only in memory.
     pub seal_after: Duration,
+    /// Attributes of one table that get a column of their own in segments; the most frequent ones.
+    pub promoted_max: usize,
     /// Payloads of requests that wait for the log, bytes. A single larger payload is refused for good.
     pub queue_bytes_max: usize,
     /// Requests that wait for the log.
@@ -24,8 +32,32 @@ pub struct Config {
     pub committed_bytes_max: usize,
     /// Requests are refused when the file system has less space than this, bytes.
     pub disk_free_bytes_min: u64,
+    /// Largest file that compaction makes, bytes; also at most a sixteenth of `retention.bytes`.
+    pub segment_bytes_max: u64,
+    /// How long segments are kept.
+    pub retention: Retention,
+    /// How long the rows of traces are kept that [`Store::keep_evidence`](crate::Store::keep_evidence) named.
+    pub evidence: Retention,
     /// What one query may use.
     pub query: QueryLimits,
+}
+
+/// When a request counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disk: a loss of power loses nothing that was acknowledged.
+    Always,
+    /// When the operating system has it: a crash of the daemon loses nothing, a loss of power at most this time.
+    Interval(Duration),
+}
+
+/// Up to when segments are kept; whole files are removed, those with the oldest rows first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// A file is removed when its latest event is older than this.
+    pub time: Option<Duration>,
+    /// The oldest files are removed while all of them are larger than this, bytes.
+    pub bytes: Option<u64>,
 }
 
 /// What one query may use, and how many run at once.
@@ -46,13 +78,20 @@ impl Config {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
-            wal_bytes_max: 64 * MIB as u64,
+            durability: Durability::Always,
+            wal_bytes_max: 256 * MIB as u64,
+            seal_rows: 256 * 1024,
+            seal_bytes: 96 * MIB,
             seal_after: Duration::from_secs(60),
+            promoted_max: 128,
             queue_bytes_max: 128 * MIB,
             queue_requests_max: 4096,
             memory_bytes_max: 512 * MIB,
             committed_bytes_max: 128 * MIB,
             disk_free_bytes_min: 256 * MIB as u64,
+            segment_bytes_max: 512 * MIB as u64,
+            retention: Retention::default(),
+            evidence: Retention::default(),
             query: QueryLimits::default(),
         }
     }

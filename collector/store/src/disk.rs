@@ -1,18 +1,22 @@
-//! Every effect that the store has on the disk, so that tests can make each of them fail or stop right before it.
-//! The log and the seal write through it; reading goes through std and object_store.
+//! The local disk: what the log does to its files, and what makes segment files durable that object_store wrote.
+//! A trait, so that tests can make each effect fail, or stop the world right before it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// What the store does to files.
+/// What the store does to files by itself.
 pub(crate) trait Disk: Send + Sync {
-    /// Creates a file that must not exist yet, or empties a left-over temporary one.
+    /// Creates a file, or empties the one that is there.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Renames a file, in place of one with the new name.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Returns the bytes of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Returns the files of a folder.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the bytes of a file durable that someone else wrote.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Makes created, renamed and removed names of a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Returns the bytes that an unprivileged process can still write.
@@ -36,12 +40,20 @@ impl Disk for OsDisk {
         Ok(Box::new(file))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -35,6 +35,12 @@ pub enum StoreError {
         /// What Parquet said.
         source: ParquetError,
     },
+    /// Rollups could not be computed.
+    #[error("computing rollups")]
+    Rollup {
+        /// What Arrow said.
+        source: arrow::error::ArrowError,
+    },
     /// A thread of the store panicked: a defect.
     #[error("{doing} broke off")]
     Broken {

@@ -11,8 +11,15 @@ mod committed;
 mod config;
 mod disk;
 mod error;
+mod evidence;
+mod files;
+mod gather;
+mod inbox;
+mod layout;
 mod log;
 mod memory;
+mod output;
+mod promote;
 mod queue;
 mod recent;
 mod recovery;
@@ -24,13 +31,20 @@ mod snapshot;
 mod sql;
 mod stats;
 mod store;
+mod upkeep;
+mod write;
 mod writer;
+
+/// What the hand-off waits with; its test puts a model in the place of it.
+mod sync {
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+}
 
 #[cfg(test)]
 mod tests;
 
 pub use committed::{Committed, CommittedReceiver};
-pub use config::{Config, QueryLimits};
+pub use config::{Config, Durability, QueryLimits, Retention};
 pub use error::{AppendError, SqlError, StoreError};
 pub use sql::{QueryParam, QueryResult, Reader, TraceRows};
 pub use stats::{StoreStats, TableStats};

@@ -4,12 +4,12 @@
 //! A file that refused a write or a sync is never written again: after a failed fdatasync the kernel may have dropped
 //! the pages and still report success the next time. It is cut to what was durable and the next group starts a new one.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::Durability;
 use crate::disk::{Disk, DiskFile};
 use crate::stats::Counters;
 
@@ -24,6 +24,8 @@ const BUFFER_BYTES_KEPT: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct ClosedFile {
     pub(crate) path: PathBuf,
+    /// No record in it is earlier.
+    pub(crate) first_seq: u64,
     /// No record in it is later.
     pub(crate) last_seq: u64,
     pub(crate) bytes: u64,
@@ -31,9 +33,12 @@ pub(crate) struct ClosedFile {
 
 struct ActiveFile {
     path: PathBuf,
+    first_seq: u64,
     file: Box<dyn DiskFile>,
-    /// Length that is durable.
+    /// Length up to which requests were kept.
     bytes: u64,
+    /// Since when something in it waits for a sync; never with [`Durability::Always`].
+    unsynced_since: Option<Instant>,
 }
 
 /// The log's writing end.
@@ -41,6 +46,7 @@ pub(crate) struct Log {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     counters: Arc<Counters>,
+    durability: Durability,
     active: Option<ActiveFile>,
     closed: Vec<ClosedFile>,
     next_seq: u64,
@@ -53,15 +59,16 @@ impl Log {
         dir: PathBuf,
         disk: Arc<dyn Disk>,
         counters: Arc<Counters>,
+        durability: Durability,
         closed: Vec<ClosedFile>,
         next_seq: u64,
     ) -> Self {
-        let log = Self { dir, disk, counters, active: None, closed, next_seq, buffer: Vec::new() };
+        let log = Self { dir, disk, counters, durability, active: None, closed, next_seq, buffer: Vec::new() };
         log.count_bytes();
         log
     }
 
-    /// Writes the requests and syncs once. Their numbers are never used again, whether it succeeds or not.
+    /// Writes the requests, and syncs once or leaves that to [`Self::sync`]. Their numbers are never used again, whether it succeeds or not.
     pub(crate) fn commit<'a>(&mut self, requests: impl Iterator<Item = (u8, &'a [u8])>) -> io::Result<()> {
         let first_seq = self.next_seq;
         self.buffer.clear();
@@ -84,11 +91,48 @@ impl Log {
         self.next_seq - 1
     }
 
+    /// Returns when [`Self::sync`] has to be called.
+    pub(crate) fn sync_due(&self) -> Option<Instant> {
+        let Durability::Interval(interval) = self.durability else { return None };
+        Some(self.active.as_ref()?.unsynced_since? + interval)
+    }
+
+    /// Syncs what was only written so far. After a failure nothing can be said of these requests; the file is not
+    /// written again, and a seal should make them durable soon.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.as_mut().filter(|active| active.unsynced_since.is_some()) else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let synced = active.file.sync();
+        active.unsynced_since = None;
+        self.counters.synced(started.elapsed());
+        if synced.is_err() {
+            self.close_active();
+        }
+        synced
+    }
+
     /// Ends the active file; the next commit starts another one.
     pub(crate) fn rotate(&mut self) {
-        if let Some(active) = self.active.take() {
-            self.closed.push(ClosedFile { path: active.path, last_seq: self.next_seq - 1, bytes: active.bytes });
+        if let Err(error) = self.sync() {
+            tracing::error!(%error, "syncing a log file that is to be sealed");
         }
+        self.close_active();
+    }
+
+    fn close_active(&mut self) {
+        if let Some(active) = self.active.take() {
+            self.push_closed(active);
+        }
+    }
+
+    fn push_closed(&mut self, active: ActiveFile) {
+        let ActiveFile { path, first_seq, bytes, .. } = active;
+        self.closed.push(ClosedFile { path, first_seq, last_seq: self.next_seq - 1, bytes });
     }
 
     /// Removes the files that hold nothing later than `seq`. One that cannot be removed is tried again next time.
@@ -107,6 +151,12 @@ impl Log {
         self.count_bytes();
     }
 
+    /// Returns the number of the first request that a replay would meet.
+    pub(crate) fn first_seq(&self) -> u64 {
+        let closed = self.closed.iter().map(|file| file.first_seq);
+        closed.chain(self.active.as_ref().map(|active| active.first_seq)).min().unwrap_or(self.next_seq)
+    }
+
     /// Returns the size of the file that is being written.
     pub(crate) fn active_bytes(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.bytes)
@@ -119,8 +169,12 @@ impl Log {
         let active = self.active.as_mut().expect("it was created above");
         active.file.write_all(&self.buffer)?;
         let started = Instant::now();
-        active.file.sync()?;
-        self.counters.synced(started.elapsed());
+        if self.durability == Durability::Always {
+            active.file.sync()?;
+            self.counters.synced(started.elapsed());
+        } else {
+            active.unsynced_since.get_or_insert(started);
+        }
         active.bytes += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
         Ok(())
     }
@@ -135,10 +189,10 @@ impl Log {
             let _ = self.disk.remove(&path);
             return Err(error);
         }
-        Ok(ActiveFile { path, file, bytes: record::FILE_HEADER.len() as u64 })
+        Ok(ActiveFile { path, first_seq, file, bytes: record::FILE_HEADER.len() as u64, unsynced_since: None })
     }
 
-    /// Gives the active file up after a failure. Should cutting it fail as well, the refused records may come back at
+    /// Gives the active file up after a failed write. Should cutting it fail as well, the refused records may come back at
     /// the next start: the sender was told to retry, and replaying drops the second copy.
     fn abandon(&mut self) {
         let Some(mut active) = self.active.take() else { return };
@@ -148,7 +202,7 @@ impl Log {
         if let Err(error) = active.file.truncate(active.bytes) {
             tracing::warn!(path = %active.path.display(), %error, "cutting a log file after a failed write");
         }
-        self.closed.push(ClosedFile { path: active.path, last_seq: self.next_seq - 1, bytes: active.bytes });
+        self.push_closed(active);
     }
 
     fn count_bytes(&self) {
@@ -158,10 +212,9 @@ impl Log {
 }
 
 /// Returns the log files of a folder with the number of their first record, in order.
-pub(crate) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+    for path in disk.list(dir)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let seq = name.strip_prefix("wal-").and_then(|rest| rest.strip_suffix(".wal")).and_then(|seq| seq.parse().ok());
         if let Some(seq) = seq {

@@ -1,54 +1,83 @@
-//! Rows of one table that are not in a segment yet. Owned by the writer; queries see its batches through a snapshot.
+//! Rows of one table that are not in a segment yet. Owned by the writer; queries see them through a snapshot, which is
+//! published after every commit. So a snapshot shares all but the last few batches, and no row is ever copied for it.
+
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::error::ArrowError;
 
-/// Batches of like size that are joined into one. Small enough to keep queries quick, large enough that a row is
-/// copied only a few times.
-const FAN_IN: usize = 8;
-/// Batches with more rows are left alone.
-const JOINED_ROWS_MAX: usize = 8_192;
-/// Batches whose sum is larger are left alone, so that a text column stays far below its 2 GiB.
-const JOINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Batches that are shared as one. A snapshot copies about half as many references, and one for each full part.
+const PART_BATCHES: usize = 64;
 
-/// Rows in order of arrival.
-#[derive(Default)]
+/// Rows in order of arrival. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rows {
+    full: Vec<Arc<Vec<Arc<RecordBatch>>>>,
+    last: Vec<Arc<RecordBatch>>,
+}
+
+impl Rows {
+    /// Returns the batches in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RecordBatch> {
+        self.full.iter().flat_map(|part| part.iter()).chain(&self.last).map(Arc::as_ref)
+    }
+
+    /// Returns the batches in order.
+    pub(crate) fn to_vec(&self) -> Vec<RecordBatch> {
+        self.iter().cloned().collect()
+    }
+
+    /// Returns the batches in order, for one who keeps them.
+    pub(crate) fn shared(&self) -> Vec<Arc<RecordBatch>> {
+        self.full.iter().flat_map(|part| part.iter()).chain(&self.last).map(Arc::clone).collect()
+    }
+
+    /// Returns whether there are no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.last.is_empty()
+    }
+
+    /// Returns these rows, then the others.
+    pub(crate) fn followed_by(&self, other: &Self) -> Self {
+        if self.is_empty() {
+            return other.clone();
+        }
+        let mut full = self.full.clone();
+        if !self.last.is_empty() {
+            full.push(Arc::new(self.last.clone()));
+        }
+        full.extend(other.full.iter().cloned());
+        Self { full, last: other.last.clone() }
+    }
+
+    fn push(&mut self, rows: RecordBatch) {
+        self.last.push(Arc::new(rows));
+        if self.last.len() >= PART_BATCHES {
+            self.full.push(Arc::new(std::mem::take(&mut self.last)));
+        }
+    }
+}
+
+/// The rows of one table, and how many they are.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryTable {
-    batches: Vec<RecordBatch>,
+    rows: Rows,
     bytes: usize,
-    rows: usize,
+    rows_count: usize,
 }
 
 impl MemoryTable {
-    /// Appends rows. Every [`FAN_IN`] batches of like size become one, so there are only a few for each power of it.
-    ///
-    /// # Errors
-    /// If the rows do not have the schema of those before; then the table is unchanged.
-    pub(crate) fn push(&mut self, rows: RecordBatch) -> Result<(), ArrowError> {
-        if rows.num_rows() == 0 {
-            return Ok(());
+    /// Appends rows, which take this many bytes of memory.
+    pub(crate) fn push(&mut self, rows: RecordBatch, bytes: usize) {
+        if rows.num_rows() > 0 {
+            self.rows_count += rows.num_rows();
+            self.bytes += bytes;
+            self.rows.push(rows);
         }
-        if let Some(first) = self.batches.first()
-            && first.schema_ref() != rows.schema_ref()
-        {
-            return Err(ArrowError::SchemaError("rows of another table".to_owned()));
-        }
-        self.rows += rows.num_rows();
-        self.bytes += rows.get_array_memory_size();
-        self.batches.push(rows);
-        while let Some(from) = self.joinable() {
-            let joined = concat_batches(self.batches[from].schema_ref(), &self.batches[from..])?;
-            let apart: usize = self.batches.drain(from..).map(|batch| batch.get_array_memory_size()).sum();
-            self.bytes = self.bytes.saturating_sub(apart) + joined.get_array_memory_size();
-            self.batches.push(joined);
-        }
-        Ok(())
     }
 
-    /// Returns the batches.
-    pub(crate) fn batches(&self) -> &[RecordBatch] {
-        &self.batches
+    /// Returns the rows.
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
     }
 
     /// Returns the memory of all rows.
@@ -57,44 +86,35 @@ impl MemoryTable {
     }
 
     /// Returns the number of rows.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Returns where the last [`FAN_IN`] batches begin, if they are of like size and small.
-    fn joinable(&self) -> Option<usize> {
-        let from = self.batches.len().checked_sub(FAN_IN)?;
-        let tail = &self.batches[from..];
-        let class = |batch: &RecordBatch| batch.num_rows().max(1).ilog(FAN_IN);
-        let last = tail.last()?;
-        let is_small = tail.iter().all(|batch| batch.num_rows() <= JOINED_ROWS_MAX && class(batch) <= class(last));
-        let bytes: usize = tail.iter().map(RecordBatch::get_array_memory_size).sum();
-        (is_small && bytes <= JOINED_BYTES_MAX).then_some(from)
+    pub(crate) fn rows_count(&self) -> usize {
+        self.rows_count
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::Int64Array;
 
     use super::*;
 
     #[test]
-    fn many_small_batches_become_few_in_the_same_order() {
+    fn snapshot_keeps_its_rows_while_others_are_appended() {
         let mut table = MemoryTable::default();
-        for n in 0..10_000 {
+        let mut seen = Vec::new();
+        for n in 0..500 {
             let column = Arc::new(Int64Array::from(vec![n])) as _;
-            table.push(RecordBatch::try_from_iter([("n", column)]).unwrap()).unwrap();
+            table.push(RecordBatch::try_from_iter([("n", column)]).unwrap(), 8);
+            seen.push(table.rows().clone());
         }
-        assert!(table.batches().len() < 40, "{}", table.batches().len());
-        let bytes: usize = table.batches().iter().map(RecordBatch::get_array_memory_size).sum();
-        assert_eq!((table.rows(), table.bytes()), (10_000, bytes));
-        let columns =
-            table.batches().iter().map(|batch| batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap());
-        let values: Vec<i64> = columns.flat_map(|column| column.values().to_vec()).collect();
-        assert!(values.is_sorted());
-        assert_eq!(values.len(), 10_000);
+        for (index, rows) in seen.iter().enumerate() {
+            let values: Vec<i64> = rows
+                .iter()
+                .map(|batch| batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().value(0))
+                .collect();
+            assert_eq!(values.len(), index + 1);
+            assert!(values.is_sorted());
+        }
+        assert_eq!((table.rows_count(), table.bytes()), (500, 4_000));
+        assert_eq!(seen[70].followed_by(&seen[3]).iter().count(), 75);
     }
 }

@@ -2,30 +2,52 @@
 //! the writer asks here and acknowledges them without storing them twice. Recovery fills it from the log.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use collector_table::TableName;
-use sha2::{Digest, Sha256};
 
 /// Requests that are remembered; the oldest is forgotten first. About 3 MiB.
 const REQUESTS_MAX: usize = 65_536;
 
-/// First half of the SHA-256 of a request. A cryptographic hash, so that nobody can make up a request that passes for
-/// another one's retry.
-pub(crate) type Fingerprint = [u8; 16];
+/// Hashes of a request under two keys that nobody outside this process can know, so that nobody can make up a request
+/// that passes for another one's retry. Not cryptographic, because no hash ever leaves the process, and SHA-256 cost as
+/// much as reading the request.
+pub(crate) type Fingerprint = [u64; 2];
 
-/// Returns the fingerprint of a request; nothing for one that may honestly be sent twice: an empty one, and log records
-/// or points that carry no time. Span ids, and times in nanoseconds, make all others one of a kind.
-pub(crate) fn fingerprint(kind: u8, payload: &[u8], table: TableName, rows: &RecordBatch) -> Option<Fingerprint> {
-    let times = rows.column_by_name(table.time_column());
-    let times = times.and_then(|times| times.as_primitive_opt::<TimestampNanosecondType>());
-    let has_times = times.is_some_and(|times| times.values().iter().all(|time| *time != 0));
-    if payload.is_empty() || (table != TableName::Spans && !has_times) {
-        return None;
+/// Makes fingerprints. Those of two instances have nothing in common.
+#[derive(Clone)]
+pub(crate) struct Fingerprints {
+    keys: [ahash::RandomState; 2],
+}
+
+impl Default for Fingerprints {
+    fn default() -> Self {
+        // The standard library seeds its hash maps from the operating system.
+        let seed = |n: u64| std::collections::hash_map::RandomState::new().hash_one(n);
+        let key = |_| ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3));
+        Self { keys: [(); 2].map(key) }
     }
-    let digest = Sha256::new().chain_update([kind]).chain_update(payload).finalize();
-    digest.first_chunk().copied()
+}
+
+impl Fingerprints {
+    /// Returns the fingerprint of a request; nothing for one that may honestly be sent twice: an empty one, and log
+    /// records or points that carry no time. Span ids, and times in nanoseconds, make all others one of a kind.
+    pub(crate) fn of(&self, kind: u8, payload: &[u8], table: TableName, rows: &RecordBatch) -> Option<Fingerprint> {
+        let times = rows.column_by_name(table.time_column());
+        let times = times.and_then(|times| times.as_primitive_opt::<TimestampNanosecondType>());
+        let has_times = || times.is_some_and(|times| times.values().iter().all(|time| *time != 0));
+        if payload.is_empty() || (table != TableName::Spans && !has_times()) {
+            return None;
+        }
+        Some([0, 1].map(|key| {
+            let mut hasher = self.keys[key].build_hasher();
+            hasher.write_u8(kind);
+            hasher.write(payload);
+            hasher.finish()
+        }))
+    }
 }
 
 /// The fingerprints of recent requests.
@@ -63,8 +85,9 @@ mod tests {
     #[test]
     fn oldest_request_is_forgotten_at_the_limit() {
         let mut recent = RecentRequests::default();
-        let none = RecordBatch::new_empty(TableName::Spans.schema());
-        let nth = |n: usize| fingerprint(0, &n.to_le_bytes(), TableName::Spans, &none).unwrap();
+        let none = RecordBatch::new_empty(TableName::Spans.memory_schema());
+        let prints = Fingerprints::default();
+        let nth = |n: usize| prints.of(0, &n.to_le_bytes(), TableName::Spans, &none).unwrap();
         for n in 0..=REQUESTS_MAX {
             assert!(recent.insert(nth(n)));
         }

@@ -19,7 +19,7 @@ const SHARDS: usize = 256;
 
 /// Returns whether rows of this table belong to a revision of a transaction.
 pub(crate) fn is_revised(table: TableName) -> bool {
-    matches!(table, TableName::Transactions | TableName::Hops)
+    table == TableName::Transactions
 }
 
 /// Highest revision of each transaction that has more than one; immutable and cheap to clone. In parts, so that a
@@ -54,7 +54,7 @@ impl Revised {
 /// The revised transactions, in the order in which they became so.
 #[derive(Default)]
 pub(crate) struct Revisions {
-    revised: Revised,
+    revised: Arc<Revised>,
     in_order: VecDeque<Id>,
     forgotten: u64,
 }
@@ -65,24 +65,25 @@ impl Revisions {
         if revision <= FIRST_REVISION {
             return false;
         }
-        let shard = &mut self.revised.shards[usize::from(id[0])];
-        if shard.get(&id).is_some_and(|highest| *highest >= revision) {
+        if self.revised.shards[usize::from(id[0])].get(&id).is_some_and(|highest| *highest >= revision) {
             return false;
         }
+        let revised = Arc::make_mut(&mut self.revised);
+        let shard = &mut revised.shards[usize::from(id[0])];
         if Arc::make_mut(shard).insert(id, revision).is_none() {
             self.in_order.push_back(id);
         }
         if self.in_order.len() > REVISED_MAX
             && let Some(oldest) = self.in_order.pop_front()
         {
-            Arc::make_mut(&mut self.revised.shards[usize::from(oldest[0])]).remove(&oldest);
+            Arc::make_mut(&mut revised.shards[usize::from(oldest[0])]).remove(&oldest);
             self.forgotten += 1;
         }
         true
     }
 
     /// Returns what queries need.
-    pub(crate) fn revised(&self) -> &Revised {
+    pub(crate) fn revised(&self) -> &Arc<Revised> {
         &self.revised
     }
 
@@ -92,7 +93,7 @@ impl Revisions {
     }
 }
 
-/// Returns the id and revision of each row of `transactions` or `hops`; nothing for rows without these columns.
+/// Returns the id and revision of each row of `transactions`; nothing for rows without these columns.
 pub(crate) fn rows_of(rows: &RecordBatch) -> impl Iterator<Item = (Id, u32)> {
     let ids = rows.column_by_name("transaction_id").and_then(|ids| ids.as_any().downcast_ref::<FixedSizeBinaryArray>());
     let revisions = rows.column_by_name("revision").and_then(|column| column.as_any().downcast_ref::<UInt32Array>());

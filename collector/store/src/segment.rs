@@ -1,237 +1,252 @@
-//! Segments: immutable Parquet files, `spans/spans-{from_seq}-{to_seq}.parquet`, that any Parquet reader can glob.
-//! The seal writes them, recovery lists them, queries read them through object_store.
+//! Segments: immutable Parquet files, `spans/spans-{from_seq}-{to_seq}.parquet`, that any Parquet reader can glob. The
+//! name says which requests a file covers; a file whose range lies within another's was merged into that one. Rows kept
+//! as evidence after their segment expired stand in `spans/spans-evidence-{from_seq}-{to_seq}.parquet`.
+//! Seals, compaction and retention write them, recovery lists them, queries read them.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
 use collector_table::TableName;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
-use parquet::file::properties::WriterProperties;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
-use parquet::schema::types::ColumnPath;
 
 use crate::StoreError;
-use crate::disk::{Disk, DiskFile};
+use crate::files::{FileReader, Files};
 use crate::revisions::{self, Id};
 
-const ROW_GROUP_ROWS_MAX: usize = 65_536;
-/// Small pages, so that looking one trace up decodes few rows.
-const PAGE_ROWS_MAX: usize = 4_096;
-/// Rows are sorted in parts of this size, which bounds the copy that sorting makes.
-const SORT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Suffix of a segment that could not be read: kept for a person to look at, out of the way of globs.
 const UNREADABLE: &str = "unreadable";
+const EVIDENCE: &str = "evidence-";
+/// Times that a folder is listed again because a running daemon removed what was listed.
+const LISTINGS_MAX: usize = 16;
+
+/// Why a segment is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Until ordinary retention ends.
+    Ordinarily,
+    /// As evidence, after ordinary retention.
+    AsEvidence,
+}
+
+/// First and last sequence number of the requests that a segment covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeqRange {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl SeqRange {
+    /// Returns whether the other range lies within this one.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.from <= other.from && other.to <= self.to
+    }
+}
 
 /// A segment file.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) table: TableName,
+    pub(crate) kept: Kept,
     /// Path below the data folder.
     pub(crate) name: String,
-    pub(crate) to_seq: u64,
+    pub(crate) seqs: SeqRange,
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
     /// Earliest and latest event time, Unix nanoseconds.
     pub(crate) time_range: Option<(i64, i64)>,
+    /// Columns of the file: those of the table, then the promoted attributes.
+    pub(crate) schema: SchemaRef,
 }
 
-/// A segment whose bytes are durable under a temporary name.
-pub(crate) struct Unpublished {
-    table: TableName,
-    temporary: PathBuf,
-    path: PathBuf,
+/// The segments of a table as found.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// By sequence; no range overlaps another.
+    pub(crate) segments: Vec<Segment>,
+    /// Files that were merged into others.
+    pub(crate) superseded: Vec<String>,
+    /// Files that are named like segments and cannot be read.
+    pub(crate) unreadable: Vec<String>,
+}
+
+/// Returns the name of the segment with these requests.
+pub(crate) fn name(table: TableName, kept: Kept, seqs: SeqRange) -> String {
+    let kept = if kept == Kept::AsEvidence { EVIDENCE } else { "" };
+    format!("{table}/{table}-{kept}{:020}-{:020}.parquet", seqs.from, seqs.to)
+}
+
+fn parse_name(table: TableName, name: &str) -> Option<(Kept, SeqRange)> {
+    let rest = name.strip_prefix(&format!("{table}/{table}-"))?.strip_suffix(".parquet")?;
+    let (kept, rest) = match rest.strip_prefix(EVIDENCE) {
+        Some(rest) => (Kept::AsEvidence, rest),
+        None => (Kept::Ordinarily, rest),
+    };
+    let (from, to) = rest.split_once('-')?;
+    Some((kept, SeqRange { from: from.parse().ok()?, to: to.parse().ok()? }))
 }
 
 impl Segment {
     /// Reads what the file's name and footer say.
-    pub(crate) fn open(dir: &Path, table: TableName, path: &Path, to_seq: u64) -> Result<Self, StoreError> {
-        let in_segment = |source| StoreError::Segment { path: path.to_owned(), source };
-        let file = File::open(path).map_err(|source| io_error("opening", path, source))?;
-        let bytes = file.metadata().map_err(|source| io_error("reading", path, source))?.len();
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(in_segment)?;
-        let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
-        let name = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
-        Ok(Self { table, name, to_seq, bytes, rows, time_range: time_range(&metadata, table.time_column()) })
+    ///
+    /// # Errors
+    /// [`StoreError::Segment`] if it is not a readable segment of this table.
+    pub(crate) fn open(files: &Files, table: TableName, name: &str, bytes: u64) -> Result<Self, StoreError> {
+        let (kept, seqs) = parse_name(table, name).ok_or_else(|| StoreError::Segment {
+            path: files.path(name),
+            source: parquet::errors::ParquetError::General("not the name of a segment".to_owned()),
+        })?;
+        let metadata = metadata(files, name, bytes, PageIndexPolicy::Skip)?;
+        let schema = parquet_to_arrow_schema(
+            metadata.file_metadata().schema_descr(),
+            metadata.file_metadata().key_value_metadata(),
+        )
+        .map_err(in_segment(files, name))?;
+        Ok(Self {
+            table,
+            kept,
+            name: name.to_owned(),
+            seqs,
+            bytes,
+            rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+            time_range: time_range(&metadata, table.time_column()),
+            schema: Arc::new(schema),
+        })
+    }
+
+    /// Returns a reader of parts of the file.
+    pub(crate) fn reader(&self, files: &Files) -> FileReader {
+        files.reader(&self.name, self.bytes)
     }
 }
 
-/// Writes rows to a temporary file and syncs it. Publishing is a step of its own so that a seal first writes all tables.
-pub(crate) fn write(
-    disk: &dyn Disk,
-    dir: &Path,
-    table: TableName,
-    seqs: (u64, u64),
-    batches: &[RecordBatch],
-) -> Result<Unpublished, StoreError> {
-    let folder = dir.join(table.as_str());
-    let name = format!("{table}-{:020}-{:020}.parquet", seqs.0, seqs.1);
-    let temporary = folder.join(format!(".{name}.tmp"));
-    let path = folder.join(name);
-    let in_segment = |source| StoreError::Segment { path: path.clone(), source };
-    let file = disk.create(&temporary).map_err(|source| io_error("creating", &temporary, source))?;
-    let rows = batches.iter().map(RecordBatch::num_rows).sum();
-    let mut writer =
-        ArrowWriter::try_new(Sink(file), table.schema(), Some(properties(table, rows))).map_err(in_segment)?;
-    for part in parts(batches) {
-        let sorted = sort(table, part).map_err(|error| in_segment(error.into()))?;
-        writer.write(&sorted).map_err(in_segment)?;
+/// Reads the footer of a segment, with the indexes of its pages where they are wanted.
+pub(crate) fn metadata(
+    files: &Files,
+    name: &str,
+    bytes: u64,
+    pages: PageIndexPolicy,
+) -> Result<ParquetMetaData, StoreError> {
+    let reader = files.reader(name, bytes);
+    let read = ParquetMetaDataReader::new().with_page_index_policy(pages).parse_and_finish(&reader);
+    read.map_err(in_segment(files, name))
+}
+
+/// Returns the segments of a table.
+///
+/// # Errors
+/// If the folder cannot be listed or a file cannot be opened. A file that is no Parquet is none.
+pub(crate) fn list(files: &Files, table: TableName) -> Result<Listing, StoreError> {
+    for _ in 1..LISTINGS_MAX {
+        match list_once(files, table) {
+            // A daemon that runs on this folder has merged or expired it since.
+            Err(error) if error.is_not_found() => {}
+            listing => return listing,
+        }
     }
-    let mut file = writer.into_inner().map_err(in_segment)?.0;
-    file.sync().map_err(|source| io_error("syncing", &temporary, source))?;
-    Ok(Unpublished { table, temporary, path })
+    list_once(files, table)
 }
 
-/// Gives a written segment its name. Doing it again, after a failure further on, is harmless.
-pub(crate) fn publish(disk: &dyn Disk, dir: &Path, unpublished: &Unpublished) -> Result<Segment, StoreError> {
-    let Unpublished { table, temporary, path } = unpublished;
-    disk.rename(temporary, path).map_err(|source| io_error("publishing", path, source))?;
-    let folder = dir.join(table.as_str());
-    disk.sync_dir(&folder).map_err(|source| io_error("syncing", &folder, source))?;
-    Segment::open(dir, *table, path, to_seq(path).unwrap_or(0))
-}
-
-/// Returns the segments of a table in order, and the files that are no Parquet although they are named so.
-pub(crate) fn list(dir: &Path, table: TableName) -> Result<(Vec<Segment>, Vec<PathBuf>), StoreError> {
-    let folder = dir.join(table.as_str());
-    let reading = |source| io_error("reading", &folder, source);
-    let (mut segments, mut unreadable) = (Vec::new(), Vec::new());
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((segments, unreadable)),
-        entries => entries.map_err(reading)?,
-    };
-    for entry in entries {
-        let path = entry.map_err(reading)?.path();
-        let Some(to_seq) = to_seq(&path) else { continue };
-        match Segment::open(dir, table, &path, to_seq) {
-            Err(StoreError::Segment { source, .. }) => {
-                tracing::error!(path = %path.display(), error = %source, "reading a segment: it is left out");
-                unreadable.push(path);
+fn list_once(files: &Files, table: TableName) -> Result<Listing, StoreError> {
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    for (name, bytes) in files.list(table.as_str())? {
+        if parse_name(table, &name).is_none() {
+            continue;
+        }
+        match Segment::open(files, table, &name, bytes) {
+            Err(StoreError::Segment { source, .. }) if !is_not_found(&source) => {
+                tracing::error!(name, error = %source, "reading a segment: it is left out");
+                unreadable.push(name);
             }
-            segment => segments.push(segment?),
+            segment => found.push(segment?),
         }
     }
-    segments.sort_by_key(|segment| segment.to_seq);
-    Ok((segments, unreadable))
+    let (segments, superseded) = without_superseded(found);
+    Ok(Listing { segments, superseded, unreadable })
 }
 
-/// Removes what a seal that did not finish left, and moves unreadable segments out of the way of globs.
-pub(crate) fn tidy(dir: &Path, table: TableName, unreadable: &[PathBuf]) -> io::Result<()> {
-    for path in unreadable {
-        fs::rename(path, path.with_extension(UNREADABLE))?;
-    }
-    for entry in fs::read_dir(dir.join(table.as_str()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
+/// Takes out what was merged into another file, or was kept as evidence, by a step that then was interrupted.
+fn without_superseded(mut found: Vec<Segment>) -> (Vec<Segment>, Vec<String>) {
+    // Wide ranges first, and evidence before what it was taken from.
+    found.sort_by_key(|segment| {
+        (segment.seqs.from, std::cmp::Reverse(segment.seqs.to), segment.kept == Kept::Ordinarily)
+    });
+    let (mut segments, mut superseded): (Vec<Segment>, Vec<String>) = (Vec::new(), Vec::new());
+    for segment in found {
+        match segments.last() {
+            Some(last) if last.seqs.covers(segment.seqs) => superseded.push(segment.name),
+            _ => segments.push(segment),
         }
     }
-    Ok(())
+    (segments, superseded)
 }
 
-/// Returns id and revision of the rows of `transactions` or `hops` whose revision is at least `revision_min`, and
-/// perhaps of others; only the parts of the file that can hold such rows are read.
-pub(crate) fn revisions(dir: &Path, segment: &Segment, revision_min: u32) -> Result<Vec<(Id, u32)>, StoreError> {
-    let path = dir.join(&segment.name);
-    let in_segment = |source| StoreError::Segment { path: path.clone(), source };
-    let file = File::open(&path).map_err(|source| io_error("opening", &path, source))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(in_segment)?;
-    let groups: Vec<usize> = (0..builder.metadata().num_row_groups())
-        .filter(|group| highest_revision(builder.metadata().row_group(*group)).is_none_or(|max| max >= revision_min))
-        .collect();
+/// Removes what steps that did not finish left, and moves unreadable segments out of the way of globs.
+pub(crate) fn tidy(files: &Files, table: TableName, listing: &Listing) -> Result<(), StoreError> {
+    for name in &listing.unreadable {
+        files.rename(name, &format!("{}.{UNREADABLE}", name.trim_end_matches(".parquet")))?;
+    }
+    for name in &listing.superseded {
+        files.remove(name)?;
+    }
+    files.tidy(table.as_str())
+}
+
+/// Returns id and revision of the transactions that were revised, and perhaps of others; only the parts of the file
+/// that can hold such rows are read.
+pub(crate) fn revised(files: &Files, segment: &Segment) -> Result<Vec<(Id, u32)>, StoreError> {
+    let failed = in_segment(files, &segment.name);
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(segment.reader(files), options);
+    let builder = builder.map_err(&failed)?;
+    let can_hold = |group: &usize| {
+        let highest = highest_revision(builder.metadata().row_group(*group));
+        highest.is_none_or(|highest| highest > revisions::FIRST_REVISION)
+    };
+    let groups: Vec<usize> = (0..builder.metadata().num_row_groups()).filter(can_hold).collect();
     if groups.is_empty() {
         return Ok(Vec::new());
     }
     let columns = ProjectionMask::columns(builder.parquet_schema(), ["transaction_id", "revision"]);
-    let reader = builder.with_projection(columns).with_row_groups(groups).build().map_err(in_segment)?;
+    let reader = builder.with_projection(columns).with_row_groups(groups).build().map_err(&failed)?;
     let mut found = Vec::new();
     for batch in reader {
-        found.extend(revisions::rows_of(&batch.map_err(|error| in_segment(error.into()))?));
+        found.extend(revisions::rows_of(&batch.map_err(|error| failed(error.into()))?));
     }
     Ok(found)
 }
 
-pub(crate) fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
+/// Returns how to tell in which segment something went wrong.
+pub(crate) fn in_segment(files: &Files, name: &str) -> impl Fn(parquet::errors::ParquetError) -> StoreError {
+    let path = files.path(name);
+    move |source| StoreError::Segment { path: path.clone(), source }
+}
+
+pub(crate) fn io_error(doing: &'static str, path: &std::path::Path, source: std::io::Error) -> StoreError {
     StoreError::Io { doing, path: path.to_owned(), source }
 }
 
-/// Returns the last number in `spans-{from}-{to}.parquet`.
-fn to_seq(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".parquet")?;
-    name.rsplit('-').next()?.parse().ok()
-}
-
-/// Columns by which rows are sorted: traces together where there are any, else by time.
-fn sort_columns(table: TableName) -> &'static [&'static str] {
-    match table {
-        TableName::Spans => &["trace_id", "start_time"],
-        TableName::Logs => &["trace_id", "time"],
-        TableName::Metrics => &["time"],
-        TableName::Transactions => &["started_at"],
-        TableName::Hops => &["start_time"],
+fn is_not_found(error: &parquet::errors::ParquetError) -> bool {
+    match error {
+        parquet::errors::ParquetError::External(cause) => cause
+            .downcast_ref::<object_store::Error>()
+            .is_some_and(|cause| matches!(cause, object_store::Error::NotFound { .. })),
+        _ => false,
     }
 }
 
-/// Id columns that are looked up by value.
-fn id_columns(table: TableName) -> &'static [&'static str] {
-    match table {
-        TableName::Spans | TableName::Logs => &["trace_id"],
-        TableName::Metrics => &[],
-        TableName::Transactions => &["transaction_id"],
-        TableName::Hops => &["transaction_id", "trace_id"],
-    }
-}
-
-fn properties(table: TableName, rows: usize) -> WriterProperties {
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-        .set_data_page_row_count_limit(PAGE_ROWS_MAX)
-        .set_write_batch_size(1024);
-    for column in id_columns(table) {
-        let column = ColumnPath::from(*column);
-        let distinct = u64::try_from(rows.clamp(1, ROW_GROUP_ROWS_MAX)).unwrap_or(1);
-        properties = properties
-            .set_column_bloom_filter_enabled(column.clone(), true)
-            .set_column_bloom_filter_max_ndv(column.clone(), distinct)
-            .set_column_bloom_filter_fpp(column.clone(), 0.01)
-            // A dictionary of ids that hardly repeat is all cost.
-            .set_column_dictionary_enabled(column, false);
-    }
-    properties.build()
-}
-
-/// Cuts the batches into parts of at most [`SORT_BYTES_MAX`]; a larger single batch is a part of its own.
-fn parts(batches: &[RecordBatch]) -> Vec<&[RecordBatch]> {
-    let mut parts = Vec::new();
-    let (mut from, mut bytes) = (0, 0);
-    for (index, batch) in batches.iter().enumerate() {
-        let more = batch.get_array_memory_size();
-        if index > from && bytes + more > SORT_BYTES_MAX {
-            parts.push(&batches[from..index]);
-            (from, bytes) = (index, 0);
+impl StoreError {
+    /// Returns whether a file was gone.
+    pub(crate) fn is_not_found(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Segment { source, .. } => is_not_found(source),
+            _ => false,
         }
-        bytes += more;
     }
-    parts.push(&batches[from..]);
-    parts
-}
-
-fn sort(table: TableName, batches: &[RecordBatch]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let all = concat_batches(&table.schema(), batches)?;
-    let by: Vec<SortColumn> = sort_columns(table)
-        .iter()
-        .filter_map(|column| all.column_by_name(column))
-        .map(|values| SortColumn { values: ArrayRef::clone(values), options: None })
-        .collect();
-    take_record_batch(&all, &lexsort_to_indices(&by, None)?)
 }
 
 fn time_range(metadata: &ParquetMetaData, column: &str) -> Option<(i64, i64)> {
@@ -254,19 +269,6 @@ fn highest_revision(group: &RowGroupMetaData) -> Option<u32> {
 
 fn statistics<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
     group.columns().iter().find(|chunk| chunk.column_path().string() == column)?.statistics()
-}
-
-/// Lets Parquet write to the store's disk.
-struct Sink(Box<dyn DiskFile>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// The segments of a table, shared with snapshots.

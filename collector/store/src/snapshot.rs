@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use collector_table::TableName;
 
+use crate::memory::Rows;
 use crate::revisions::Revised;
 use crate::segment::Segment;
 
@@ -20,7 +20,7 @@ pub(crate) fn place(table: TableName) -> usize {
 /// One table at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TableSnapshot {
-    pub(crate) memory: Arc<Vec<RecordBatch>>,
+    pub(crate) memory: Rows,
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
 }
 
@@ -28,5 +28,5 @@ pub(crate) struct TableSnapshot {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) tables: PerTable<TableSnapshot>,
-    pub(crate) revised: Revised,
+    pub(crate) revised: Arc<Revised>,
 }

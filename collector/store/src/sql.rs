@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,8 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use tokio::task::AbortHandle;
 
+use crate::disk::OsDisk;
+use crate::files::Files;
 use crate::recovery;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::{QueryLimits, Recovery, SqlError, StoreError};
@@ -23,7 +25,6 @@ use crate::{QueryLimits, Recovery, SqlError, StoreError};
 mod attribute;
 mod blooms;
 mod engine;
-mod files;
 mod form;
 mod ids;
 mod latest;
@@ -32,6 +33,7 @@ mod order;
 mod plain;
 mod result;
 mod scan;
+mod segments;
 mod sketch;
 mod threads;
 mod wanted;
@@ -76,18 +78,28 @@ impl Reader {
         limits: QueryLimits,
         replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let found = recovery::read(&dir, replay)?;
-        let revised = found.revisions.revised().clone();
-        let tables = found.tables.map(|table| TableSnapshot {
-            memory: Arc::new(table.memory.batches().to_vec()),
-            segments: crate::segment::shared(table.segments),
+        let files = Files::local(dir)?;
+        let mut found = recovery::read(&files, &OsDisk, replay)?;
+        let gaps = found.take_gaps();
+        let revised = Arc::clone(found.revisions.revised());
+        let mut names = TableName::ALL.into_iter();
+        let tables = found.tables.map(|table| {
+            let between = gaps.as_ref().zip(names.next()).map(|(gaps, name)| gaps.rows(name)).unwrap_or_default();
+            TableSnapshot {
+                memory: between.followed_by(table.memory.rows()),
+                segments: crate::segment::shared(table.listing.segments),
+            }
         });
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { tables, revised }));
-        Ok((Self::new(&dir, limits, snapshot)?, found.report))
+        Ok((Self::new(&files, limits, snapshot)?, found.report))
     }
 
-    pub(crate) fn new(dir: &Path, limits: QueryLimits, snapshot: Arc<ArcSwap<Snapshot>>) -> Result<Self, StoreError> {
-        let engine = Arc::new(Engine::new(dir, limits).map_err(StoreError::Engine)?);
+    pub(crate) fn new(
+        files: &Files,
+        limits: QueryLimits,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+    ) -> Result<Self, StoreError> {
+        let engine = Arc::new(Engine::new(files.store(), limits).map_err(StoreError::Engine)?);
         Ok(Self { engine, snapshot, published: Arc::default() })
     }
 

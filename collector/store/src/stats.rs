@@ -1,5 +1,6 @@
 //! Numbers about the store for `/metrics` and the ingest page.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -7,7 +8,10 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use collector_table::TableName;
 
-use crate::snapshot::{Snapshot, TableSnapshot, place};
+use crate::evidence::Evidence;
+use crate::promote::Promoted;
+use crate::segment::Kept;
+use crate::snapshot::{PerTable, Snapshot, TableSnapshot, place};
 
 /// Numbers about the store at one moment. Counts start at zero when the store is opened.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +24,12 @@ pub struct StoreStats {
     pub sync_last: Duration,
     /// Time that all syncs of the log took.
     pub sync_total: Duration,
+    /// Longest time that a sync of the log took.
+    pub sync_max: Duration,
+    /// Syncs of the log that failed after requests had been acknowledged; only with an interval.
+    pub syncs_failed: u64,
+    /// Requests that the last commit wrote together.
+    pub group_requests_last: usize,
     /// Requests that were kept.
     pub kept: u64,
     /// Requests that had been kept before and were only acknowledged again.
@@ -40,6 +50,30 @@ pub struct StoreStats {
     pub seals: u64,
     /// Seals that failed and will be tried again.
     pub seals_failed: u64,
+    /// Time that the last seal took.
+    pub seal_last: Duration,
+    /// Time that all seals took.
+    pub seal_total: Duration,
+    /// Merges of segments.
+    pub compactions: u64,
+    /// Segments that were merged into others.
+    pub compacted_segments: u64,
+    /// Rows that were merged.
+    pub compacted_rows: u64,
+    /// Merges that failed and will be tried again.
+    pub compactions_failed: u64,
+    /// Segments that expired.
+    pub expired_segments: u64,
+    /// Bytes of the segments that expired.
+    pub expired_bytes: u64,
+    /// Segments that should have expired and stay, because their evidence could not be written.
+    pub expirations_failed: u64,
+    /// Files that are removed as soon as no query reads them.
+    pub replaced_segments: usize,
+    /// Traces whose rows outlive ordinary retention.
+    pub evidence_traces: usize,
+    /// Such traces that were forgotten because there were too many.
+    pub evidence_forgotten: u64,
     /// Superseded revisions that were forgotten because too many transactions were revised.
     pub revisions_forgotten: u64,
     /// Free bytes of the file system; nothing when it cannot be asked.
@@ -59,6 +93,12 @@ pub struct TableStats {
     pub segment_rows: u64,
     /// Bytes of the segment files.
     pub segment_bytes: u64,
+    /// Segment files that hold evidence, counted above as well.
+    pub evidence_segments: usize,
+    /// Attributes with a column of their own.
+    pub promoted_keys: usize,
+    /// Attributes that were frequent enough for a column at the last seal, and found no room.
+    pub promoted_left_out: usize,
     /// Rows that are only in memory.
     pub memory_rows: u64,
 }
@@ -70,6 +110,9 @@ pub(crate) struct Counters {
     syncs: AtomicU64,
     sync_last_ns: AtomicU64,
     sync_total_ns: AtomicU64,
+    sync_max_ns: AtomicU64,
+    pub(crate) syncs_failed: AtomicU64,
+    pub(crate) group_requests_last: AtomicUsize,
     pub(crate) kept: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) refused_busy: AtomicU64,
@@ -78,17 +121,54 @@ pub(crate) struct Counters {
     pub(crate) queue_bytes: AtomicUsize,
     pub(crate) committed_bytes: AtomicUsize,
     pub(crate) memory_bytes: AtomicUsize,
-    pub(crate) seals: AtomicU64,
+    seals: AtomicU64,
+    seal_last_ns: AtomicU64,
+    seal_total_ns: AtomicU64,
     pub(crate) seals_failed: AtomicU64,
     pub(crate) revisions_forgotten: AtomicU64,
+    compactions: AtomicU64,
+    compacted_segments: AtomicU64,
+    compacted_rows: AtomicU64,
+    pub(crate) compactions_failed: AtomicU64,
+    expired_segments: AtomicU64,
+    expired_bytes: AtomicU64,
+    pub(crate) expirations_failed: AtomicU64,
+    pub(crate) replaced: AtomicUsize,
+    promoted: PerTable<(AtomicUsize, AtomicUsize)>,
 }
 
 impl Counters {
     pub(crate) fn synced(&self, took: Duration) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let ns = nanoseconds(took);
         self.syncs.fetch_add(1, Relaxed);
         self.sync_last_ns.store(ns, Relaxed);
         self.sync_total_ns.fetch_add(ns, Relaxed);
+        self.sync_max_ns.fetch_max(ns, Relaxed);
+    }
+
+    pub(crate) fn sealed(&self, took: Duration) {
+        let ns = nanoseconds(took);
+        self.seals.fetch_add(1, Relaxed);
+        self.seal_last_ns.store(ns, Relaxed);
+        self.seal_total_ns.fetch_add(ns, Relaxed);
+    }
+
+    pub(crate) fn count_promoted(&self, promoted: &PerTable<Arc<Promoted>>) {
+        for ((keys, left_out), promoted) in self.promoted.iter().zip(promoted) {
+            keys.store(promoted.columns().len(), Relaxed);
+            left_out.store(promoted.left_out(), Relaxed);
+        }
+    }
+
+    pub(crate) fn compacted(&self, segments: usize, rows: u64) {
+        self.compactions.fetch_add(1, Relaxed);
+        self.compacted_segments.fetch_add(segments as u64, Relaxed);
+        self.compacted_rows.fetch_add(rows, Relaxed);
+    }
+
+    pub(crate) fn expired(&self, bytes: u64) {
+        self.expired_segments.fetch_add(1, Relaxed);
+        self.expired_bytes.fetch_add(bytes, Relaxed);
     }
 
     pub(crate) fn set_wal_bytes(&self, bytes: u64) {
@@ -96,12 +176,16 @@ impl Counters {
     }
 
     /// Returns the counts, with the tables of the snapshot.
-    pub(crate) fn read(&self, snapshot: &Snapshot, disk_free_bytes: Option<u64>) -> StoreStats {
+    pub(crate) fn read(&self, snapshot: &Snapshot, evidence: &Evidence, disk_free_bytes: Option<u64>) -> StoreStats {
+        let duration = |ns: &AtomicU64| Duration::from_nanos(ns.load(Relaxed));
         StoreStats {
             wal_bytes: self.wal_bytes.load(Relaxed),
             syncs: self.syncs.load(Relaxed),
-            sync_last: Duration::from_nanos(self.sync_last_ns.load(Relaxed)),
-            sync_total: Duration::from_nanos(self.sync_total_ns.load(Relaxed)),
+            sync_last: duration(&self.sync_last_ns),
+            sync_total: duration(&self.sync_total_ns),
+            sync_max: duration(&self.sync_max_ns),
+            syncs_failed: self.syncs_failed.load(Relaxed),
+            group_requests_last: self.group_requests_last.load(Relaxed),
             kept: self.kept.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             refused_busy: self.refused_busy.load(Relaxed),
@@ -112,20 +196,41 @@ impl Counters {
             memory_bytes: self.memory_bytes.load(Relaxed),
             seals: self.seals.load(Relaxed),
             seals_failed: self.seals_failed.load(Relaxed),
+            seal_last: duration(&self.seal_last_ns),
+            seal_total: duration(&self.seal_total_ns),
+            compactions: self.compactions.load(Relaxed),
+            compacted_segments: self.compacted_segments.load(Relaxed),
+            compacted_rows: self.compacted_rows.load(Relaxed),
+            compactions_failed: self.compactions_failed.load(Relaxed),
+            expired_segments: self.expired_segments.load(Relaxed),
+            expired_bytes: self.expired_bytes.load(Relaxed),
+            expirations_failed: self.expirations_failed.load(Relaxed),
+            replaced_segments: self.replaced.load(Relaxed),
+            evidence_traces: evidence.ids().len(),
+            evidence_forgotten: evidence.forgotten(),
             revisions_forgotten: self.revisions_forgotten.load(Relaxed),
             disk_free_bytes,
-            tables: TableName::ALL.map(|table| table_stats(table, &snapshot.tables[place(table)])).to_vec(),
+            tables: TableName::ALL.map(|table| self.table(table, &snapshot.tables[place(table)])).to_vec(),
+        }
+    }
+
+    fn table(&self, table: TableName, snapshot: &TableSnapshot) -> TableStats {
+        let rows: usize = snapshot.memory.iter().map(RecordBatch::num_rows).sum();
+        let (promoted, left_out) = &self.promoted[place(table)];
+        let segments = &snapshot.segments;
+        TableStats {
+            table,
+            segments: segments.len(),
+            segment_rows: segments.iter().map(|segment| segment.rows).sum(),
+            segment_bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            evidence_segments: segments.iter().filter(|segment| segment.kept == Kept::AsEvidence).count(),
+            promoted_keys: promoted.load(Relaxed),
+            promoted_left_out: left_out.load(Relaxed),
+            memory_rows: u64::try_from(rows).unwrap_or(u64::MAX),
         }
     }
 }
 
-fn table_stats(table: TableName, snapshot: &TableSnapshot) -> TableStats {
-    let rows: usize = snapshot.memory.iter().map(RecordBatch::num_rows).sum();
-    TableStats {
-        table,
-        segments: snapshot.segments.len(),
-        segment_rows: snapshot.segments.iter().map(|segment| segment.rows).sum(),
-        segment_bytes: snapshot.segments.iter().map(|segment| segment.bytes).sum(),
-        memory_rows: u64::try_from(rows).unwrap_or(u64::MAX),
-    }
+fn nanoseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -3,23 +3,27 @@
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use collector_table::TableName;
+use collector_table::{TableName, TraceId};
 use tokio::sync::oneshot;
 
 use crate::disk::{Disk, OsDisk};
+use crate::evidence::{Evidence, FOLDER as EVIDENCE_FOLDER};
+use crate::files::Files;
+use crate::inbox::{self, Outbox};
 use crate::queue::Place;
-use crate::recent::fingerprint;
+use crate::recent::Fingerprints;
 use crate::recovery::{self, LOG_FOLDER};
 use crate::segment::{self, io_error};
 use crate::snapshot::place;
 use crate::stats::Counters;
-use crate::writer::{Append, Derived, Message, Writer};
+use crate::upkeep::{self, Upkeep};
+use crate::writer::{Append, Derived, Message, Surroundings, Writer};
 use crate::{
     AppendError, Committed, CommittedReceiver, Config, QueryParam, QueryResult, Reader, SqlError, StoreError,
     StoreStats, committed,
@@ -72,7 +76,10 @@ struct Shared {
     disk: Arc<dyn Disk>,
     reader: Reader,
     counters: Arc<Counters>,
-    writer: mpsc::Sender<Message>,
+    fingerprints: Fingerprints,
+    evidence: Arc<Evidence>,
+    upkeep: Upkeep,
+    writer: Outbox<Message>,
     /// What the log held, until the analysis takes it.
     replays: Mutex<Option<Vec<Committed>>>,
 }
@@ -87,31 +94,54 @@ impl Store {
         config: Config,
         replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
     ) -> Result<(Self, Recovery), StoreError> {
-        Self::open_on(Arc::new(OsDisk), config, replay)
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let lock = make_folders_and_lock(&config.dir)?;
+        let files = Files::local(config.dir.clone())?;
+        Self::open_on(disk, files, lock, config, replay)
     }
 
-    /// Opens the folder on this disk.
+    /// Opens a folder whose lock is held.
     pub(crate) fn open_on(
         disk: Arc<dyn Disk>,
+        files: Files,
+        lock: File,
         config: Config,
         replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let lock = make_folders_and_lock(&config.dir)?;
-        let mut found = recovery::read(&config.dir, replay)?;
+        let mut found = recovery::read(&files, &*disk, replay)?;
         for table in TableName::ALL {
-            segment::tidy(&config.dir, table, &found.tables[place(table)].unreadable)
-                .map_err(|source| io_error("tidying", &config.dir, source))?;
+            segment::tidy(&files, table, &found.tables[place(table)].listing)?;
         }
         let report = found.report.clone();
         let replays = Mutex::new(Some(std::mem::take(&mut found.replays)));
+        let fingerprints = found.fingerprints.clone();
+        let evidence = Arc::new(Evidence::open(files.clone())?);
         let snapshot = Arc::new(ArcSwap::default());
-        let reader = Reader::new(&config.dir, config.query.clone(), Arc::clone(&snapshot))?;
+        let reader = Reader::new(&files, config.query.clone(), Arc::clone(&snapshot))?;
         let counters = Arc::new(Counters::default());
-        let (writer, inbox) = mpsc::channel();
-        Writer::new(config.clone(), Arc::clone(&disk), Arc::clone(&counters), snapshot, found)
-            .start((writer.clone(), inbox), lock)
-            .map_err(|source| io_error("starting the writer on", &config.dir, source))?;
-        Ok((Self { shared: Arc::new(Shared { config, disk, reader, counters, writer, replays }) }, report))
+        let (writer, inbox) = inbox::inbox();
+        let worker = upkeep::Worker {
+            config: config.clone(),
+            disk: Arc::clone(&disk),
+            files: files.clone(),
+            counters: Arc::clone(&counters),
+            snapshot: Arc::clone(&snapshot),
+            evidence: Arc::clone(&evidence),
+            writer: writer.clone(),
+        };
+        let starting = |source| io_error("starting threads on", &config.dir, source);
+        let upkeep = upkeep::start(worker, found.log_from()).map_err(starting)?;
+        let surroundings = Surroundings {
+            config: config.clone(),
+            disk: Arc::clone(&disk),
+            files,
+            counters: Arc::clone(&counters),
+            snapshot,
+            upkeep: upkeep.clone(),
+        };
+        Writer::new(surroundings, found).start(inbox, lock).map_err(starting)?;
+        let shared = Shared { config, disk, reader, counters, fingerprints, evidence, upkeep, writer, replays };
+        Ok((Self { shared: Arc::new(shared) }, report))
     }
 
     /// Keeps a request: resolves after the payload is in the log and synced and its rows are visible to queries.
@@ -128,24 +158,43 @@ impl Store {
     ) -> Result<Appended, AppendError> {
         check_schema(table, &rows)?;
         let place = self.take_place(payload.len())?;
-        let fingerprint = fingerprint(kind, &payload, table, &rows);
+        let fingerprint = self.shared.fingerprints.of(kind, &payload, table, &rows);
         let (answer, answered) = oneshot::channel();
         let append = Append { kind, payload, fingerprint, table, rows, answer, place };
         self.send(Message::Append(append))?;
         answered.await.unwrap_or(Err(AppendError::Closed))
     }
 
-    /// Keeps rows that can be derived again from logged ones (transactions, hops): in memory, sealed with the rest,
-    /// never logged. Rows of a revision that is already in a segment are dropped, so a replay stores nothing twice.
+    /// Keeps rows that can be derived again from logged ones (transactions, dependencies): in memory, sealed with the
+    /// rest, never logged. Of one call all rows are kept, or none. Rows that are stored already must not be given again.
     /// Taken also while requests wait for the analysis; the queue's limits do not apply, so await one call after another.
     ///
     /// # Errors
     /// See [`AppendError`]; then nothing was kept.
-    pub async fn append_derived(&self, table: TableName, rows: RecordBatch) -> Result<(), AppendError> {
-        check_schema(table, &rows)?;
+    pub async fn append_derived(&self, rows: Vec<(TableName, RecordBatch)>) -> Result<(), AppendError> {
+        for (table, rows) in &rows {
+            check_schema(*table, rows)?;
+        }
         let (answer, answered) = oneshot::channel();
-        self.send(Message::Derived(Derived { table, rows, answer }))?;
+        self.send(Message::Derived(Derived { rows, answer }))?;
         answered.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Keeps the rows of these traces, spans and logs, longer than others: as `Config::evidence` says. Remembered
+    /// durably when this resolves; of very many traces the oldest are forgotten.
+    ///
+    /// # Errors
+    /// When the disk refuses; then it is remembered only until the next start.
+    pub async fn keep_evidence(&self, traces: Vec<TraceId>) -> Result<(), StoreError> {
+        let evidence = Arc::clone(&self.shared.evidence);
+        let kept = tokio::task::spawn_blocking(move || evidence.keep(&traces)).await;
+        kept.unwrap_or(Err(StoreError::Broken { doing: "keeping evidence" }))
+    }
+
+    /// Merges small segments and removes those that have expired by this time, Unix nanoseconds. Call it every minute or
+    /// so: the store reads no clock. Resolves when it is done; merging also happens by itself after each seal.
+    pub async fn maintain(&self, now_ns: i64) {
+        self.shared.upkeep.maintain(now_ns).await;
     }
 
     /// Returns the receiver of everything that is appended from now on, preceded by what the log still holds (also
@@ -157,7 +206,8 @@ impl Store {
         let bytes_max = shared.config.committed_bytes_max;
         let (sender, receiver) = committed::channel(Arc::clone(&shared.counters), bytes_max, shared.writer.clone());
         for committed in replays {
-            sender.send(committed);
+            let bytes = committed.rows.get_array_memory_size();
+            sender.send(committed, bytes);
         }
         self.send(Message::Subscribe(sender)).ok()?;
         Some(receiver)
@@ -208,7 +258,7 @@ impl Store {
     /// Returns numbers about the store.
     pub fn stats(&self) -> StoreStats {
         let free = self.shared.disk.free_bytes(&self.shared.config.dir).ok();
-        self.shared.counters.read(&self.shared.reader.snapshot(), free)
+        self.shared.counters.read(&self.shared.reader.snapshot(), &self.shared.evidence, free)
     }
 
     fn take_place(&self, bytes: usize) -> Result<Place, AppendError> {
@@ -236,11 +286,11 @@ impl Drop for Shared {
 }
 
 fn check_schema(table: TableName, rows: &RecordBatch) -> Result<(), AppendError> {
-    if *rows.schema_ref() == table.schema() { Ok(()) } else { Err(AppendError::WrongSchema { table }) }
+    if *rows.schema_ref() == table.memory_schema() { Ok(()) } else { Err(AppendError::WrongSchema { table }) }
 }
 
-fn make_folders_and_lock(dir: &Path) -> Result<File, StoreError> {
-    let folders = TableName::ALL.iter().map(|table| table.as_str()).chain([LOG_FOLDER]);
+pub(crate) fn make_folders_and_lock(dir: &Path) -> Result<File, StoreError> {
+    let folders = TableName::ALL.iter().map(|table| table.as_str()).chain([LOG_FOLDER, EVIDENCE_FOLDER]);
     for folder in folders.map(|name| dir.join(name)) {
         fs::create_dir_all(&folder).map_err(|source| io_error("creating", &folder, source))?;
     }

@@ -1,14 +1,12 @@
 //! The one owner of everything that changes: a thread that takes all requests that wait, writes them to the log with
 //! one sync, makes their rows visible in a new snapshot, and only then answers. Also starts seals and takes their
-//! result. Handles send it messages; nothing else may touch its state.
+//! result, and takes over what upkeep did to the segments. Handles send it messages; nothing else may touch its state.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,27 +18,28 @@ use tokio::sync::oneshot;
 
 use crate::committed::CommittedSender;
 use crate::disk::Disk;
+use crate::files::Files;
+use crate::inbox::{Inbox, Outbox};
 use crate::log::Log;
+use crate::promote::Promoted;
 use crate::queue::Place;
 use crate::recent::{Fingerprint, RecentRequests};
 use crate::recovery::{Found, LOG_FOLDER};
-use crate::seal::Seal;
+use crate::seal::{Seal, Sealed};
 use crate::segment::Segment;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{PerTable, Snapshot};
 use crate::stats::Counters;
 use crate::store::{RETRY_WHEN_BUSY, RETRY_WHEN_FULL};
+use crate::upkeep::Upkeep;
 use crate::{AppendError, Appended, Committed, Config, StoreError};
 
+mod sealing;
 mod tables;
 
 use tables::Tables;
 
 /// Payloads that are written together, bytes; further ones wait for the next sync.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Messages that are looked at before what they ask for is done.
-const MESSAGES_MAX: usize = 8_192;
-/// Wait after a seal that failed.
-const SEAL_RETRY: Duration = Duration::from_secs(5);
 /// Wait when nothing is due; any length would do.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -57,7 +56,11 @@ pub(crate) enum Message {
     /// Someone wants everything in segments.
     Seal(oneshot::Sender<()>),
     /// The thread of a seal ended.
-    Sealed(Result<Vec<Segment>, StoreError>),
+    Sealed(Result<Sealed, StoreError>),
+    /// Upkeep merged or expired segments.
+    Replace(Replace),
+    /// The thread of upkeep ended.
+    UpkeepEnded,
     /// Seal and end.
     Close(oneshot::Sender<()>),
     /// End without a seal: the last handle is gone.
@@ -75,11 +78,18 @@ pub(crate) struct Append {
     pub(crate) place: Place,
 }
 
-/// Rows that need no log.
+/// Rows that need no log; of all tables or of none.
 pub(crate) struct Derived {
-    pub(crate) table: TableName,
-    pub(crate) rows: RecordBatch,
+    pub(crate) rows: Vec<(TableName, RecordBatch)>,
     pub(crate) answer: oneshot::Sender<Result<(), AppendError>>,
+}
+
+/// Segments that are no longer needed, and what is there instead.
+pub(crate) struct Replace {
+    pub(crate) removed: Vec<Arc<Segment>>,
+    pub(crate) added: Option<Segment>,
+    /// Told when no new reader can meet the old ones.
+    pub(crate) done: std::sync::mpsc::Sender<()>,
 }
 
 enum End {
@@ -87,12 +97,24 @@ enum End {
     Stop,
 }
 
+/// What the writer works with.
+pub(crate) struct Surroundings {
+    pub(crate) config: Config,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) files: Files,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) upkeep: Upkeep,
+}
+
 /// The writer's state.
 pub(crate) struct Writer {
     config: Config,
     disk: Arc<dyn Disk>,
+    files: Files,
     counters: Arc<Counters>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    upkeep: Upkeep,
     log: Log,
     recent: RecentRequests,
     tables: Tables,
@@ -103,9 +125,13 @@ pub(crate) struct Writer {
     /// A seal that runs or failed.
     seal: Option<Arc<Seal>>,
     is_sealing: bool,
+    promoted: PerTable<Arc<Promoted>>,
     /// Number of the last seal that succeeded.
     sealed_to: u64,
     seal_not_before: Option<Instant>,
+    seal_started: Instant,
+    /// The log could not be synced.
+    is_seal_urgent: bool,
     /// Since when there are rows that no seal has taken.
     unsealed_since: Option<Instant>,
     seal_wanted: Vec<oneshot::Sender<()>>,
@@ -115,32 +141,41 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Takes over what recovery found and publishes it.
-    pub(crate) fn new(
-        config: Config,
-        disk: Arc<dyn Disk>,
-        counters: Arc<Counters>,
-        snapshot: Arc<ArcSwap<Snapshot>>,
-        found: Found,
-    ) -> Self {
+    pub(crate) fn new(surroundings: Surroundings, mut found: Found) -> Self {
+        let Surroundings { config, disk, files, counters, snapshot, upkeep } = surroundings;
         let folder = config.dir.join(LOG_FOLDER);
-        let log = Log::new(folder, Arc::clone(&disk), Arc::clone(&counters), found.log_files, found.next_seq);
+        let seal = found.take_gaps().map(Arc::new);
+        let promoted = std::array::from_fn(|index| Arc::new(Promoted::of(&found.tables[index].listing.segments)));
+        let log = Log::new(
+            folder,
+            Arc::clone(&disk),
+            Arc::clone(&counters),
+            config.durability,
+            found.log_files,
+            found.next_seq,
+        );
         let tables = Tables::new(found.tables, found.revisions);
         let writer = Self {
             sealed_to: tables.sealed_to(),
             unsealed_since: (tables.bytes() > 0).then(Instant::now),
             config,
             disk,
+            files,
             counters,
             snapshot,
+            upkeep,
             log,
             recent: found.recent,
             tables,
             subscriber: None,
             waiting: Vec::new(),
             derived: Vec::new(),
-            seal: None,
+            seal,
             is_sealing: false,
+            promoted,
             seal_not_before: None,
+            seal_started: Instant::now(),
+            is_seal_urgent: false,
             seal_wanted: Vec::new(),
             seal_awaited: Vec::new(),
         };
@@ -149,12 +184,12 @@ impl Writer {
     }
 
     /// Runs until closed. Holds the folder's lock as long.
-    pub(crate) fn start(self, channel: (Sender<Message>, Receiver<Message>), lock: File) -> io::Result<()> {
+    pub(crate) fn start(self, inbox: Inbox<Message>, lock: File) -> io::Result<()> {
         thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
-            let (outbox, inbox) = channel;
-            let closed = self.run(&inbox, &outbox);
+            let closed = self.run(&inbox);
             // Released before the answer, so that the folder can be opened again as soon as it is there.
             drop(lock);
+            drop(inbox);
             if let Some(done) = closed {
                 let _ = done.send(());
             }
@@ -162,27 +197,24 @@ impl Writer {
         Ok(())
     }
 
-    fn run(mut self, inbox: &Receiver<Message>, outbox: &Sender<Message>) -> Option<oneshot::Sender<()>> {
+    fn run(mut self, inbox: &Inbox<Message>) -> Option<oneshot::Sender<()>> {
+        if self.is_seal_due() {
+            self.start_seal(&inbox.outbox());
+        }
         loop {
-            let first = match inbox.recv_timeout(self.time_to_seal()) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return None,
-            };
             let mut end = None;
-            for message in first.into_iter().chain(inbox.try_iter()).take(MESSAGES_MAX) {
-                end = self.take(message);
-                if end.is_some() {
-                    break;
-                }
+            for message in inbox.take(self.time_to_act()) {
+                // Whatever comes after the end is answered as closed by being dropped.
+                end = end.or_else(|| self.take(message));
             }
             self.commit_derived();
             self.commit_waiting(end.is_some());
+            self.sync_if_due();
             if let Some(end) = end {
                 return self.end(end, inbox);
             }
             if self.is_seal_due() {
-                self.start_seal(outbox);
+                self.start_seal(&inbox.outbox());
             }
         }
     }
@@ -192,9 +224,10 @@ impl Writer {
             Message::Append(append) => self.waiting.push(append),
             Message::Derived(derived) => self.derived.push(derived),
             Message::Subscribe(sender) => self.subscriber = Some(sender),
-            Message::Wake => {}
+            Message::Wake | Message::UpkeepEnded => {}
             Message::Seal(done) => self.seal_wanted.push(done),
             Message::Sealed(result) => self.finish_seal(result),
+            Message::Replace(replace) => self.replace(replace),
             Message::Close(done) => return Some(End::Close(done)),
             Message::Stop => return Some(End::Stop),
         }
@@ -206,13 +239,16 @@ impl Writer {
             return;
         }
         let mut answers = Vec::new();
-        for Derived { table, rows, answer } in std::mem::take(&mut self.derived) {
+        for Derived { rows, answer } in std::mem::take(&mut self.derived) {
             let result = if self.is_memory_full() {
                 let error = AppendError::Busy { retry_after: RETRY_WHEN_BUSY };
                 self.count_refused(&error);
                 Err(error)
             } else {
-                self.tables.push_derived(table, rows);
+                for (table, rows) in rows {
+                    let bytes = rows.get_array_memory_size();
+                    self.tables.push(table, rows, bytes);
+                }
                 Ok(())
             };
             answers.push((answer, result));
@@ -224,9 +260,9 @@ impl Writer {
         }
     }
 
-    /// Commits what waits, group by group, unless the analysis has to catch up first.
+    /// Commits what waits, group by group, unless the analysis or a seal has to catch up first.
     fn commit_waiting(&mut self, is_ending: bool) {
-        while !self.waiting.is_empty() && (is_ending || !self.is_lagging()) {
+        while !self.waiting.is_empty() && (is_ending || !self.has_to_wait()) {
             let mut bytes = 0;
             let is_within = |append: &&Append| {
                 bytes += append.payload.len();
@@ -252,6 +288,7 @@ impl Writer {
         let written = if group.is_empty() {
             Ok(())
         } else {
+            self.counters.group_requests_last.store(group.len(), Relaxed);
             self.log.commit(records.map(|(append, _)| (append.kind, &*append.payload)))
         };
         self.answer_duplicates(duplicates);
@@ -266,22 +303,21 @@ impl Writer {
 
     /// Makes the rows of a durable group visible and answers.
     fn show(&mut self, group: Vec<Append>, is_first: &[bool]) {
-        let mut answers = Vec::new();
-        let mut rows: Vec<(TableName, RecordBatch)> = Vec::new();
+        let mut answers = Vec::with_capacity(group.len());
         for (append, is_first) in group.into_iter().zip(is_first) {
             let appended = if *is_first { Appended::Kept } else { Appended::Duplicate };
             if let Some(fingerprint) = append.fingerprint {
                 self.recent.insert(fingerprint);
             }
-            if *is_first {
-                rows.push((append.table, append.rows));
+            if *is_first && append.rows.num_rows() > 0 {
+                let bytes = append.rows.get_array_memory_size();
+                self.tables.push(append.table, append.rows.clone(), bytes);
+                if let Some(subscriber) = &self.subscriber {
+                    let committed = Committed { table: append.table, rows: append.rows, is_replay: false };
+                    subscriber.send(committed, bytes);
+                }
             }
             answers.push((append.answer, append.place, appended));
-        }
-        for (table, rows) in self.tables.push_group(rows) {
-            if let Some(subscriber) = &self.subscriber {
-                subscriber.send(Committed { table, rows, is_replay: false });
-            }
         }
         self.note_unsealed();
         self.publish();
@@ -331,11 +367,13 @@ impl Writer {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.tables.bytes() + self.seal.as_ref().map_or(0, |seal| seal.bytes)
+        self.tables.bytes() + self.seal.as_ref().map_or(0, |seal| seal.bytes())
     }
 
-    fn is_lagging(&self) -> bool {
-        self.subscriber.as_ref().is_some_and(CommittedSender::is_lagging)
+    /// Returns whether requests stay in the queue for now: the analysis is behind, or a seal is making room.
+    fn has_to_wait(&self) -> bool {
+        let is_lagging = self.subscriber.as_ref().is_some_and(CommittedSender::is_lagging);
+        is_lagging || (self.is_sealing && self.is_memory_full())
     }
 
     fn note_unsealed(&mut self) {
@@ -344,112 +382,30 @@ impl Writer {
         }
     }
 
+    fn sync_if_due(&mut self) {
+        if self.log.sync_due().is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        if let Err(error) = self.log.sync() {
+            // The rows are still in memory: segments make them durable.
+            tracing::error!(%error, "syncing the log: everything is sealed instead");
+            self.counters.syncs_failed.fetch_add(1, Relaxed);
+            self.is_seal_urgent = true;
+        }
+    }
+
+    fn replace(&mut self, replace: Replace) {
+        for segment in &replace.removed {
+            self.tables.remove_segment(segment.table, &segment.name);
+        }
+        self.tables.add_segments(replace.added.into_iter().collect());
+        self.publish();
+        let _ = replace.done.send(());
+    }
+
     fn publish(&self) {
         self.counters.memory_bytes.store(self.memory_bytes(), Relaxed);
         self.counters.revisions_forgotten.store(self.tables.revisions_forgotten(), Relaxed);
         self.snapshot.store(Arc::new(self.tables.snapshot(self.seal.as_deref())));
-    }
-}
-
-/// Sealing.
-impl Writer {
-    fn time_to_seal(&self) -> Duration {
-        if self.is_sealing {
-            return IDLE;
-        }
-        let due = self.unsealed_since.map(|since| since + self.config.seal_after);
-        let due = due.max(self.seal_not_before);
-        due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()))
-    }
-
-    fn is_seal_due(&self) -> bool {
-        if self.is_sealing || self.seal_not_before.is_some_and(|not_before| Instant::now() < not_before) {
-            return false;
-        }
-        let is_old = self.unsealed_since.is_some_and(|since| since.elapsed() >= self.config.seal_after);
-        let is_long = self.log.active_bytes() > self.config.wal_bytes_max;
-        let is_big = self.memory_bytes() > self.config.memory_bytes_max / 2;
-        self.seal.is_some() || is_old || is_long || is_big || !self.seal_wanted.is_empty()
-    }
-
-    /// Takes all rows for a seal, or the rows of the one that failed.
-    fn next_seal(&mut self) -> Option<Arc<Seal>> {
-        if self.seal.is_none() && self.tables.bytes() > 0 {
-            self.log.rotate();
-            let seq = self.log.take_seq();
-            self.seal = Some(Arc::new(self.tables.freeze(seq)));
-            self.unsealed_since = None;
-        }
-        self.seal.clone()
-    }
-
-    fn start_seal(&mut self, outbox: &Sender<Message>) {
-        let Some(seal) = self.next_seal() else {
-            return answer_all(&mut self.seal_wanted);
-        };
-        self.is_sealing = true;
-        self.seal_awaited.append(&mut self.seal_wanted);
-        let (disk, dir, outbox) = (Arc::clone(&self.disk), self.config.dir.clone(), outbox.clone());
-        let run = move || {
-            // Whatever happens there is an answer, or else nothing would be sealed ever again.
-            let result = catch_unwind(AssertUnwindSafe(|| seal.run(&*disk, &dir)));
-            let broken = |_| Err(StoreError::Broken { doing: "sealing" });
-            let _ = outbox.send(Message::Sealed(result.unwrap_or_else(broken)));
-        };
-        if let Err(source) = thread::Builder::new().name("store-seal".to_owned()).spawn(run) {
-            let path = self.config.dir.clone();
-            self.finish_seal(Err(StoreError::Io { doing: "starting the seal of", path, source }));
-        }
-    }
-
-    fn finish_seal(&mut self, result: Result<Vec<Segment>, StoreError>) {
-        self.is_sealing = false;
-        match (result, self.seal.take()) {
-            (Ok(segments), Some(seal)) => {
-                self.seal_not_before = None;
-                self.counters.seals.fetch_add(1, Relaxed);
-                self.tables.add_segments(segments);
-                self.publish();
-                // One seal later than possible, so that retries of recent requests are known after a restart too.
-                self.log.remove_through(self.sealed_to);
-                self.sealed_to = seal.seq;
-            }
-            (Err(error), seal) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, cause, "sealing: it will be tried again");
-                self.seal = seal;
-                self.seal_not_before = Some(Instant::now() + SEAL_RETRY);
-                self.counters.seals_failed.fetch_add(1, Relaxed);
-            }
-            (Ok(_), None) => {}
-        }
-        answer_all(&mut self.seal_awaited);
-    }
-
-    /// Waits for a running seal, seals the rest when closing, and returns whom to tell.
-    fn end(mut self, end: End, inbox: &Receiver<Message>) -> Option<oneshot::Sender<()>> {
-        while self.is_sealing {
-            match inbox.recv() {
-                Ok(Message::Sealed(result)) => self.finish_seal(result),
-                // Whatever else still arrives is answered as closed by being dropped.
-                Ok(_) => {}
-                Err(mpsc::RecvError) => return None,
-            }
-        }
-        let End::Close(done) = end else { return None };
-        // Twice: a seal that had failed before holds only the older rows.
-        for _ in 0..2 {
-            if let Some(seal) = self.next_seal() {
-                let result = seal.run(&*self.disk, &self.config.dir);
-                self.finish_seal(result);
-            }
-        }
-        Some(done)
-    }
-}
-
-fn answer_all(waiting: &mut Vec<oneshot::Sender<()>>) {
-    for done in waiting.drain(..) {
-        let _ = done.send(());
     }
 }

@@ -1,7 +1,6 @@
 //! The SQL engine: functions and rules are set up once, and each query gets a session with the tables of one snapshot
 //! and its own memory pool.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -20,15 +19,16 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::Analyzer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
+use object_store::ObjectStore;
 use tokio::sync::Semaphore;
 
 use super::Published;
 use super::attribute::{Attribute, Subscript};
-use super::files::Files;
 use super::ids::IdLiterals;
 use super::latest;
 use super::order;
 use super::scan::StoredTable;
+use super::segments::SegmentFiles;
 use super::sketch::SketchQuantile;
 use super::threads::{QueryThreads, YieldInJoins};
 use crate::QueryLimits;
@@ -51,13 +51,13 @@ pub(super) struct Engine {
     /// All queries together draw from it, and what they return until it is dropped.
     pub(super) memory: Arc<dyn MemoryPool>,
     pub(super) base: Session,
-    pub(super) files: Arc<Files>,
+    pub(super) files: Arc<SegmentFiles>,
 }
 
 impl Engine {
-    pub(super) fn new(dir: &Path, limits: QueryLimits) -> Result<Self, DataFusionError> {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, limits: QueryLimits) -> Result<Self, DataFusionError> {
         let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limits.memory_bytes));
-        let (files, runtime) = Files::open(dir, Arc::clone(&memory))?;
+        let (files, runtime) = SegmentFiles::new(store, Arc::clone(&memory))?;
         let permits = Semaphore::new(limits.concurrent_max);
         let threads = QueryThreads::start(PARTITIONS)?;
         Ok(Self { permits, threads, limits, memory, base: base_session(runtime)?, files: Arc::new(files) })
@@ -102,7 +102,7 @@ impl Engine {
     fn table(&self, table: TableName, snapshot: &Snapshot) -> Result<Arc<dyn TableProvider>, DataFusionError> {
         let stored = Arc::new(self.stored(table, snapshot.tables[place(table)].clone()));
         if revisions::is_revised(table) && !snapshot.revised.is_empty() {
-            return latest::view(table, stored, snapshot.revised.clone());
+            return latest::view(table, stored, Arc::clone(&snapshot.revised));
         }
         Ok(stored)
     }

@@ -21,7 +21,7 @@ use crate::revisions::Revised;
 pub(super) fn view(
     table: TableName,
     stored: Arc<dyn TableProvider>,
-    revised: Revised,
+    revised: Arc<Revised>,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let is_latest = ScalarUDF::from(IsLatest::new(revised));
     let plan = LogicalPlanBuilder::scan(table.as_str(), provider_as_source(stored), None)?
@@ -38,9 +38,9 @@ struct IsLatest {
 }
 
 impl IsLatest {
-    fn new(revised: Revised) -> Self {
+    fn new(revised: Arc<Revised>) -> Self {
         let arguments = vec![DataType::FixedSizeBinary(16), DataType::UInt32];
-        Self { revised: Arc::new(revised), signature: Signature::exact(arguments, Volatility::Immutable) }
+        Self { revised, signature: Signature::exact(arguments, Volatility::Immutable) }
     }
 }
 

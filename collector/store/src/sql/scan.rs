@@ -24,10 +24,10 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use super::engine::PARTITIONS;
-use super::files::Files;
 use super::form::SqlForm;
 use super::memory::MemorySource;
 use super::plain;
+use super::segments::SegmentFiles;
 use super::wanted::Wanted;
 use crate::segment::Segment;
 use crate::snapshot::TableSnapshot;
@@ -39,11 +39,11 @@ pub(super) struct StoredTable {
     /// The SQL form, with texts as the engine likes them.
     sql: SchemaRef,
     rows: TableSnapshot,
-    files: Arc<Files>,
+    files: Arc<SegmentFiles>,
 }
 
 impl StoredTable {
-    pub(super) fn new(name: TableName, rows: TableSnapshot, files: Arc<Files>) -> Self {
+    pub(super) fn new(name: TableName, rows: TableSnapshot, files: Arc<SegmentFiles>) -> Self {
         Self { name, sql: plain::views(&name.sql_schema()), rows, files }
     }
 
@@ -62,7 +62,7 @@ impl StoredTable {
             parts.push(self.plan_segments(options, columns, segments, limit)?);
         }
         if !self.rows.memory.is_empty() {
-            parts.push(MemorySource::plan(Arc::clone(&self.rows.memory), Arc::clone(&sql), columns, PARTITIONS)?);
+            parts.push(MemorySource::plan(self.rows.memory.shared(), Arc::clone(&sql), columns, PARTITIONS)?);
         }
         match parts.len() {
             0 => {
