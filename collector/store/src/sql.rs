@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
@@ -26,11 +26,13 @@ mod attribute;
 mod blooms;
 mod engine;
 mod form;
+mod hops;
 mod ids;
 mod latest;
 mod memory;
 mod order;
 mod plain;
+mod red;
 mod result;
 mod scan;
 mod segments;
@@ -40,6 +42,7 @@ mod wanted;
 
 use engine::{Engine, Session};
 
+pub use hops::HopsOf;
 pub use result::{QueryResult, TraceRows};
 
 /// Value for a placeholder: `$1` is the first.
@@ -65,6 +68,7 @@ pub struct Reader {
     engine: Arc<Engine>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     published: Arc<ArcSwap<Published>>,
+    hops_of: Arc<OnceLock<Arc<HopsOf>>>,
 }
 
 impl Reader {
@@ -100,7 +104,7 @@ impl Reader {
         snapshot: Arc<ArcSwap<Snapshot>>,
     ) -> Result<Self, StoreError> {
         let engine = Arc::new(Engine::new(files.store(), limits).map_err(StoreError::Engine)?);
-        Ok(Self { engine, snapshot, published: Arc::default() })
+        Ok(Self { engine, snapshot, published: Arc::default(), hops_of: Arc::default() })
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -115,6 +119,13 @@ impl Reader {
             published.insert(name.to_owned(), Arc::clone(&rows));
             published
         });
+    }
+
+    /// Makes `hops` a view that this function computes from spans: it is given all spans of some transactions, in the
+    /// SQL form, and returns rows of [`collector_table::hop_schema`]. Only the first call counts; until then there is no
+    /// such table.
+    pub fn compute_hops(&self, hops_of: Arc<HopsOf>) {
+        let _ = self.hops_of.set(hops_of);
     }
 
     /// Runs one read-only statement. Every table in it is seen at the same moment.
@@ -172,7 +183,8 @@ impl Reader {
     }
 
     async fn run(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
-        let session = self.engine.session(&self.snapshot.load(), &self.published.load()).map_err(SqlError::Failed)?;
+        let session = self.engine.session(&self.snapshot(), &self.published.load(), self.hops_of.get().cloned());
+        let session = session.map_err(SqlError::Failed)?;
         let plan = plan(&session, sql, params).await?;
         self.engine.execute(&session, &plan).await.map_err(|error| self.engine.explain(error))
     }
