@@ -36,7 +36,7 @@ pub(crate) fn metrics(request: &ExportMetricsServiceRequest, limits: &Limits) ->
 
 struct Walk<'l> {
     limits: &'l Limits,
-    tally: Tally<'l>,
+    tally: Tally,
     table: MetricTableBuilder,
 }
 

@@ -6,21 +6,25 @@ use crate::{DecodedBatch, Limits, RejectReason, Rejected, Signal};
 
 /// Memory of a row beside its texts: numbers, ids, offsets.
 const ROW_BYTES: usize = 256;
+/// Most that the rows of one request take, whatever the limits say: an Arrow column of texts ends at twice as much, and
+/// the resource of the last row comes on top.
+const ROWS_BYTES_MAX: usize = 1 << 30;
 /// Memory of an attribute, event or link beside its texts.
 pub(crate) const ENTRY_BYTES: usize = 16;
 
 /// Counts for one request.
-pub(crate) struct Tally<'l> {
-    limits: &'l Limits,
+pub(crate) struct Tally {
+    rows_bytes_max: usize,
     rows_bytes: usize,
     rejected: BTreeMap<RejectReason, u64>,
     /// Attributes that were left out or shortened.
     pub(crate) cut_attributes: u64,
 }
 
-impl<'l> Tally<'l> {
-    pub(crate) fn new(limits: &'l Limits) -> Self {
-        Self { limits, rows_bytes: 0, rejected: BTreeMap::new(), cut_attributes: 0 }
+impl Tally {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let rows_bytes_max = limits.rows_bytes_max.min(ROWS_BYTES_MAX);
+        Self { rows_bytes_max, rows_bytes: 0, rejected: BTreeMap::new(), cut_attributes: 0 }
     }
 
     /// Counts an item as rejected.
@@ -31,7 +35,7 @@ impl<'l> Tally<'l> {
     /// Takes memory for one more row, or says that the batch is full.
     pub(crate) fn admit(&mut self, text_bytes: usize) -> Result<(), RejectReason> {
         let grown = self.rows_bytes.saturating_add(text_bytes).saturating_add(ROW_BYTES);
-        if grown > self.limits.rows_bytes_max {
+        if grown > self.rows_bytes_max {
             return Err(RejectReason::BatchFull);
         }
         self.rows_bytes = grown;

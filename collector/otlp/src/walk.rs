@@ -28,12 +28,12 @@ struct Origin<'a, 'l> {
 
 impl Origin<'_, '_> {
     /// Returns the table's number of the resource.
-    fn resource_number(&mut self, tally: &mut Tally<'_>, intern: impl FnOnce(&ResourceFields<'_>) -> u32) -> u32 {
+    fn resource_number(&mut self, tally: &mut Tally, intern: impl FnOnce(&ResourceFields<'_>) -> u32) -> u32 {
         *self.resource_number.get_or_insert_with(|| self.resource.register(tally, intern))
     }
 
     /// Returns the table's number of the scope, which is interned by name and version.
-    fn scope_number(&mut self, tally: &mut Tally<'_>, intern: impl FnOnce(Option<&str>, Option<&str>) -> u32) -> u32 {
+    fn scope_number(&mut self, tally: &mut Tally, intern: impl FnOnce(Option<&str>, Option<&str>) -> u32) -> u32 {
         let Scope { name, version } = self.scope;
         *self.scope_number.get_or_insert_with(|| {
             tally.take(name.len() + version.len());
@@ -45,16 +45,11 @@ impl Origin<'_, '_> {
 /// What reads the items of one signal.
 trait Items<'a> {
     /// Reads one item into a row, or counts it as rejected.
-    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally<'_>) -> Result<(), Damaged>;
+    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally) -> Result<(), Damaged>;
 }
 
 /// Walks over a request. Requests of spans and of log records have the same upper levels, with the same field numbers.
-fn request<'a>(
-    body: &'a [u8],
-    limits: &Limits,
-    items: &mut impl Items<'a>,
-    tally: &mut Tally<'_>,
-) -> Result<(), Damaged> {
+fn request<'a>(body: &'a [u8], limits: &Limits, items: &mut impl Items<'a>, tally: &mut Tally) -> Result<(), Damaged> {
     let mut fields = Reader::new(body);
     while let Some((number, content)) = fields.field()? {
         if number == 1 {
@@ -69,7 +64,7 @@ fn resource_items<'a>(
     message: Reader<'a>,
     limits: &Limits,
     items: &mut impl Items<'a>,
-    tally: &mut Tally<'_>,
+    tally: &mut Tally,
 ) -> Result<(), Damaged> {
     let resource = Resource::new(limits);
     let mut origin = Origin { resource, resource_number: None, scope: Scope::default(), scope_number: None };
@@ -97,7 +92,7 @@ fn scope_items<'a>(
     limits: &Limits,
     origin: &mut Origin<'a, '_>,
     items: &mut impl Items<'a>,
-    tally: &mut Tally<'_>,
+    tally: &mut Tally,
 ) -> Result<(), Damaged> {
     origin.scope = Scope::default();
     origin.scope_number = None;

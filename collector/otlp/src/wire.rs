@@ -146,3 +146,49 @@ impl<'a> Content<'a> {
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Damaged> {
     std::str::from_utf8(bytes).map_err(|_| Damaged)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert_eq, prop_oneof, proptest};
+    use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+
+    use super::{Damaged, Reader};
+
+    /// Returns where each field ends, by way of prost; groups are refused.
+    fn ends_of_prost(body: &[u8]) -> Result<Vec<(u32, usize)>, Damaged> {
+        let mut rest = body;
+        let mut ends = Vec::new();
+        while !rest.is_empty() {
+            let (number, wire_type) = decode_key(&mut rest).map_err(|_| Damaged)?;
+            if matches!(wire_type, WireType::StartGroup | WireType::EndGroup) {
+                return Err(Damaged);
+            }
+            skip_field(wire_type, number, &mut rest, DecodeContext::default()).map_err(|_| Damaged)?;
+            ends.push((number, body.len() - rest.len()));
+        }
+        Ok(ends)
+    }
+
+    fn ends(body: &[u8]) -> Result<Vec<(u32, usize)>, Damaged> {
+        let mut reader = Reader::new(body);
+        let mut ends = Vec::new();
+        while let Some((number, _)) = reader.field()? {
+            ends.push((number, body.len() - reader.rest.len()));
+        }
+        Ok(ends)
+    }
+
+    proptest! {
+        #[test]
+        fn fields_end_where_prost_says(body in vec(prop_oneof![any::<u8>(), 0_u8..20, 0x7e_u8..0x83, 0xfe_u8..=0xff], 0..40)) {
+            prop_assert_eq!(ends(&body), ends_of_prost(&body));
+        }
+
+        #[test]
+        fn numbers_of_any_length_are_read_as_prost_reads_them(last in 0_u8..4, middle in 7_usize..11, key in 8_u8..16) {
+            let body = [vec![key & !7], vec![0xff; middle], vec![last]].concat();
+            prop_assert_eq!(ends(&body), ends_of_prost(&body));
+        }
+    }
+}

@@ -80,3 +80,6 @@ pub(crate) fn sql_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| plain(&memory_schema()));
     SCHEMA.clone()
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ impl<'l> Resource<'l> {
     }
 
     /// Gives the resource to a table, which numbers it. Called once.
-    pub(crate) fn register(&mut self, tally: &mut Tally<'_>, intern: impl FnOnce(&ResourceFields<'_>) -> u32) -> u32 {
+    pub(crate) fn register(&mut self, tally: &mut Tally, intern: impl FnOnce(&ResourceFields<'_>) -> u32) -> u32 {
         let [service_name, id, pod, host, service_version] = &self.columns;
         let fields = ResourceFields {
             service_name: service_name.as_deref().unwrap_or(UNKNOWN_SERVICE),

@@ -65,7 +65,7 @@ struct Parts<'a, 'l> {
 }
 
 impl<'a> Items<'a> for Spans<'a, '_> {
-    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally<'_>) -> Result<(), Damaged> {
+    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally) -> Result<(), Damaged> {
         let span = self.read_span(item.message()?)?;
         let appended = match span.identity() {
             Ok(identity) => {
@@ -131,7 +131,7 @@ impl<'a, 'l> Spans<'a, 'l> {
         span: &Parts<'a, 'l>,
         identity: &Identity,
         origin: &mut Origin<'a, '_>,
-        tally: &mut Tally<'_>,
+        tally: &mut Tally,
     ) -> Result<Result<(), RejectReason>, Damaged> {
         let Steps { events, links, .. } = &mut self.steps;
         let (events, links) = (events.finish(), links.finish());
