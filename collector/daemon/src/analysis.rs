@@ -212,7 +212,7 @@ impl Analysis {
     }
 
     /// Shows the present state to pages and SQL.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let mut summary = self.analyzer.summary();
         summary.incidents = summary.incidents.into_iter().map(|one| with_url(&self.public_url, one)).collect();
         self.store.publish(incident_table::INCIDENTS, incident_table::rows(&summary.incidents));

@@ -79,6 +79,7 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
 
         let store = open_store(&config).await?;
+        store.reader().compute_hops(Arc::new(|spans| analyzer::hops(spans).map_err(Into::into)));
         let committed = store.take_committed().context("the store's commits are read twice")?;
         let state = State::open(&config.data_dir).context("opening the state")?;
         let notify = NotifyConfig::new(config.webhooks.targets.clone(), config.webhooks.egress_allow.clone());

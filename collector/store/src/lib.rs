@@ -43,6 +43,9 @@ mod sync {
 #[cfg(test)]
 mod tests;
 
+/// Target of the spans that tell of the store's own work: `seal`, `merge`, `query`.
+pub const TRACES: &str = "throughline_store_traces";
+
 pub use committed::{Committed, CommittedReceiver};
 pub use config::{Config, Durability, QueryLimits, Retention};
 pub use error::{AppendError, SqlError, StoreError};

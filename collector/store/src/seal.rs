@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use collector_table::TableName;
 
-use crate::StoreError;
+use crate::{StoreError, TRACES};
 use crate::files::{Files, Staged};
 use crate::memory::{MemoryTable, Rows};
 use crate::promote::Promoted;
@@ -73,6 +73,7 @@ impl Seal {
         promoted: &PerTable<Arc<Promoted>>,
         promoted_max: usize,
     ) -> Result<Sealed, StoreError> {
+        let _told = tracing::info_span!(target: TRACES, "seal", bytes = self.bytes()).entered();
         let mut promoted = promoted.clone();
         let mut staged: Vec<(TableName, Staged)> = Vec::new();
         for Part { table, seqs, memory } in &self.parts {

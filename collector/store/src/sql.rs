@@ -15,12 +15,13 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 use crate::disk::OsDisk;
 use crate::files::Files;
 use crate::recovery;
 use crate::snapshot::{Snapshot, TableSnapshot};
-use crate::{QueryLimits, Recovery, SqlError, StoreError};
+use crate::{QueryLimits, Recovery, SqlError, StoreError, TRACES};
 
 mod attribute;
 mod blooms;
@@ -170,11 +171,14 @@ impl Reader {
         query: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
         let engine = Arc::clone(&self.engine);
-        let running = self.engine.threads.spawn(async move {
+        let told = tracing::info_span!(target: TRACES, "query");
+        let told = tracing::info_span!(target: TRACES, "query");
+        let running = async move {
             // Held until the query has really ended: one that was told to stop counts until it does.
             let _permit = engine.permits.acquire().await;
             query.await
-        });
+        };
+        let running = self.engine.threads.spawn(running.instrument(told));
         let task = AbortOnDrop(running.abort_handle());
         let after = self.engine.limits.timeout;
         let ended = tokio::time::timeout(after, running).await.map_err(|_| SqlError::Timeout { after })?;

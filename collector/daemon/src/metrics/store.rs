@@ -62,11 +62,17 @@ pub(super) fn metrics(stats: &StoreStats) -> Vec<Metric> {
         ),
         Metric::counter("throughline_store_syncs_total", "Syncs of the write-ahead log.", *syncs),
         seconds("throughline_store_sync_seconds_total", "Time of all syncs.", sync_total),
-        Metric::single(
-            Kind::Gauge,
-            "throughline_store_sync_seconds",
-            "Time of the last sync.",
-            sync_last.as_secs_f64(),
+        lasted("throughline_store_sync_seconds", "Time of the last sync.", sync_last),
+        lasted("throughline_store_sync_max_seconds", "Time of the longest sync.", sync_max),
+        Metric::counter(
+            "throughline_store_syncs_failed_total",
+            "Syncs that failed after requests were acknowledged.",
+            *syncs_failed,
+        ),
+        Metric::gauge(
+            "throughline_store_group_requests",
+            "Requests that the last commit wrote together.",
+            *group_requests_last as u64,
         ),
         Metric::gauge("throughline_store_wal_bytes", "Bytes of log files.", *wal_bytes),
         Metric::gauge("throughline_store_queue_requests", "Requests that wait for the log.", *queue_requests as u64),

@@ -11,7 +11,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::Layer;
 
 /// Targets of the spans that become traces.
 pub(super) const TARGETS: [&str; 2] = [collector_receiver::TRACES, collector_store::TRACES];

@@ -13,7 +13,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::ChunkReader;
 
-use crate::StoreError;
+use crate::{StoreError, TRACES};
 use crate::files::Files;
 use crate::layout::{self, ROW_GROUP_ROWS_MAX};
 use crate::output::Output;
@@ -37,6 +37,7 @@ pub(crate) fn merge(
     inputs: &[Arc<Segment>],
     is_stopping: &AtomicBool,
 ) -> std::result::Result<Option<Segment>, StoreError> {
+    let _told = tracing::info_span!(target: TRACES, "merge", table = table.as_str(), files = inputs.len()).entered();
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(None) };
     let name = segment::name(table, first.kept, SeqRange { from: first.seqs.from, to: last.seqs.to });
     let failed = segment::in_segment(files, &name);
