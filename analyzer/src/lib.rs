@@ -4,10 +4,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod analyzer;
+mod dependencies;
 pub mod detect;
 #[cfg(test)]
 mod fixture;
 mod hash;
+mod hops;
 pub mod incident;
 pub mod span;
 pub mod stitch;
@@ -16,6 +18,8 @@ pub mod time;
 pub mod transaction;
 
 pub use analyzer::{Analyzer, AnalyzerLimits, Outcome};
+pub use dependencies::Dependencies;
+pub use hops::hops;
 pub use incident::{Incident, IncidentEvent};
 pub use summary::Summary;
 pub use transaction::Transaction;

@@ -159,9 +159,4 @@ impl Sites {
     pub(super) fn folded(&self) -> u64 {
         self.folded
     }
-
-    /// Returns how many sites are known.
-    pub(super) fn len(&self) -> usize {
-        self.sites.len()
-    }
 }

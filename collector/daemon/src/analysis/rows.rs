@@ -1,33 +1,28 @@
-//! Transactions as rows of the tables `transactions` and `hops`. Called by the analysis for what it keeps.
+//! Transactions as rows of the table `transactions`. Called by the analysis for what it keeps.
+
+use std::collections::HashSet;
 
 use analyzer::Transaction;
+use analyzer::transaction::Segment;
 use arrow::array::RecordBatch;
-use collector_table::{HopFields, HopTableBuilder, SegmentFields, TransactionFields, TransactionTableBuilder};
+use collector_table::{SegmentFields, TransactionFields, TransactionTableBuilder};
 
-/// Returns the rows of transactions and of their hops.
-pub(super) fn tables(transactions: &[Transaction]) -> (RecordBatch, RecordBatch) {
+/// Returns the rows of transactions.
+pub(super) fn transactions(transactions: &[Transaction]) -> RecordBatch {
     let mut rows = TransactionTableBuilder::default();
-    let mut hops = HopTableBuilder::default();
     for transaction in transactions {
-        append_transaction(&mut rows, transaction);
-        append_hops(&mut hops, transaction);
+        append(&mut rows, transaction);
     }
-    (rows.finish(), hops.finish())
+    rows.finish()
 }
 
-fn append_transaction(rows: &mut TransactionTableBuilder, transaction: &Transaction) {
+fn append(rows: &mut TransactionTableBuilder, transaction: &Transaction) {
     let root = transaction.root_span();
-    let mut services: Vec<&str> = Vec::new();
-    for span in &transaction.spans {
-        if !services.contains(&&*span.service) {
-            services.push(&span.service);
-        }
-    }
-    let segment = |segment: &analyzer::transaction::Segment| {
+    let segment = |segment: &Segment| {
         let owner = &transaction.spans[segment.span];
         SegmentFields {
-            service_name: &owner.service,
-            operation: &owner.operation,
+            service_name: owner.service(),
+            operation: owner.operation(),
             cause: segment.cause.as_str(),
             self_ns: segment.end_ns - segment.start_ns,
         }
@@ -36,8 +31,8 @@ fn append_transaction(rows: &mut TransactionTableBuilder, transaction: &Transact
     rows.append(&TransactionFields {
         transaction_id: transaction.id,
         revision: transaction.revision,
-        service_name: &root.service,
-        operation: &root.operation,
+        service_name: root.service(),
+        operation: root.operation(),
         started_ns: transaction.started_ns,
         duration_ns: transaction.duration_ns,
         status: if transaction.has_error() { "error" } else { "ok" },
@@ -48,32 +43,17 @@ fn append_transaction(rows: &mut TransactionTableBuilder, transaction: &Transact
         path_id: &format!("{:016x}", transaction.path_id),
         clock_skew_ns: transaction.clock_skew_ns,
         trace_ids: &[transaction.id],
-        services: &services,
+        services: &services(transaction),
         critical_path: &transaction.critical_path.iter().map(segment).collect::<Vec<_>>(),
     });
 }
 
-fn append_hops(rows: &mut HopTableBuilder, transaction: &Transaction) {
-    for hop in &transaction.hops {
-        let caller = &transaction.spans[hop.caller];
-        let callee = hop.callee.map(|callee| &transaction.spans[callee]);
-        let peer = caller.peer.as_deref().unwrap_or("(unknown)");
-        rows.append(&HopFields {
-            transaction_id: transaction.id,
-            revision: transaction.revision,
-            trace_id: caller.trace_id,
-            span_id: caller.span_id,
-            kind: hop.kind.as_str(),
-            caller_service: &caller.service,
-            caller_operation: &caller.operation,
-            callee_service: callee.map_or(peer, |callee| &callee.service),
-            callee_operation: callee.map_or(&caller.operation, |callee| &callee.operation),
-            is_instrumented: callee.is_some(),
-            start_ns: caller.start_ns,
-            duration_ns: caller.duration_ns(),
-            callee_duration_ns: callee.map(analyzer::transaction::Span::duration_ns),
-            gap_ns: hop.gap_ns,
-            has_error: caller.has_error || callee.is_some_and(|callee| callee.has_error),
-        });
-    }
+/// Returns the services of a transaction in order of their first start.
+fn services(transaction: &Transaction) -> Vec<&str> {
+    let mut by_start: Vec<(i64, &str)> =
+        transaction.spans.iter().map(|span| (span.start_ns, span.service())).collect();
+    // Spans that start together keep their order: a parent stands before its children.
+    by_start.sort_by_key(|(start_ns, _)| *start_ns);
+    let mut seen: HashSet<&str> = HashSet::new();
+    by_start.into_iter().map(|(_, service)| service).filter(|service| seen.insert(service)).collect()
 }
