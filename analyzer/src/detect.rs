@@ -5,18 +5,18 @@
 //! differ (`series`), by a size that matters to the whole transaction, with enough traffic, for several ticks in a
 //! row. What stands out together and touches is one incident (`life`); who owns the extra time is ranked by `blame`.
 
-mod slots;
-mod sketch;
-mod types;
 mod baseline;
-mod steps;
+mod blame;
+mod changes;
+mod life;
+mod recent;
 mod series;
 mod signals;
-mod recent;
-mod changes;
-mod blame;
-mod life;
+mod sketch;
+mod slots;
+mod steps;
 mod story;
+mod types;
 
 pub use sketch::Sketch;
 
@@ -272,13 +272,7 @@ impl Detector {
 impl Signal {
     /// Judges the window that ends with `block`; returns the verdict if the signal has stood out for long enough.
     /// Scores of a time that was judged before a restart are not remembered: an incident may have been open then.
-    fn watch(
-        &mut self,
-        scope: &Scope,
-        block: i64,
-        thresholds: &Thresholds,
-        is_judging: bool,
-    ) -> Option<Verdict> {
+    fn watch(&mut self, scope: &Scope, block: i64, thresholds: &Thresholds, is_judging: bool) -> Option<Verdict> {
         let verdict = self.series.judge(block).filter(|verdict| {
             verdict.reference.windows >= thresholds.reference_windows
                 && verdict.reference.n >= thresholds.reference_n

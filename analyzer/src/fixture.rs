@@ -2,7 +2,8 @@
 //!
 //! A line is `service [kind] operation start..end [word…]`, times in milliseconds, two spaces of indent a level.
 //! The kind is `server` for a root or below another service, else `internal`. Words: `error`, `lost` (the span is
-//! not sent, its children are), `peer=bank:443`, `on=instance`, `version=2`. A blank line begins another trace.
+//! not sent, its children are), `peer=bank:443`, `on=instance`, `version=2`, or an attribute whose key has a dot in it,
+//! `http.route=/cart`. A blank line begins another trace.
 
 use collector_table::{SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType};
 
@@ -27,6 +28,11 @@ impl Drawn<'_> {
         self.start_ms += ms;
         self.end_ms += ms;
         self.trace = TraceId(u128::from(trace).to_be_bytes());
+    }
+
+    /// Gives the span other times, in milliseconds.
+    pub(crate) fn over(&mut self, start_ms: i64, end_ms: i64) {
+        (self.start_ms, self.end_ms) = (start_ms, end_ms);
     }
 }
 
@@ -92,6 +98,10 @@ pub(crate) fn table(drawn: &[Drawn<'_>]) -> SpanTable {
         let value = |key: &str| one.words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         if let Some(peer) = value("peer") {
             builder.push_attribute("server.address", peer, ValueType::String);
+        }
+        let is_attribute = |word: &&&str| word.split('=').next().is_some_and(|key| key.contains('.'));
+        for (key, value) in one.words.iter().filter(is_attribute).filter_map(|word| word.split_once('=')) {
+            builder.push_attribute(key, value, ValueType::String);
         }
         builder.append(&SpanFields {
             trace_id: one.trace,

@@ -2,14 +2,14 @@
 //! pages call [`assemble`] for one transaction as it is known now.
 //! It must never hold more than its limits say, and never recurse over spans: chains of 100,000 exist.
 
+mod closed;
+mod critical;
 mod limits;
 mod open;
-mod waiting;
-mod closed;
 mod read;
 mod site;
 mod tree;
-mod critical;
+mod waiting;
 
 pub use limits::{StitcherLimits, StitcherStats};
 pub use open::{OpenTransaction, Stitcher};

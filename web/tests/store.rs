@@ -41,7 +41,8 @@ async fn open(folder: &tempfile::TempDir) -> (Store, StoreSource) {
             critical_path: &[segment],
         });
     }
-    store.append_derived(TableName::Transactions, transactions.finish()).await.unwrap();
+    store.append_derived(vec![(TableName::Transactions, transactions.finish())]).await.unwrap();
+    store.reader().compute_hops(std::sync::Arc::new(|spans| analyzer::hops(spans).map_err(Into::into)));
     let source = StoreSource::new(store.reader().clone());
     (store, source)
 }
@@ -54,14 +55,15 @@ fn everything() -> TransactionQuery {
 async fn a_trace_comes_back_with_its_logs() {
     let folder = tempfile::tempdir().unwrap();
     let (_store, source) = open(&folder).await;
-    let spans = source.spans_of_trace(trace_id(1)).await.unwrap();
-    assert_eq!(spans.tables.iter().map(|table| table.len()).sum::<usize>(), 14);
-    assert!(!spans.is_cut);
-    assert!(source.spans_of_trace(trace_id(2)).await.unwrap().tables.iter().all(|table| table.is_empty()));
-    let logs = source.logs_of_trace(trace_id(1), 1).await.unwrap();
-    let bodies: Vec<&str> = logs.iter().flat_map(|table| table.rows()).map(|row| row.body).collect();
-    assert_eq!(bodies, ["Hello Bank"]);
-    assert_eq!(source.services(NOW_NS, NOW_NS + 1).await.unwrap(), ["gateway"]);
+    let trace = source.trace(trace_id(1)).await.unwrap();
+    assert_eq!(trace.spans.iter().map(|table| table.len()).sum::<usize>(), 14);
+    assert!(!trace.is_cut);
+    let mut bodies: Vec<&str> = trace.logs.iter().flat_map(|table| table.rows()).map(|row| row.body).collect();
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["Hello Bank", "oops"]);
+    assert!(source.trace(trace_id(2)).await.unwrap().spans.iter().all(|table| table.is_empty()));
+    let services = source.services(NOW_NS, NOW_NS + 1).await.unwrap();
+    assert!(services.contains(&"gateway".to_owned()), "{services:?}");
 }
 
 #[tokio::test]
@@ -154,8 +156,15 @@ async fn whole_rows_of_every_table_can_be_shown_and_taken_along() {
     let folder = tempfile::tempdir().unwrap();
     let (_store, source) = open(&folder).await;
     let state = || web::State { source: std::sync::Arc::new(source.clone()), ..shop::empty() };
-    for (table, part) in [("spans", "o-6b00"), ("logs", "Hello Bank"), ("transactions", "POST /checkout"), ("hops", "")]
-    {
+    let tables = [
+        ("spans", "o-6b00"),
+        ("logs", "Hello Bank"),
+        ("transactions", "POST /checkout"),
+        ("hops", "gateway"),
+        ("red", "gateway"),
+        ("dependencies", ""),
+    ];
+    for (table, part) in tables {
         for format in ["", "&format=csv", "&format=json"] {
             let (status, text) = get(state(), &format!("/sql?q=SELECT%20*%20FROM%20{table}{format}")).await;
             assert!(status.is_success() && text.contains(part), "{table}{format}: {text}");

@@ -135,7 +135,12 @@ impl Steps {
             if begins {
                 known.whole = known.whole.or_else(|| self.slots.id(whole(site), block));
                 let duration_ms = ms(span.duration_ns());
-                observations.extend(known.whole.map(|step| Observation { step, within: None, ms: duration_ms, path_ms: 0.0 }));
+                observations.extend(known.whole.map(|step| Observation {
+                    step,
+                    within: None,
+                    ms: duration_ms,
+                    path_ms: 0.0,
+                }));
             }
             let within = if begins { known.whole } else { parent.and_then(|parent| self.within[parent]) };
             self.within.push(within);

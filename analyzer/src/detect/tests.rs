@@ -342,6 +342,31 @@ fn steps_and_types_beyond_their_bounds_are_counted_and_the_rest_goes_on() {
 }
 
 #[test]
+fn places_of_what_is_long_gone_are_given_anew() {
+    let detector = DetectorLimits { steps_max: 2, signals_max: 2, types_max: 2, ..DetectorLimits::default() };
+    let mut run = Run::new();
+    run.analyzer = Analyzer::new(AnalyzerLimits { detector, ..AnalyzerLimits::default() });
+    run.seconds(120, 1, |_, _| "web GET /old 0..10".to_owned());
+    run.seconds(60, 1, |_, _| "web GET /new 0..10".to_owned());
+    let types = |run: &mut Run| -> Vec<String> {
+        run.analyzer.summary().types.into_iter().map(|kind| kind.operation).collect()
+    };
+    assert_eq!(types(&mut run), ["GET /old", "(others)"]);
+    run.seconds(130 * 60, 1, |second, _| {
+        // Once a minute is enough to be known.
+        let name = if second % 60 == 0 { "new" } else { "newer" };
+        format!("web GET /{name} 0..10")
+    });
+    let left_out = |run: &mut Run, name| {
+        run.analyzer.summary().at_bounds.into_iter().find(|(bound, _)| *bound == name).map(|(_, count)| count)
+    };
+    assert!(!types(&mut run).contains(&"GET /old".to_owned()), "{:?}", types(&mut run));
+    let before = left_out(&mut run, "steps_not_judged");
+    run.seconds(60, 1, |_, _| "web GET /newer 0..10".to_owned());
+    assert_eq!(left_out(&mut run, "steps_not_judged"), before, "the steps of /newer have places");
+}
+
+#[test]
 fn sketch_answers_within_its_accuracy_and_merges() {
     let mut low = Sketch::default();
     let mut high = Sketch::default();

@@ -111,11 +111,8 @@ impl TransactionType {
             return usual;
         }
         let durations = self.tally(minute - MINUTES_MAX, end).durations;
-        let usual = Usual {
-            count: durations.count(),
-            p50_ms: durations.quantile(0.5),
-            p99_ms: durations.quantile(0.99),
-        };
+        let usual =
+            Usual { count: durations.count(), p50_ms: durations.quantile(0.5), p99_ms: durations.quantile(0.99) };
         self.usual = Some((end, usual));
         usual
     }

@@ -116,8 +116,7 @@ impl Reader {
         let process = &processes[columns.resource_keys[row] as usize];
         let key = columns.name_keys[row] as usize;
         let operation = &operations[key];
-        let completed =
-            operation.is_open.then(|| sites.name(&operation_name(columns.names.value(key), facts)));
+        let completed = operation.is_open.then(|| sites.name(&operation_name(columns.names.value(key), facts)));
         let operation = completed.as_ref().unwrap_or(&operation.name);
         let kind = columns.kind(row);
         let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);

@@ -281,6 +281,64 @@ fn names_with_ids_in_them_share_an_operation() {
 }
 
 #[test]
+fn attributes_complete_names_and_tell_peers_by_the_first_key_that_is_known() {
+    let sites = |text: &str| -> String {
+        let transactions = assemble(&[fixture::table(&lines(text))]);
+        let spans = transactions.iter().flat_map(|transaction| transaction.spans.iter());
+        let line = |span: &crate::span::Span| {
+            let site = &span.site;
+            format!("{} to {} {}\n", site.operation, site.peer.as_deref().unwrap_or("-"), site.is_database)
+        };
+        spans.map(line).collect()
+    };
+    assert_snapshot!(sites("
+        web GET 0..100 http.route=/cart/{id} server.address=ignored
+          web client HTTP POST 1..2 url.template=/pay http.route=/charge server.port=443 net.peer.name=bank
+          web client GET 3..4 url.full=https://user@shop.example:8080/a?b http.url=http://other/
+          web client SELECT 5..6 db.system=redis db.system.name=postgresql server.address=db net.peer.name=old
+          web client ask 7..8 rpc.system=grpc peer.service=oracle server.port=1
+          web producer send 9..10 messaging.system=kafka
+          web client stays 11..12 url.full=nonsense
+    "), @r"
+    GET /cart/{id} to - false
+    POST /charge to bank:443 false
+    GET to shop.example:8080 false
+    SELECT to db true
+    ask to oracle false
+    send to kafka false
+    stays to - false
+    ");
+}
+
+#[test]
+fn names_and_sites_beyond_their_bounds_are_folded_and_freed_when_unused() {
+    use super::site::Sites;
+    use collector_table::SpanKind::Server;
+
+    let mut sites = Sites::new(4, 2);
+    let web = sites.process("web", None, None);
+    let site = |sites: &mut Sites, name: &str| {
+        let name = sites.name(name);
+        sites.site(&web, &name, Server, None, false)
+    };
+    let held: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| site(&mut sites, name)).collect();
+    let names: Vec<&str> = held.iter().map(|site| &*site.operation).collect();
+    // The third site is beyond the bound of sites, the fourth name beyond that of names.
+    assert_eq!(names, ["a", "b", "(others)", "(others)"]);
+    assert_eq!(&*held[2].service, "(others)");
+    assert!(std::sync::Arc::ptr_eq(&held[2], &held[3]), "one site stands for all beyond the bound");
+    assert!(sites.folded() >= 2);
+
+    let number = held[0].number;
+    drop(held);
+    sites.free_unused();
+    let folded = sites.folded();
+    assert_eq!(["c", "d"].map(|name| site(&mut sites, name).operation.to_string()), ["c", "d"]);
+    assert_eq!(sites.folded(), folded);
+    assert!(site(&mut sites, "c").number > number, "a number is never given twice");
+}
+
+#[test]
 fn deep_chains_do_not_recurse() {
     let depth = 50_000;
     let mut drawn = lines("a root 0..100000");
@@ -358,6 +416,87 @@ proptest! {
             assert_sums_to_duration(&transaction);
             assert_eq!(transaction.spans.len(), spans.len());
         }
+    }
+}
+
+/// A span of the reference: trace, id, parent, and start and end in milliseconds.
+type Plain = (u64, u64, Option<u64>, i64, i64);
+
+/// Says of a trace what the definitions say, one millisecond and one span at a time.
+fn described(spans: &[Plain]) -> String {
+    let is_here = |id: u64| spans.iter().any(|span| span.1 == id);
+    let missing = spans.iter().filter(|span| span.2.is_some_and(|parent| !is_here(parent))).count();
+    let roots = spans.iter().filter(|span| span.2.is_none_or(|parent| !is_here(parent))).count();
+    let own_ms = |span: &Plain| {
+        let covers = |child: &&Plain, ms| child.2 == Some(span.1) && (child.3..child.4).contains(&ms);
+        (span.3..span.4).filter(|ms| !spans.iter().any(|child| covers(&child, *ms))).count()
+    };
+    let mut lines: Vec<String> = spans
+        .iter()
+        .map(|span| format!("{} below {:?} self {}", span.1, span.2.filter(|&id| is_here(id)), own_ms(span)))
+        .collect();
+    lines.sort();
+    let start = spans.iter().map(|span| span.3).min().unwrap();
+    let end = spans.iter().map(|span| span.4).max().unwrap();
+    format!("{start}..{end} whole {} missing {missing}\n{}", roots == 1 && missing == 0, lines.join("\n"))
+}
+
+/// Says the same of a transaction.
+fn described_as_stitched(transaction: &Transaction) -> String {
+    let number = |id: collector_table::SpanId| u64::from_be_bytes(id.0);
+    let line = |(index, span): (usize, &crate::span::Span)| {
+        let parent = transaction.parent(index).map(|parent| number(transaction.spans[parent].span_id));
+        format!("{} below {parent:?} self {}", number(span.span_id), transaction.self_ns(index) / 1_000_000)
+    };
+    let mut lines: Vec<String> = transaction.spans.iter().enumerate().map(line).collect();
+    lines.sort();
+    let start = transaction.started_ns / 1_000_000;
+    let end = start + transaction.duration_ns / 1_000_000;
+    let (whole, missing) = (transaction.is_complete, transaction.missing_parents);
+    format!("{start}..{end} whole {whole} missing {missing}\n{}", lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_order_and_pauses_of_arrival_the_last_revision_is_what_the_definitions_say(
+        drawn in proptest::collection::vec((0u64..4, 0u64..8, 0i64..60, 0i64..40), 1..40),
+        order in proptest::collection::vec((any::<proptest::sample::Index>(), 0i64..9), 0..60),
+    ) {
+        // A parent is one of the trace's spans before it, or one that never comes.
+        let plain: Vec<Plain> = drawn.iter().zip(1u64..).map(|((trace, parent, start, length), id)| {
+            let earlier = drawn.iter().zip(1u64..id).filter(|(other, _)| other.0 == *trace).map(|(_, id)| id);
+            let parent = earlier.chain([1_000 + id]).nth(usize::try_from(*parent).unwrap());
+            (*trace, id, parent, *start, start + length)
+        }).collect();
+        let table = |span: &Plain| {
+            let mut one = lines("a op 0..0");
+            (one[0].id, one[0].parent) = (span.1, span.2);
+            one[0].at(0, span.0 + 1);
+            one[0].over(span.3, span.4);
+            fixture::table(&one)
+        };
+        let mut stitcher = Stitcher::new(StitcherLimits::default());
+        let mut last: std::collections::BTreeMap<u128, Transaction> = std::collections::BTreeMap::new();
+        let mut now_ns = 0;
+        // Some spans come in any order and more than once, with pauses in which transactions settle; then all come.
+        let some = order.iter().map(|(index, pause)| (index.get(&plain), *pause));
+        for (span, pause) in some.chain(plain.iter().map(|span| (span, 0))) {
+            now_ns += pause * SECOND_NS;
+            let mut done = stitcher.advance(now_ns);
+            done.extend(stitcher.push(&table(span), now_ns));
+            last.extend(done.into_iter().map(|one| (u128::from_be_bytes(one.id.0), one)));
+        }
+        last.extend(stitcher.finish(now_ns).into_iter().map(|one| (u128::from_be_bytes(one.id.0), one)));
+        for (id, transaction) in &last {
+            let of_trace: Vec<Plain> = plain.iter().filter(|span| u128::from(span.0 + 1) == *id).copied().collect();
+            // Beyond eight revisions, what comes is a part of its own.
+            if transaction.revision > 0 {
+                assert_eq!(described_as_stitched(transaction), described(&of_trace));
+                assert_sums_to_duration(transaction);
+            }
+        }
+        let traces: std::collections::BTreeSet<u64> = plain.iter().map(|span| span.0).collect();
+        assert_eq!(last.len(), traces.len());
     }
 }
 

@@ -31,8 +31,7 @@ impl Waiting {
         let settling = self.settling.peek().map(|wake| wake.0);
         let idling = self.idling.peek().map(|wake| wake.0);
         let is_idling = idling.is_some_and(|idling| settling.is_none_or(|settling| idling < settling));
-        let (earliest, queue) =
-            if is_idling { (idling, &mut self.idling) } else { (settling, &mut self.settling) };
+        let (earliest, queue) = if is_idling { (idling, &mut self.idling) } else { (settling, &mut self.settling) };
         let (_, id) = earliest.filter(|(at, _)| *at <= now_ns)?;
         queue.pop();
         Some(id)

@@ -143,7 +143,9 @@ impl Replay {
 
 /// A request arrives when its spans end; the median keeps one wrong clock among them from moving time.
 fn median_end_ns(table: &SpanTable) -> Option<i64> {
-    let mut ends: Vec<i64> = table.rows().map(|row| row.end_ns).collect();
+    let columns = table.columns();
+    let spans = columns.starts_ns.iter().zip(columns.durations_ns);
+    let mut ends: Vec<i64> = spans.map(|(start_ns, duration_ns)| start_ns.saturating_add(*duration_ns)).collect();
     let middle = ends.len() / 2;
     (!ends.is_empty()).then(|| *ends.select_nth_unstable(middle).1)
 }

@@ -172,7 +172,6 @@ impl Reader {
     ) -> Result<T, SqlError> {
         let engine = Arc::clone(&self.engine);
         let told = tracing::info_span!(target: TRACES, "query");
-        let told = tracing::info_span!(target: TRACES, "query");
         let running = async move {
             // Held until the query has really ended: one that was told to stop counts until it does.
             let _permit = engine.permits.acquire().await;

@@ -15,7 +15,7 @@ use collector_table::{
 use futures::future::BoxFuture;
 use web::{
     AddWebhookError, Answer, DeliveryQuery, DeliveryView, Endpoints, IngestView, LogQuery, NewWebhook, Setting, Source,
-    SourceError, State, StoredSpans, TestOutcome, TestWebhook, TestWebhookError, TransactionQuery, TransactionRow,
+    SourceError, State, StoredTrace, TestOutcome, TestWebhook, TestWebhookError, TransactionQuery, TransactionRow,
     TransactionSegment, WebhookView, Webhooks,
 };
 
@@ -206,14 +206,14 @@ fn ready<T: Send + 'static>(value: T) -> Answer<'static, T> {
 }
 
 impl Source for Fake {
-    fn spans_of_trace(&self, trace_id: TraceId) -> Answer<'_, StoredSpans> {
-        let fits = |table: &&SpanTable| table.rows().next().is_some_and(|row| row.trace_id == trace_id);
-        ready(StoredSpans { tables: self.spans.iter().filter(fits).cloned().collect(), is_cut: self.is_cut })
-    }
-
-    fn logs_of_trace(&self, trace_id: TraceId, _limit: usize) -> Answer<'_, Vec<LogTable>> {
-        let fits = |table: &&LogTable| table.rows().next().is_some_and(|row| row.trace_id == Some(trace_id));
-        ready(self.logs.iter().filter(fits).cloned().collect())
+    fn trace(&self, trace_id: TraceId) -> Answer<'_, StoredTrace> {
+        let spans_fit = |table: &&SpanTable| table.rows().next().is_some_and(|row| row.trace_id == trace_id);
+        let logs_fit = |table: &&LogTable| table.rows().next().is_some_and(|row| row.trace_id == Some(trace_id));
+        ready(StoredTrace {
+            spans: self.spans.iter().filter(spans_fit).cloned().collect(),
+            logs: self.logs.iter().filter(logs_fit).cloned().collect(),
+            is_cut: self.is_cut,
+        })
     }
 
     fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>> {

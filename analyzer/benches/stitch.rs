@@ -1,0 +1,253 @@
+//! What the analysis costs at full load: CPU time a span of stitching and of detection, and memory.
+//! Run with `cargo bench -p analyzer`. A shop of 13 services sends 150,000 spans a second, 11 a transaction, in
+//! requests of 1000 and of 100 spans, each ordered by resource as exporters do. Never part of the tests: it asserts
+//! nothing about time.
+
+use analyzer::detect::{Detector, DetectorLimits};
+use analyzer::stitch::{Stitcher, StitcherLimits};
+use analyzer::{Analyzer, AnalyzerLimits, Transaction};
+use collector_table::{
+    ResourceFields, SpanEntry, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SPANS_PER_SECOND: i64 = 150_000;
+const SECONDS: i64 = 30;
+const SECOND_NS: i64 = 1_000_000_000;
+const BEGIN_NS: i64 = 1_700_000_000 * SECOND_NS;
+/// Requests are made ahead for this long, so that making them is not measured.
+const SLICE_NS: i64 = SECOND_NS / 4;
+const SERVICES: [&str; 13] = [
+    "frontend",
+    "checkout",
+    "cart",
+    "catalog",
+    "currency",
+    "payment",
+    "shipping",
+    "quote",
+    "email",
+    "accounting",
+    "recommendation",
+    "ad",
+    "fraud",
+];
+const ROUTES: [&str; 8] = ["/", "/cart", "/checkout", "/product", "/search", "/orders", "/account", "/help"];
+const SPANS_PER_TRACE: usize = 11;
+const TRACE_WAIT_NS: i64 = 20_000_000;
+
+fn main() {
+    for spans_per_request in [1_000, 100] {
+        let whole = whole(spans_per_request);
+        let parts = parts(spans_per_request);
+        println!("{spans_per_request:>5} spans a request: {whole}; {parts}");
+    }
+}
+
+/// Runs the whole analysis.
+fn whole(spans_per_request: usize) -> String {
+    let mut analyzer = Analyzer::new(AnalyzerLimits::default());
+    let mut shop = Shop::new(spans_per_request);
+    let (mut cpu_ns, mut spans, mut open, mut peak_kib) = (0, 0, 0, 0);
+    let mut slice = shop.slice();
+    let before_kib = resident_kib();
+    while shop.now_ns < BEGIN_NS + SECONDS * SECOND_NS {
+        let begun_ns = cpu_time_ns();
+        for (table, now_ns) in &slice {
+            analyzer.push(table, *now_ns);
+            spans += table.len();
+        }
+        std::hint::black_box(analyzer.summary());
+        cpu_ns += cpu_time_ns() - begun_ns;
+        open = open.max(analyzer.summary().open_transactions);
+        peak_kib = peak_kib.max(resident_kib());
+        // The old requests go first, or they would count as held.
+        drop(std::mem::take(&mut slice));
+        slice = shop.slice();
+    }
+    let held_mib = (peak_kib - before_kib) / 1024;
+    let bounds = analyzer.summary().at_bounds.into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+    format!("{} ns a span in all, {held_mib} MiB, {open} open at most {bounds:?}", cpu_ns / count(spans))
+}
+
+/// Runs stitching and detection apart.
+fn parts(spans_per_request: usize) -> String {
+    let mut stitcher = Stitcher::new(StitcherLimits::default());
+    let mut detector = Detector::new(DetectorLimits::default());
+    let mut shop = Shop::new(spans_per_request);
+    let (mut stitch_ns, mut detect_ns, mut spans) = (0, 0, 0);
+    while shop.now_ns < BEGIN_NS + SECONDS * SECOND_NS {
+        let slice = shop.slice();
+        let mut closed: Vec<Transaction> = Vec::new();
+        let begun_ns = cpu_time_ns();
+        for (table, now_ns) in &slice {
+            closed.extend(stitcher.push(table, *now_ns));
+            closed.extend(stitcher.advance(*now_ns));
+        }
+        let stitched_ns = cpu_time_ns();
+        for transaction in &closed {
+            let ended_ns = transaction.root_span().end_ns;
+            detector.observe(transaction, ended_ns);
+            detector.advance(ended_ns, shop.now_ns);
+        }
+        detect_ns += cpu_time_ns() - stitched_ns;
+        stitch_ns += stitched_ns - begun_ns;
+        spans += slice.iter().map(|(table, _)| table.len()).sum::<usize>();
+    }
+    format!("stitch {} ns, detect {} ns", stitch_ns / count(spans), detect_ns / count(spans))
+}
+
+fn count(spans: usize) -> i64 {
+    i64::try_from(spans).unwrap_or(i64::MAX)
+}
+
+fn cpu_time_ns() -> i64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec * SECOND_NS + time.tv_nsec
+}
+
+/// Returns the memory that the process occupies, of pages of 4 KiB; 0 where the system does not say.
+fn resident_kib() -> i64 {
+    let mut text = [0; 128];
+    let read = rustix::fs::open("/proc/self/statm", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
+        .and_then(|file| rustix::io::read(&file, &mut text));
+    let pages = read.ok().and_then(|len| std::str::from_utf8(&text[..len]).ok()?.split(' ').nth(1)?.parse().ok());
+    pages.unwrap_or(0) * 4
+}
+
+/// Makes requests by arithmetic, so that every run is the same.
+struct Shop {
+    spans_per_request: usize,
+    now_ns: i64,
+    number: u64,
+}
+
+/// One span before it is written.
+struct Drawn {
+    service: usize,
+    trace: TraceId,
+    id: SpanId,
+    parent: Option<SpanId>,
+    route: usize,
+    kind: SpanKind,
+    times_ns: (i64, i64),
+    instance: usize,
+}
+
+impl Shop {
+    fn new(spans_per_request: usize) -> Self {
+        Self { spans_per_request, now_ns: BEGIN_NS, number: 0 }
+    }
+
+    /// Returns the requests of the next slice of time with when they arrive.
+    fn slice(&mut self) -> Vec<(SpanTable, i64)> {
+        let end_ns = self.now_ns + SLICE_NS;
+        let pause_ns = count(self.spans_per_request) * SECOND_NS / SPANS_PER_SECOND;
+        let mut requests = Vec::new();
+        while self.now_ns < end_ns {
+            self.now_ns += pause_ns;
+            requests.push((self.request(), self.now_ns));
+        }
+        requests
+    }
+
+    fn request(&mut self) -> SpanTable {
+        let mut drawn = Vec::new();
+        while drawn.len() < self.spans_per_request {
+            self.draw_trace(&mut drawn);
+        }
+        drawn.truncate(self.spans_per_request);
+        drawn.sort_by_key(|span| (span.service, span.instance));
+        let mut builder = SpanTableBuilder::default();
+        let scope = builder.scope(Some("shop"), Some("1.0"));
+        for span in &drawn {
+            append(&mut builder, span, scope);
+        }
+        builder.finish()
+    }
+
+    /// Draws a root, and pairs of a client in one service and a server in the next.
+    fn draw_trace(&mut self, drawn: &mut Vec<Drawn>) {
+        self.number += 1;
+        let route = usize::try_from(mix(self.number) % 8).unwrap_or(0);
+        let trace = TraceId((u128::from(mix(self.number)) << 64 | u128::from(mix(!self.number))).to_be_bytes());
+        let start_ns = self.now_ns - TRACE_WAIT_NS;
+        let mut parent = None;
+        for place in 0..SPANS_PER_TRACE {
+            let salt = mix(self.number.wrapping_mul(31).wrapping_add(count(place).unsigned_abs()));
+            let id = SpanId(salt.to_be_bytes());
+            let depth_ns = count(place) * 500_000;
+            let vary_ns = i64::try_from(salt % 300_000).unwrap_or(0);
+            let kind = if place % 2 == 0 { SpanKind::Server } else { SpanKind::Client };
+            drawn.push(Drawn {
+                service: (place.div_ceil(2) * (route + 1)) % SERVICES.len(),
+                trace,
+                id,
+                parent,
+                route,
+                kind: if place == 0 { SpanKind::Server } else { kind },
+                times_ns: (start_ns + depth_ns, start_ns + TRACE_WAIT_NS - depth_ns - vary_ns),
+                instance: usize::try_from(salt % 3).unwrap_or(0),
+            });
+            parent = Some(id);
+        }
+    }
+}
+
+fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32) {
+    let service = SERVICES[span.service];
+    let instance = format!("{service}-{}", span.instance);
+    let attributes = format!("{{\"service.name\":\"{service}\",\"service.instance.id\":\"{instance}\"}}");
+    let resource = builder.resource(&ResourceFields {
+        service_name: service,
+        service_instance: Some(&instance),
+        service_version: Some("1.4.2"),
+        attributes: &attributes,
+    });
+    let is_client = span.kind == SpanKind::Client;
+    let to = SERVICES[(span.service + 1) % SERVICES.len()];
+    let name = format!("{} {}", if is_client { "POST" } else { "GET" }, ROUTES[span.route]);
+    let pairs = [
+        ("http.request.method", "GET"),
+        ("http.response.status_code", "200"),
+        ("url.path", ROUTES[span.route]),
+        ("app.user.id", "user-1"),
+        ("network.protocol.version", "1.1"),
+        ("user_agent.original", "shop/1.0 (load)"),
+        ("thread.id", "12"),
+        ("app.session", "a5f1c2"),
+    ];
+    let addresses = [("server.address", to), ("server.port", "8080")];
+    for (key, value) in pairs.iter().chain(addresses.iter().filter(|_| is_client)) {
+        builder.push_attribute(key, value, ValueType::String);
+    }
+    builder.append_entry(&SpanEntry {
+        trace_id: span.trace,
+        span_id: span.id,
+        parent_span_id: span.parent,
+        start_ns: span.times_ns.0,
+        end_ns: span.times_ns.1,
+        name: &name,
+        kind: span.kind,
+        status_code: StatusCode::Unset,
+        status_message: None,
+        trace_state: None,
+        flags: 1,
+        resource,
+        scope,
+        events: None,
+        links: None,
+        dropped: [0; 3],
+    });
+}
+
+/// Mixes the bits of a number: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
