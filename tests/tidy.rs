@@ -263,8 +263,7 @@ fn files(ending: &str) -> Vec<String> {
 /// Returns path and text, without tests, of all Rust files below a folder.
 fn code_below(folder: &str) -> Vec<(String, String)> {
     let paths = files(".rs").into_iter();
-    let ours =
-        paths.filter(|path| path.starts_with(folder) && !path.ends_with("/tests.rs") && !is_beside(path));
+    let ours = paths.filter(|path| path.starts_with(folder) && !path.ends_with("/tests.rs") && !is_beside(path));
     ours.filter(|path| path != "tests/tidy.rs").map(|path| (path.clone(), code_of(&path))).collect()
 }
 

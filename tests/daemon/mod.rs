@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOG_FILE: &str = "log";
 const DATA_FOLDER: &str = "data";
+const DATA_DIR: &str = "THROUGHLINE_DATA_DIR";
 
 /// A running daemon on loopback ports of its own.
 pub(crate) struct Daemon {
@@ -37,8 +38,15 @@ impl Daemon {
 
     /// Starts on an empty folder with these settings in its environment.
     pub(crate) fn start_with(settings: Vec<(&'static str, String)>) -> Self {
+        Self::start_at(free_ports(), settings)
+    }
+
+    /// Starts on these ports, with these settings in its environment.
+    pub(crate) fn start_at(ports: [SocketAddr; 3], mut settings: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ports = free_ports();
+        if !settings.iter().any(|(name, _)| *name == DATA_DIR) {
+            settings.push((DATA_DIR, folder.path().join(DATA_FOLDER).display().to_string()));
+        }
         let process = spawn(folder.path(), ports, &settings);
         let [grpc, http, web] = ports;
         let mut daemon = Self { process, folder, settings, grpc, http, web };
@@ -134,8 +142,7 @@ fn spawn(folder: &Path, [grpc, http, web]: [SocketAddr; 3], settings: &[(&str, S
     // Appended to, so that a failure after several starts shows all of them.
     let log = std::fs::File::options().create(true).append(true).open(folder.join(LOG_FILE)).unwrap();
     Command::new(env!("CARGO_BIN_EXE_throughline"))
-        .args(["serve", "--data-dir"])
-        .arg(folder.join(DATA_FOLDER))
+        .arg("serve")
         .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__GRPC__ENDPOINT", grpc.to_string())
         .env("THROUGHLINE_RECEIVERS__OTLP__PROTOCOLS__HTTP__ENDPOINT", http.to_string())
         .env("THROUGHLINE_WEB__ENDPOINT", web.to_string())

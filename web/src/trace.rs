@@ -32,7 +32,6 @@ use critical::Owner;
 use details::Details;
 use rows::Row;
 
-
 /// A trace as it is stored, and what stitching makes of it.
 struct Loaded {
     transaction: Transaction,
@@ -122,13 +121,7 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
 }
 
 /// Stitches and draws: for a large trace a core's work for a while.
-fn answer(
-    state: &State,
-    id: TraceId,
-    trace: StoredTrace,
-    form: &str,
-    params: &Params,
-) -> PageResult {
+fn answer(state: &State, id: TraceId, trace: StoredTrace, form: &str, params: &Params) -> PageResult {
     if form == "json" {
         return Ok(Json(as_otlp(state, &trace)).into_response());
     }

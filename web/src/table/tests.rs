@@ -14,7 +14,7 @@ fn result() -> QueryResult {
         RecordBatch::try_new(schema.clone(), vec![Arc::new(StringArray::from(values.to_vec()))]).unwrap()
     };
     let batches = vec![batch([Some("a\nb"), None, Some("c,\"d\"")]), batch([Some(""), Some("é"), Some("last")])];
-    QueryResult { schema, batches, truncated: false }
+    QueryResult::new(schema, batches)
 }
 
 fn parsed(written: &Written) -> serde_json::Value {

@@ -78,7 +78,7 @@ pub(crate) fn table(trace_id: TraceId, started_ns: i64, spans: &[Drawn<'_>]) -> 
         }
         for (ms, name, message) in &span.events {
             builder.push_event_attribute("exception.message", message, ValueType::String);
-            builder.push_event(&EventFields { time_ns: at(*ms), name });
+            builder.push_event(&EventFields { time_ns: at(*ms), name, dropped_attributes_count: 0 });
         }
         if span.kind == SpanKind::Consumer {
             builder.push_link(&LinkFields { trace_id, span_id: SpanId(1_u64.to_be_bytes()), trace_state: None });
@@ -247,7 +247,7 @@ impl Source for Fake {
         let schema = Arc::new(Schema::new(fields));
         let names = Arc::new(StringArray::from(vec![Some("POST /checkout"), Some("=SUM(A1)"), None]));
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(Int64Array::from(vec![1_204, 37, 2]))]);
-        ready(QueryResult { schema, batches: vec![batch.expect("columns fit")], truncated: false })
+        ready(QueryResult::new(schema, vec![batch.expect("columns fit")]))
     }
 }
 

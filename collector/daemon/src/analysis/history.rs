@@ -171,7 +171,8 @@ impl Unended {
         for batch in spans {
             let table = SpanTable::from_batch(batch).context("reading back spans")?;
             let columns = table.columns();
-            let ends_ns = columns.starts_ns.iter().zip(columns.durations_ns).map(|(start, ns)| start.saturating_add(*ns));
+            let ends_ns =
+                columns.starts_ns.iter().zip(columns.durations_ns).map(|(start, ns)| start.saturating_add(*ns));
             let has_ended: BooleanArray = ends_ns.map(|end_ns| Some(is_too_much || end_ns < until_ns)).collect();
             let has_not_ended = not(&has_ended).context("reading back spans")?;
             let of = |wanted| filter_record_batch(table.batch(), wanted).context("reading back spans");

@@ -41,8 +41,7 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
 
 /// Returns the services of a transaction in order of their first start.
 fn services(transaction: &Transaction) -> Vec<&str> {
-    let mut by_start: Vec<(i64, &str)> =
-        transaction.spans.iter().map(|span| (span.start_ns, span.service())).collect();
+    let mut by_start: Vec<(i64, &str)> = transaction.spans.iter().map(|span| (span.start_ns, span.service())).collect();
     // Spans that start together keep their order: a parent stands before its children.
     by_start.sort_by_key(|(start_ns, _)| *start_ns);
     let mut seen: HashSet<&str> = HashSet::new();

@@ -180,7 +180,9 @@ fn what_does_not_fit_into_memory_is_refused_with_what_would() {
 fn retention_may_be_without_bounds_and_evidence_is_never_kept_for_less() {
     let yaml = "retention: {time: none, bytes: none, evidence: {time: none, bytes: 1GiB}}";
     let config = Config::load(None, [("THROUGHLINE_RETENTION__TIME".into(), "none".into())], Vec::new());
-    assert!(config.unwrap_err()[0].to_string().starts_with("retention.evidence.time: evidence would be deleted before"));
+    assert!(
+        config.unwrap_err()[0].to_string().starts_with("retention.evidence.time: evidence would be deleted before")
+    );
     assert_snapshot!(loaded(yaml, &[], Vec::new()), @r"
     retention.time = none [throughline.yaml]
     retention.bytes = none [throughline.yaml]

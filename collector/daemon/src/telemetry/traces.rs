@@ -10,8 +10,8 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttp
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
 
 /// Targets of the spans that become traces.
 pub(super) const TARGETS: [&str; 2] = [collector_receiver::TRACES, collector_store::TRACES];
@@ -34,7 +34,8 @@ impl Traces {
         }
         crate::notify::install_tls();
         let own = HashMap::from([(collector_receiver::OWN_TRACES_HEADER.to_owned(), "1".to_owned())]);
-        let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_headers(own).build()?;
+        let exporter =
+            SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_headers(own).build()?;
         let resource = Resource::builder().with_attributes(default_name(&variable)).build();
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         Ok(Some(Self(provider)))
@@ -64,7 +65,8 @@ fn is_wanted(variable: impl Fn(&str) -> Option<String>) -> Result<bool, String> 
     if set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(false);
     }
-    let has_address = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].iter().any(|name| set(name).is_some());
+    let has_address =
+        ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].iter().any(|name| set(name).is_some());
     let is_wanted = match set("OTEL_TRACES_EXPORTER").as_deref() {
         None => has_address,
         Some("otlp") => true,

@@ -1,7 +1,7 @@
 use analyzer::stitch::assemble;
-use collector_table::{SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode};
+use collector_table::{SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode, TransactionTableBuilder};
 
-use super::super::rows::tables;
+use super::super::rows;
 use super::*;
 
 const STARTED_NS: i64 = 1_000;
@@ -34,6 +34,14 @@ fn derived(spans_count: u8) -> Vec<Transaction> {
     assemble([&spans.finish()])
 }
 
+fn table(transactions: &[Transaction]) -> RecordBatch {
+    let mut table = TransactionTableBuilder::default();
+    for transaction in transactions {
+        rows::append(&mut table, transaction);
+    }
+    table.finish()
+}
+
 fn revisions(transactions: &[Transaction]) -> Vec<u32> {
     transactions.iter().map(|transaction| transaction.revision).collect()
 }
@@ -42,7 +50,7 @@ fn revisions(transactions: &[Transaction]) -> Vec<u32> {
 fn what_is_stored_is_no_news_and_more_spans_of_it_are_a_later_revision() {
     let mut stored = StoredBefore::default();
     assert_eq!(revisions(&stored.only_news(derived(2))), [1], "nothing is stored yet");
-    stored.add(&tables(&derived(2)).0);
+    stored.add(&table(&derived(2)));
     assert_eq!(stored.only_news(derived(2)).len(), 0, "the same");
     assert_eq!(stored.only_news(derived(1)).len(), 0, "a part of it");
     assert_eq!(revisions(&stored.only_news(derived(3))), [2], "a span that came late");
@@ -53,7 +61,7 @@ fn what_is_stored_is_no_news_and_more_spans_of_it_are_a_later_revision() {
 #[test]
 fn a_transaction_is_remembered_as_long_as_its_spans_may_be_read() {
     let mut stored = StoredBefore::default();
-    stored.add(&tables(&derived(2)).0);
+    stored.add(&table(&derived(2)));
     stored.forget_before(ENDED_NS);
     assert_eq!(stored.only_news(derived(2)).len(), 0);
     stored.forget_before(ENDED_NS + 1);
@@ -63,6 +71,6 @@ fn a_transaction_is_remembered_as_long_as_its_spans_may_be_read() {
 #[test]
 fn rows_without_the_columns_are_left_out_and_counted() {
     let mut stored = StoredBefore::default();
-    stored.add(&tables(&derived(2)).0.project(&[0]).unwrap());
+    stored.add(&table(&derived(2)).project(&[0]).unwrap());
     assert_eq!(stored.left_out(), 1);
 }

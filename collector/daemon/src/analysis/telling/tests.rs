@@ -77,6 +77,7 @@ async fn a_change_is_tried_again_until_the_state_can_be_written() {
 
 /// A store beside the state.
 async fn store(folder: &std::path::Path) -> Store {
-    let config = collector_store::Config { disk_free_bytes_min: 0, ..collector_store::Config::new(folder.join("store")) };
+    let config =
+        collector_store::Config { disk_free_bytes_min: 0, ..collector_store::Config::new(folder.join("store")) };
     Store::open(config, |_, _| None).await.unwrap().0
 }
