@@ -26,8 +26,9 @@ impl<'a> Reader<'a> {
         Self { rest: message }
     }
 
-    /// Returns number and content of the next field, or nothing at the end of the message.
-    #[inline]
+    /// Returns number and content of the next field, or nothing at the end of the message. Inlined wherever it is used,
+    /// so that the content goes straight to the field that it is of.
+    #[inline(always)]
     pub(crate) fn field(&mut self) -> Result<Option<(u32, Content<'a>)>, Damaged> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -52,17 +53,22 @@ impl<'a> Reader<'a> {
         Ok(self.rest)
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Damaged> {
         match self.rest {
             [byte, rest @ ..] if *byte < 0x80 => {
                 self.rest = rest;
                 Ok(u64::from(*byte))
             }
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*high) << 7 | u64::from(*low & 0x7f))
+            }
             _ => self.long_varint(),
         }
     }
 
+    #[cold]
     fn long_varint(&mut self) -> Result<u64, Damaged> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -80,14 +86,14 @@ impl<'a> Reader<'a> {
         Err(Damaged)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_chunk<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
         let (chunk, rest) = self.rest.split_first_chunk().ok_or(Damaged)?;
         self.rest = rest;
         Ok(*chunk)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_delimited(&mut self) -> Result<&'a [u8], Damaged> {
         let length = usize::try_from(self.varint()?).map_err(|_| Damaged)?;
         let (content, rest) = self.rest.split_at_checked(length).ok_or(Damaged)?;

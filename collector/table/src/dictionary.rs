@@ -109,10 +109,12 @@ fn entry_bytes<const N: usize>(columns: &[StringBuilder; N], entry: u32) -> [&[u
     std::array::from_fn(|column| text_bytes(&columns[column], entry))
 }
 
+#[inline]
 fn is_entry<const N: usize>(columns: &[StringBuilder; N], entry: u32, texts: [&[u8]; N]) -> bool {
     columns.iter().zip(texts).all(|(column, text)| text_bytes(column, entry) == text)
 }
 
+#[inline]
 fn text_bytes(column: &StringBuilder, entry: u32) -> &[u8] {
     let offsets = column.offsets_slice();
     let entry = entry as usize;
@@ -120,6 +122,7 @@ fn text_bytes(column: &StringBuilder, entry: u32) -> &[u8] {
 }
 
 /// Returns a place in the cache by length, first and last bytes: cheap, and good enough for names and keys.
+#[inline]
 fn slot(bytes: &[u8]) -> usize {
     let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),

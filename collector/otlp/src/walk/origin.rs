@@ -100,7 +100,7 @@ impl<'a> Scope<'a> {
                 1 => self.name = content.text()?,
                 2 => self.version = content.text()?,
                 // Not kept, but what is not OTLP is refused wherever it is.
-                3 => Attribute::read(content.message()?, SCOPE_DEPTH, limits)?.check()?,
+                3 => Attribute::read(content.bytes()?, SCOPE_DEPTH, limits)?.check()?,
                 4 => drop(content.varint()?),
                 _ => {}
             }

@@ -67,17 +67,14 @@ struct Parts<'a, 'l> {
 impl<'a> Items<'a> for Spans<'a, '_> {
     fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally) -> Result<(), Damaged> {
         let span = self.read_span(item.message()?)?;
-        let appended = match span.identity() {
-            Ok(identity) => {
-                tally.cut_attributes += span.cutter.cut + span.steps_cut;
-                self.append(&span, &identity, origin, tally)?
-            }
-            Err(reason) => Err(reason),
-        };
+        let name = self.table.name(span.name).map_err(|_| Damaged)?;
+        let appended = span.identity().and_then(|identity| {
+            tally.cut_attributes += span.cutter.cut + span.steps_cut;
+            self.append(&span, &identity, name, origin, tally)
+        });
         if let Err(reason) = appended {
             tally.reject(reason);
             // What is appended is checked at the end, what is rejected here.
-            text(span.name)?;
             self.attributes.iter().try_for_each(|(_, value)| value.check())?;
         }
         Ok(())
@@ -130,20 +127,18 @@ impl<'a, 'l> Spans<'a, 'l> {
         &mut self,
         span: &Parts<'a, 'l>,
         identity: &Identity,
+        name: u32,
         origin: &mut Origin<'a, '_>,
         tally: &mut Tally,
-    ) -> Result<Result<(), RejectReason>, Damaged> {
+    ) -> Result<(), RejectReason> {
         let Steps { events, links, .. } = &mut self.steps;
         let (events, links) = (events.finish(), links.finish());
         let steps_bytes = events.map_or(0, str::len) + links.map_or(0, str::len);
         let texts_bytes = span.name.len() + span.trace_state.len() + span.status_message.len();
-        if let Err(reason) = tally.admit(span.attribute_bytes + steps_bytes + texts_bytes) {
-            return Ok(Err(reason));
-        }
+        tally.admit(span.attribute_bytes + steps_bytes + texts_bytes)?;
         let table = &mut self.table;
         let resource = origin.resource_number(tally, |fields| table.resource(fields));
         let scope = origin.scope_number(tally, |name, version| table.scope(name, version));
-        let name = self.table.name(span.name).map_err(|_| Damaged)?;
         let attributes = self.table.attributes();
         for (key, value) in &self.attributes {
             value.push_to(*key, attributes);
@@ -171,7 +166,7 @@ impl<'a, 'l> Spans<'a, 'l> {
                 links_dropped.saturating_add(span.invalid[1]),
             ],
         });
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
