@@ -2,20 +2,18 @@
 //! A query can neither change anything nor read a file that is not a segment.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use collector_table::TableName;
+use collector_table::{TableName, TraceId};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
-use futures::StreamExt;
 use tokio::task::AbortHandle;
 
 use crate::disk::OsDisk;
@@ -24,13 +22,25 @@ use crate::recovery;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::{QueryLimits, Recovery, SqlError, StoreError};
 
+mod attribute;
+mod blooms;
 mod engine;
+mod files;
+mod form;
 mod ids;
 mod latest;
+mod memory;
+mod order;
+mod plain;
+mod result;
 mod scan;
+mod sketch;
 mod threads;
+mod wanted;
 
 use engine::{Engine, Session};
+
+pub use result::{QueryResult, TraceRows};
 
 /// Value for a placeholder: `$1` is the first.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,17 +55,6 @@ pub enum QueryParam {
     Bytes(Bytes),
     /// Unix nanoseconds.
     TimestampNs(i64),
-}
-
-/// Result of a query.
-#[derive(Debug, Clone)]
-pub struct QueryResult {
-    /// Columns, also when there are no rows.
-    pub schema: SchemaRef,
-    /// The rows.
-    pub batches: Vec<RecordBatch>,
-    /// Whether rows were cut off at `rows_max` or at the memory limit.
-    pub truncated: bool,
 }
 
 type Published = BTreeMap<String, Arc<RecordBatch>>;
@@ -126,22 +125,51 @@ impl Reader {
     /// # Errors
     /// See [`SqlError`].
     pub async fn query_with(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
-        let timeout = self.engine.limits.timeout;
         let (reader, sql) = (self.clone(), sql.to_owned());
-        let running = self.engine.threads.spawn(async move { reader.run(&sql, params).await });
+        self.within_limits(async move { reader.run(&sql, params).await }).await
+    }
+
+    /// Returns all spans and log records of a trace, in the SQL form. Faster than a query: nothing is planned, and only
+    /// the parts of segments that may hold the trace are read.
+    ///
+    /// # Errors
+    /// See [`SqlError`].
+    pub async fn trace(&self, id: TraceId) -> Result<TraceRows, SqlError> {
+        let reader = self.clone();
+        self.within_limits(async move {
+            let [spans, logs] = [TableName::Spans, TableName::Logs].map(|table| reader.rows_of_trace(table, id));
+            Ok(TraceRows { spans: spans.await?, logs: logs.await? })
+        })
+        .await
+    }
+
+    async fn rows_of_trace(&self, table: TableName, id: TraceId) -> Result<QueryResult, SqlError> {
+        let found = self.engine.rows_of_trace(table, &self.snapshot(), id).await;
+        found.map_err(|error| self.engine.explain(error))
+    }
+
+    /// Runs a query on the queries' threads, when it is its turn, and no longer than it may take.
+    async fn within_limits<T: Send + 'static>(
+        &self,
+        query: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let engine = Arc::clone(&self.engine);
+        let running = self.engine.threads.spawn(async move {
+            // Held until the query has really ended: one that was told to stop counts until it does.
+            let _permit = engine.permits.acquire().await;
+            query.await
+        });
         let task = AbortOnDrop(running.abort_handle());
-        let ended = tokio::time::timeout(timeout, running).await.map_err(|_| SqlError::Timeout { after: timeout })?;
+        let after = self.engine.limits.timeout;
+        let ended = tokio::time::timeout(after, running).await.map_err(|_| SqlError::Timeout { after })?;
         drop(task);
         ended.unwrap_or_else(|error| Err(SqlError::Failed(DataFusionError::ExecutionJoin(Box::new(error)))))
     }
 
     async fn run(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
-        // Held until the query has really ended: one that was told to stop counts until it does.
-        let _permit = self.engine.permits.acquire().await;
         let session = self.engine.session(&self.snapshot.load(), &self.published.load()).map_err(SqlError::Failed)?;
         let plan = plan(&session, sql, params).await?;
-        let limits = &self.engine.limits;
-        execute(&session, plan, limits).await.map_err(|error| explain(error, limits))
+        self.engine.execute(&session, &plan).await.map_err(|error| self.engine.explain(error))
     }
 }
 
@@ -164,41 +192,6 @@ async fn plan(session: &Session, sql: &str, params: Vec<QueryParam>) -> Result<L
     reads_only.verify_plan(&plan).map_err(|error| SqlError::Refused { reason: error.strip_backtrace() })?;
     let values: Vec<ScalarValue> = params.into_iter().map(ScalarValue::from).collect();
     if values.is_empty() { Ok(plan) } else { plan.with_param_values(values).map_err(invalid) }
-}
-
-async fn execute(session: &Session, plan: LogicalPlan, limits: &QueryLimits) -> Result<QueryResult, DataFusionError> {
-    let physical = session.create_physical_plan(&plan).await?;
-    let mut stream = execute_stream(physical, session.task_ctx())?;
-    let mut result = QueryResult { schema: stream.schema(), batches: Vec::new(), truncated: false };
-    let (mut rows, mut bytes) = (0, 0);
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        let room = limits.rows_max - rows;
-        let taken = batch.slice(0, batch.num_rows().min(room));
-        result.truncated = taken.num_rows() < batch.num_rows();
-        rows += taken.num_rows();
-        bytes += taken.get_array_memory_size();
-        result.batches.push(taken);
-        if !result.truncated && bytes > limits.memory_bytes {
-            // What is left of the stream is not worth another look only to know whether this was the end.
-            result.truncated = true;
-        }
-        if result.truncated {
-            break;
-        }
-    }
-    Ok(result)
-}
-
-/// Tells the person whose query it was apart from the person who runs the daemon.
-fn explain(error: DataFusionError, limits: &QueryLimits) -> SqlError {
-    match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => SqlError::Memory { bytes_max: limits.memory_bytes },
-        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) => {
-            SqlError::Failed(error)
-        }
-        _ => SqlError::Invalid { message: error.strip_backtrace() },
-    }
 }
 
 impl From<QueryParam> for ScalarValue {

@@ -10,37 +10,36 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemTable, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider, TableProvider,
 };
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::config::ConfigOptions;
 use datafusion::error::DataFusionError;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, TaskContext};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::Analyzer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
-use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use tokio::sync::Semaphore;
 
 use super::Published;
+use super::attribute::{Attribute, Subscript};
+use super::files::Files;
 use super::ids::IdLiterals;
 use super::latest;
+use super::order;
 use super::scan::StoredTable;
+use super::sketch::SketchQuantile;
 use super::threads::{QueryThreads, YieldInJoins};
 use crate::QueryLimits;
 use crate::revisions;
-use crate::snapshot::{Snapshot, place};
+use crate::snapshot::{Snapshot, TableSnapshot, place};
 
 /// State of one query.
 pub(super) type Session = datafusion::execution::session_state::SessionState;
 
-/// Where segments are found. A bucket would be another store behind the same address.
-const SEGMENTS_URL: &str = "segments://store/";
-/// Footers and indexes of segments that are kept for the next query, bytes.
-const METADATA_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Parts in which a query runs at once, and threads that queries have.
-const PARTITIONS: usize = 2;
+pub(super) const PARTITIONS: usize = 2;
 const CATALOG: &str = "throughline";
 const SCHEMA: &str = "public";
 
@@ -49,25 +48,19 @@ pub(super) struct Engine {
     pub(super) limits: QueryLimits,
     pub(super) permits: Semaphore,
     pub(super) threads: QueryThreads,
-    base: Session,
-    segments_url: ObjectStoreUrl,
-    files: Arc<CachedParquetFileReaderFactory>,
+    /// All queries together draw from it, and what they return until it is dropped.
+    pub(super) memory: Arc<dyn MemoryPool>,
+    pub(super) base: Session,
+    pub(super) files: Arc<Files>,
 }
 
 impl Engine {
     pub(super) fn new(dir: &Path, limits: QueryLimits) -> Result<Self, DataFusionError> {
-        let segments_url = ObjectStoreUrl::parse(SEGMENTS_URL)?;
-        let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(dir)?);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_metadata_cache_limit(METADATA_BYTES_MAX)
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-            .build_arc()?;
-        runtime.register_object_store(segments_url.as_ref(), Arc::clone(&store));
-        let metadata = runtime.cache_manager.get_file_metadata_cache();
-        let files = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
+        let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limits.memory_bytes));
+        let (files, runtime) = Files::open(dir, Arc::clone(&memory))?;
         let permits = Semaphore::new(limits.concurrent_max);
         let threads = QueryThreads::start(PARTITIONS)?;
-        Ok(Self { permits, threads, limits, base: base_session(runtime), segments_url, files })
+        Ok(Self { permits, threads, limits, memory, base: base_session(runtime)?, files: Arc::new(files) })
     }
 
     /// Returns a session that sees these tables and nothing else.
@@ -84,32 +77,38 @@ impl Engine {
         catalog.register_schema(SCHEMA, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-        let mut session = SessionStateBuilder::new_from_existing(self.base.clone())
-            .with_catalog_list(Arc::new(catalogs))
-            .with_runtime_env(self.runtime_of_one_query()?)
-            .build();
+        let mut session =
+            SessionStateBuilder::new_from_existing(self.base.clone()).with_catalog_list(Arc::new(catalogs)).build();
         // Without a start, `now()` has no value.
         session.mark_start_execution();
         Ok(session)
     }
 
+    /// Returns a table as it is stored.
+    pub(super) fn stored(&self, table: TableName, rows: TableSnapshot) -> StoredTable {
+        StoredTable::new(table, rows, Arc::clone(&self.files))
+    }
+
+    /// Returns the options that all queries run with.
+    pub(super) fn options(&self) -> &ConfigOptions {
+        self.base.config_options()
+    }
+
+    /// Returns what a plan that was made without a session runs in.
+    pub(super) fn task(&self) -> Arc<TaskContext> {
+        self.base.task_ctx()
+    }
+
     fn table(&self, table: TableName, snapshot: &Snapshot) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-        let tables = snapshot.tables[place(table)].clone();
-        let stored = Arc::new(StoredTable::new(table, tables, self.segments_url.clone(), Arc::clone(&self.files)));
+        let stored = Arc::new(self.stored(table, snapshot.tables[place(table)].clone()));
         if revisions::is_revised(table) && !snapshot.revised.is_empty() {
             return latest::view(table, stored, Arc::clone(&snapshot.revised));
         }
         Ok(stored)
     }
-
-    fn runtime_of_one_query(&self) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-        RuntimeEnvBuilder::from_runtime_env(self.base.runtime_env())
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.limits.memory_bytes)))
-            .build_arc()
-    }
 }
 
-fn base_session(runtime: Arc<RuntimeEnv>) -> Session {
+fn base_session(runtime: Arc<RuntimeEnv>) -> Result<Session, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_target_partitions(PARTITIONS)
         .with_information_schema(true)
@@ -120,7 +119,14 @@ fn base_session(runtime: Arc<RuntimeEnv>) -> Session {
     let mut analyzer = Analyzer::new();
     analyzer.rules.insert(0, Arc::new(IdLiterals));
     let mut builder = SessionStateBuilder::new_with_default_features().with_config(config).with_runtime_env(runtime);
-    builder = builder.with_physical_optimizer_rule(Arc::new(YieldInJoins));
+    let mut rules = PhysicalOptimizer::new().rules;
+    order::insert(&mut rules);
+    rules.push(Arc::new(YieldInJoins));
+    builder = builder.with_physical_optimizer_rules(rules);
     *builder.analyzer() = Some(analyzer);
-    builder.build()
+    builder.expr_planners().get_or_insert_default().insert(0, Arc::new(Subscript));
+    let mut session = builder.build();
+    session.register_udf(Arc::new(ScalarUDF::from(Attribute::default())))?;
+    session.register_udaf(Arc::new(AggregateUDF::from(SketchQuantile::default())))?;
+    Ok(session)
 }

@@ -153,7 +153,7 @@ async fn empty_tables_have_their_columns() {
     let (store, _) = open(dir.path()).await;
     for name in TableName::ALL {
         let result = store.query(&format!("SELECT * FROM {name}")).await.unwrap();
-        assert_eq!(result.schema.fields().len(), name.schema().fields().len());
+        assert_eq!(result.schema.fields().len(), name.sql_schema().fields().len());
         assert!(!result.truncated);
         assert_eq!(count(&store, &format!("SELECT count(*) FROM {name}")).await, 0);
     }
