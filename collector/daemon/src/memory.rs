@@ -107,7 +107,7 @@ mod tests {
         memory.note(100);
         assert!(!memory.is_over());
         memory.note(101);
-        assert!(memory.clone().is_over() && memory.resident_bytes() == 101);
+        assert!(memory.is_over() && memory.resident_bytes() == 101);
         memory.note(99);
         assert!(!memory.is_over());
     }

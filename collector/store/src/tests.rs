@@ -1,7 +1,7 @@
 //! Tests through the public interface. A request is text, one span a line: `trace span start_ns order`, all numbers but
-//! the order; so what was kept can be read back as text. `FaultyDisk` stops, fails or watches any effect on the disk.
+//! the order; so what was kept can be read back as text. `fault` stops, fails or watches any effect on the disk.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,19 +9,26 @@ use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use bytes::Bytes;
 use collector_table::{
-    HopFields, HopTableBuilder, SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode, TableName, TraceId,
-    TransactionFields, TransactionTableBuilder, ValueType,
+    SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode, TableName, TraceId, TransactionFields,
+    TransactionTableBuilder, ValueType,
 };
 use tempfile::TempDir;
 
-use crate::disk::{Disk, DiskFile, OsDisk};
+use crate::disk::OsDisk;
 use crate::{AppendError, Appended, Config, Recovery, Store, StoreError};
 
 mod crash;
 mod derived;
+mod fault;
+mod handoff;
 mod keep;
 mod limits;
+mod power;
 mod query;
+mod retain;
+mod segments;
+
+use fault::{Effect, open_on, open_with};
 
 /// Kind of the requests made here.
 const SPANS: u8 = 1;
@@ -137,89 +144,7 @@ fn copy_into(dir: &Path, target: &Path) {
 }
 
 fn log_files(dir: &Path) -> Vec<PathBuf> {
-    crate::log::list(&dir.join("wal")).unwrap().into_iter().map(|(_, path)| path).collect()
-}
-
-/// An effect on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Create,
-    Write,
-    Sync,
-    Truncate,
-    Rename,
-    Remove,
-    SyncDir,
-    /// Asking for free space; failing it means that there is none.
-    Free,
-}
-
-/// Called before each effect with the file; an error is what the effect gives. A failing write writes half.
-type Hook = dyn Fn(Effect, &Path) -> io::Result<()> + Send + Sync;
-
-struct FaultyDisk(Arc<Hook>);
-
-struct FaultyFile {
-    path: PathBuf,
-    hook: Arc<Hook>,
-    file: Box<dyn DiskFile>,
-}
-
-fn open_on(dir: &Path, hook: impl Fn(Effect, &Path) -> io::Result<()> + Send + Sync + 'static) -> Store {
-    Store::open_on(Arc::new(FaultyDisk(Arc::new(hook))), config(dir), decode).unwrap().0
-}
-
-impl Disk for FaultyDisk {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        (self.0)(Effect::Create, path)?;
-        let (path, hook, file) = (path.to_owned(), Arc::clone(&self.0), OsDisk.create(path)?);
-        Ok(Box::new(FaultyFile { path, hook, file }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        (self.0)(Effect::Rename, to)?;
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        (self.0)(Effect::Remove, path)?;
-        OsDisk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        (self.0)(Effect::SyncDir, dir)?;
-        OsDisk.sync_dir(dir)
-    }
-
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        if (self.0)(Effect::Free, dir).is_err() { Ok(0) } else { Ok(u64::MAX) }
-    }
-}
-
-impl Write for FaultyFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Err(error) = (self.hook)(Effect::Write, &self.path) {
-            self.file.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(error);
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn sync(&mut self) -> io::Result<()> {
-        (self.hook)(Effect::Sync, &self.path)?;
-        self.file.sync()
-    }
-
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        (self.hook)(Effect::Truncate, &self.path)?;
-        self.file.truncate(bytes)
-    }
+    crate::log::list(&OsDisk, &dir.join("wal")).unwrap().into_iter().map(|(_, path)| path).collect()
 }
 
 fn is_log(path: &Path) -> bool {

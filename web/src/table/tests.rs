@@ -55,7 +55,9 @@ fn csv_ends_at_a_row_when_it_is_full() {
 
 #[test]
 fn no_rows_are_an_empty_list_and_the_stores_cut_is_said() {
-    let empty = QueryResult { batches: Vec::new(), truncated: true, ..result() };
+    let mut empty = result();
+    empty.batches.clear();
+    empty.truncated = true;
     assert_eq!(parsed(&json(&empty, 1_000).unwrap())["rows"], json!([]));
     assert!(json(&empty, 1_000).unwrap().is_cut && csv(&empty, 1_000).unwrap().is_cut);
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::new_null_array;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, AsArray, BooleanBufferBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, UInt8Type, UInt32Type};
 use arrow::error::ArrowError;

@@ -34,17 +34,20 @@ async fn crash_at_any_step_of_a_seal_keeps_every_row_exactly_once() {
         copies.lock().unwrap().clear();
         store.seal().await;
         let steps = std::mem::take(&mut *copies.lock().unwrap());
-        assert!(steps.iter().filter(|(effect, ..)| *effect == Effect::Rename).count() == 2, "two tables are sealed");
+        let renames = steps.iter().filter(|(effect, ..)| *effect == Effect::Rename).count();
+        assert_eq!(renames, 3, "spans, their rollup, and logs are sealed");
         let expected: Vec<i64> = (0..=n).collect();
         for (effect, path, copied) in steps {
             let at = format!("seal {n} before {effect:?} of {}", path.display());
             let (reopened, _) = Store::open(config(copied.path()), decode_both).await.unwrap();
             assert_eq!(starts(&reopened).await, expected, "{at}");
             assert_eq!(count(&reopened, "SELECT count(*) FROM logs").await, n + 1, "{at}");
+            assert_eq!(count(&reopened, "SELECT sum(count) FROM red").await, n + 1, "{at}, rolled up");
             // And once more, sealed from there.
             reopened.seal().await;
             assert_eq!(starts(&reopened).await, expected, "{at}, sealed again");
             assert_eq!(count(&reopened, "SELECT count(*) FROM logs").await, n + 1, "{at}, sealed again");
+            assert_eq!(count(&reopened, "SELECT sum(count) FROM red").await, n + 1, "{at}, rolled up and sealed again");
             reopened.close().await;
             let (reopened, _) = Store::open(config(copied.path()), decode_both).await.unwrap();
             assert_eq!(starts(&reopened).await, expected, "{at}, reopened again");
@@ -238,11 +241,10 @@ async fn low_disk_refuses_until_there_is_room() {
     let dir = folder();
     let switch = Arc::new(AtomicU8::new(1));
     let is_on = Arc::clone(&switch);
-    let disk = FaultyDisk(Arc::new(move |effect, _: &Path| {
-        if effect == Effect::Free && is_on.load(SeqCst) > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }));
     let config = Config { disk_free_bytes_min: 1, ..config(dir.path()) };
-    let (store, _) = Store::open_on(Arc::new(disk), config, decode).unwrap();
+    let store = open_with(config, move |effect, _| {
+        if effect == Effect::Free && is_on.load(SeqCst) > 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    });
     assert!(matches!(append(&store, "1 1 1").await, Err(AppendError::NoSpace { .. })));
     assert_eq!(store.stats().disk_free_bytes, Some(0));
     switch.store(0, SeqCst);

@@ -1,5 +1,6 @@
-//! Rows that are derived: transactions and hops with revisions, and the rows from which the analysis derives them.
+//! Rows that are derived: transactions with revisions, dependencies, and the rows from which they are derived.
 
+use collector_table::{DependencyFields, DependencyTableBuilder, Sketch};
 use futures::FutureExt;
 
 use super::*;
@@ -27,38 +28,40 @@ fn transaction(trace_no: u64, revision: u32) -> RecordBatch {
     transactions.finish()
 }
 
-fn hop(trace_no: u64, revision: u32, callee: &str) -> RecordBatch {
-    let mut hops = HopTableBuilder::default();
-    hops.append(&HopFields {
-        transaction_id: trace(trace_no),
-        revision,
-        trace_id: trace(trace_no),
-        span_id: SpanId([1; 8]),
-        kind: "call",
+fn dependency(trace_no: u64) -> RecordBatch {
+    let mut dependencies = DependencyTableBuilder::default();
+    let mut durations = Sketch::default();
+    durations.insert(5);
+    dependencies.append(&DependencyFields {
+        minute_ns: 0,
         caller_service: "shop",
         caller_operation: "checkout",
-        callee_service: callee,
+        callee_service: "payment",
         callee_operation: "pay",
+        kind: "call",
         is_instrumented: true,
-        start_ns: 1,
-        duration_ns: 5,
-        callee_duration_ns: None,
-        gap_ns: None,
-        has_error: false,
+        count: i64::try_from(trace_no).unwrap(),
+        errors: 0,
+        duration_sum_ns: 5,
+        durations: &durations,
+        gap_sum_ns: 0,
+        gap_count: 0,
     });
-    hops.finish()
+    dependencies.finish()
 }
 
 async fn derive(store: &Store, trace_no: u64, revision: u32) {
-    store.append_derived(TableName::Transactions, transaction(trace_no, revision)).await.unwrap();
-    store.append_derived(TableName::Hops, hop(trace_no, revision, &format!("payment{revision}"))).await.unwrap();
+    let mut rows = vec![(TableName::Transactions, transaction(trace_no, revision))];
+    if revision == 1 {
+        rows.push((TableName::Dependencies, dependency(trace_no)));
+    }
+    store.append_derived(rows).await.unwrap();
 }
 
-/// Returns `started_at:revision` and the callees of the hops.
-async fn shown(store: &Store) -> (Vec<String>, Vec<String>) {
+/// Returns `started_at:revision`.
+async fn shown(store: &Store) -> Vec<String> {
     let transactions = "SELECT concat(CAST(started_at AS BIGINT), ':', revision) AS t FROM transactions ORDER BY t";
-    let hops = "SELECT callee_service FROM hops ORDER BY callee_service";
-    (column(store, transactions).await, column(store, hops).await)
+    column(store, transactions).await
 }
 
 #[tokio::test]
@@ -67,11 +70,11 @@ async fn only_the_highest_revision_of_a_transaction_is_shown() {
     let (store, _) = open(dir.path()).await;
     derive(&store, 1, 1).await;
     derive(&store, 2, 1).await;
-    assert_eq!(shown(&store).await.0, ["1:1", "2:1"]);
+    assert_eq!(shown(&store).await, ["1:1", "2:1"]);
     store.seal().await;
     // The first revision is in a segment, the second in memory.
     derive(&store, 1, 2).await;
-    assert_eq!(shown(&store).await, (vec!["1:2".into(), "2:1".into()], vec!["payment1".into(), "payment2".into()]));
+    assert_eq!(shown(&store).await, ["1:2", "2:1"]);
     let by_id = format!("SELECT duration_ns FROM transactions WHERE transaction_id = '{}'", trace(1));
     assert_eq!(column(&store, &by_id).await, ["20"]);
     assert_eq!(count(&store, "SELECT count(*) FROM transactions").await, 2);
@@ -79,11 +82,11 @@ async fn only_the_highest_revision_of_a_transaction_is_shown() {
     assert_eq!(column(&store, newest).await, ["2"]);
     store.close().await;
     let (store, _) = open(dir.path()).await;
-    assert_eq!(shown(&store).await.0, ["1:2", "2:1"], "a restart knows which were revised");
+    assert_eq!(shown(&store).await, ["1:2", "2:1"], "a restart knows which were revised");
 }
 
 #[tokio::test]
-async fn replay_derives_nothing_twice() {
+async fn what_the_log_holds_is_given_to_the_analysis_after_a_crash() {
     let dir = folder();
     let (store, _) = open(dir.path()).await;
     append(&store, "1 1 1").await.unwrap();
@@ -92,20 +95,39 @@ async fn replay_derives_nothing_twice() {
     append(&store, "2 1 2").await.unwrap();
     derive(&store, 2, 1).await;
 
-    // After a crash the log holds both requests; only the second one's transaction is lost and has to be derived.
     let copied = copy(dir.path());
     let (store, _) = open(copied.path()).await;
-    assert_eq!(shown(&store).await.0, ["1:1"]);
+    assert_eq!(shown(&store).await, ["1:1"], "the second one's transaction has to be derived again");
     let mut committed = store.take_committed().unwrap();
-    for trace_no in [1, 2] {
+    for _ in [1, 2] {
         // It is there at once: nothing has to be waited for.
         let replayed = committed.recv().now_or_never().flatten().unwrap();
         assert!(replayed.is_replay && replayed.rows.num_rows() == 1);
-        derive(&store, trace_no, 1).await;
     }
-    assert_eq!(shown(&store).await, (vec!["1:1".into(), "2:1".into()], vec!["payment1".into(), "payment1".into()]));
-    derive(&store, 1, 2).await;
-    assert_eq!(shown(&store).await.0, ["1:2", "2:1"], "a later revision is new");
+}
+
+#[tokio::test]
+async fn dependencies_of_one_key_are_added_up_when_they_are_sealed() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    for n in 1..=4 {
+        derive(&store, n, 1).await;
+    }
+    assert_eq!(count(&store, "SELECT sum(count) FROM dependencies").await, 10);
+    store.seal().await;
+    let dependencies = &store.stats().tables[5];
+    assert_eq!((dependencies.table, dependencies.segment_rows), (TableName::Dependencies, 1));
+    assert_eq!(count(&store, "SELECT sum(count) FROM dependencies").await, 10);
+}
+
+#[tokio::test]
+async fn derived_rows_of_one_call_are_kept_together_or_not_at_all() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    let wrong = vec![(TableName::Transactions, transaction(1, 1)), (TableName::Dependencies, transaction(1, 1))];
+    let refused = store.append_derived(wrong).await;
+    assert_eq!(refused, Err(AppendError::WrongSchema { table: TableName::Dependencies }));
+    assert!(shown(&store).await.is_empty());
 }
 
 #[tokio::test]
@@ -116,9 +138,9 @@ async fn seals_with_derived_rows_only_do_not_overwrite_each_other() {
         derive(&store, n, 1).await;
         store.seal().await;
     }
-    assert_eq!(shown(&store).await.0, ["1:1", "2:1", "3:1"]);
+    assert_eq!(shown(&store).await, ["1:1", "2:1", "3:1"]);
     store.close().await;
-    assert_eq!(shown(&open(dir.path()).await.0).await.0, ["1:1", "2:1", "3:1"]);
+    assert_eq!(shown(&open(dir.path()).await.0).await, ["1:1", "2:1", "3:1"]);
 }
 
 #[tokio::test]

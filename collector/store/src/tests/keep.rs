@@ -176,16 +176,17 @@ async fn log_is_removed_one_seal_after_its_rows_were_sealed() {
 async fn rows_are_sealed_by_themselves_after_a_while_or_when_the_log_is_long() {
     let by_time = |config| Config { seal_after: Duration::ZERO, ..config };
     let by_size = |config| Config { wal_bytes_max: 0, ..config };
-    for configure in [by_time as fn(Config) -> Config, by_size] {
+    let by_rows = |config| Config { seal_rows: 1, ..config };
+    let by_memory = |config| Config { seal_bytes: 0, ..config };
+    for configure in [by_time as fn(Config) -> Config, by_size, by_rows, by_memory] {
         let dir = folder();
         let (renamed, is_renamed) = mpsc::channel();
-        let disk = FaultyDisk(Arc::new(move |effect, _: &Path| {
+        let store = open_with(configure(config(dir.path())), move |effect, _| {
             if effect == Effect::Rename {
                 let _ = renamed.send(());
             }
             Ok(())
-        }));
-        let (store, _) = Store::open_on(Arc::new(disk), configure(config(dir.path())), decode).unwrap();
+        });
         append(&store, "1 1 100").await.unwrap();
         is_renamed.recv_timeout(Duration::from_secs(60)).unwrap();
         store.seal().await;

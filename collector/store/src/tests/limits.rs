@@ -28,8 +28,8 @@ async fn full_queue_refuses_at_once_and_counts() {
     assert_eq!(store.stats().refused_busy, 1);
 
     // What the analysis derives is still taken, or else the two would wait for each other.
-    let hops = collector_table::HopTableBuilder::default().finish();
-    store.append_derived(TableName::Hops, hops).await.unwrap();
+    let none = TransactionTableBuilder::default().finish();
+    store.append_derived(vec![(TableName::Transactions, none)]).await.unwrap();
     assert_eq!(starts(&store).await, [0]);
 
     // It catches up: what waited is committed.
@@ -70,26 +70,44 @@ async fn request_larger_than_the_queue_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn full_memory_refuses_until_a_seal_made_room() {
+async fn full_memory_makes_requests_wait_for_the_seal_that_makes_room() {
     let dir = folder();
     let (sealing, is_sealing) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let may_go_on = std::sync::Mutex::new(may_go_on);
-    let disk = FaultyDisk(Arc::new(move |effect, _: &Path| {
+    let config = Config { memory_bytes_max: 1, ..config(dir.path()) };
+    let store = open_with(config, move |effect, _| {
         if effect == Effect::Rename {
             let _ = sealing.send(());
             let _ = may_go_on.lock().unwrap().recv();
         }
         Ok(())
-    }));
-    let config = Config { memory_bytes_max: 1, ..config(dir.path()) };
-    let (store, _) = Store::open_on(Arc::new(disk), config, decode).unwrap();
+    });
     append(&store, "0 1 0").await.unwrap();
     is_sealing.recv_timeout(Duration::from_secs(60)).unwrap();
-    assert!(matches!(append(&store, "1 1 1").await, Err(AppendError::Busy { .. })));
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { append(&store, "1 1 1").await }
+    });
+    while store.stats().queue_requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(starts(&store).await, [0]);
     drop(go_on);
+    assert_eq!(waiting.await.unwrap(), Ok(Appended::Kept));
+}
+
+#[tokio::test]
+async fn full_memory_refuses_while_seals_fail() {
+    let dir = folder();
+    let config = Config { memory_bytes_max: 1, ..config(dir.path()) };
+    let store = open_with(config, |effect, path| {
+        if effect == Effect::Create && !is_log(path) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    });
+    append(&store, "0 1 0").await.unwrap();
     store.seal().await;
-    assert_eq!(append(&store, "1 1 1").await, Ok(Appended::Kept));
+    assert!(matches!(append(&store, "1 1 1").await, Err(AppendError::Busy { .. })));
+    assert_eq!((store.stats().seals_failed, store.stats().refused_busy), (1, 1));
 }
 
 async fn limited(dir: &Path, query: QueryLimits) -> Store {
