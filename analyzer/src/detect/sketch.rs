@@ -39,27 +39,37 @@ impl Sketch {
     }
 
     fn add_to(&mut self, bin: usize, count: u32) {
-        if self.counts.is_empty() {
-            self.first = bin;
-        }
-        if bin < self.first {
-            let missing = self.first - bin;
-            self.counts.splice(0..0, std::iter::repeat_n(0, missing));
-            self.first = bin;
-        }
-        let at = bin - self.first;
-        if at >= self.counts.len() {
-            self.counts.resize(at + 1, 0);
-        }
-        self.counts[at] = self.counts[at].saturating_add(count);
+        self.make_room(bin, bin);
+        let counted = &mut self.counts[bin - self.first];
+        *counted = counted.saturating_add(count);
         self.total += u64::from(count);
+    }
+
+    /// Makes room for bins `from..=to`.
+    fn make_room(&mut self, from: usize, to: usize) {
+        if self.counts.is_empty() {
+            self.first = from;
+        }
+        if from < self.first {
+            let missing = self.first - from;
+            self.counts.splice(0..0, std::iter::repeat_n(0, missing));
+            self.first = from;
+        }
+        if to - self.first >= self.counts.len() {
+            self.counts.resize(to - self.first + 1, 0);
+        }
     }
 
     /// Adds all that another sketch holds.
     pub fn merge(&mut self, other: &Self) {
-        for (at, &count) in other.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            self.add_to(other.first + at, count);
+        if other.counts.is_empty() {
+            return;
         }
+        self.make_room(other.first, other.first + other.counts.len() - 1);
+        for (counted, count) in self.counts[other.first - self.first..].iter_mut().zip(&other.counts) {
+            *counted = counted.saturating_add(*count);
+        }
+        self.total += other.total;
     }
 
     /// Returns how many durations were added.
