@@ -10,7 +10,7 @@ use analyzer::time::parse_rfc3339;
 use anyhow::Context as _;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
-use collector_store::QueryParam;
+use collector_store::{QueryParam, SqlError};
 use collector_table::SpanTable;
 use tokio::time::Instant;
 
@@ -24,8 +24,10 @@ const USUAL_NS: i64 = 45 * MINUTE_NS;
 const BEFORE_ONSET_NS: i64 = 40 * MINUTE_NS;
 /// History at most, however long an incident has been open.
 const HISTORY_MAX_NS: i64 = 6 * 60 * MINUTE_NS;
-/// Event time that one query covers.
+/// Event time that one query covers, unless that is too much for it.
 const STEP_NS: i64 = 15 * SECOND_NS;
+/// Event time that one query covers at least, however much that is.
+const STEP_MIN_NS: i64 = SECOND_NS / 4;
 /// Longest that reading back may take; then the rest is learned live.
 const TAKES_MAX: Duration = Duration::from_secs(30);
 /// Time after which no span is joined to a transaction any more, and some.
@@ -52,6 +54,8 @@ enum Step {
     Whole,
     /// A query's limit cut rows off.
     Truncated,
+    /// It is too much for a query; nothing was analysed.
+    TooMuch,
     /// No span started in it; the next one started then.
     Empty { next_ns: i64 },
 }
@@ -81,16 +85,21 @@ impl Analysis {
             tracing::warn!("long transactions may be stored twice: {error:#}");
         }
         let mut unended = Unended::default();
-        let mut at_ns = from_ns;
+        let (mut at_ns, mut step_ns) = (from_ns, STEP_NS);
         while at_ns <= last_ns {
             if began.elapsed() > TAKES_MAX {
                 let unread_s = (last_ns - at_ns) / SECOND_NS;
                 tracing::warn!(unread_s, "reading back recent spans took too long; the last of them are left out");
                 break;
             }
-            let to_ns = at_ns + STEP_NS;
+            let to_ns = at_ns + step_ns;
+            let started_ns = at_ns..to_ns;
             at_ns = to_ns;
-            match self.read_step(&mut unended, stored_ns, to_ns - STEP_NS..to_ns, last_ns).await {
+            match self.read_step(&mut unended, stored_ns, started_ns.clone(), last_ns).await {
+                Ok(Step::TooMuch) => {
+                    (at_ns, step_ns) = (started_ns.start, (step_ns / 2).max(STEP_MIN_NS));
+                    continue;
+                }
                 Ok(Step::Whole) => stored_ns = to_ns,
                 Ok(Step::Truncated) => (stored_ns, missing.truncated) = (to_ns, missing.truncated + 1),
                 Ok(Step::Empty { next_ns }) => at_ns = next_ns,
@@ -135,8 +144,13 @@ impl Analysis {
         last_ns: i64,
     ) -> anyhow::Result<Step> {
         let range = |from_ns| vec![QueryParam::TimestampNs(from_ns), QueryParam::TimestampNs(started_ns.end)];
-        let sql = "SELECT * FROM spans WHERE start_time >= $1 AND start_time < $2 ORDER BY start_time";
-        let spans = self.store.query_with(sql, range(started_ns.start)).await.context("reading back spans")?;
+        let sql = "SELECT * FROM spans WHERE start_time >= $1 AND start_time < $2";
+        let can_be_less = started_ns.end - started_ns.start > STEP_MIN_NS;
+        let spans = match self.store.query_with(sql, range(started_ns.start)).await {
+            Ok(spans) if spans.truncated && can_be_less => return Ok(Step::TooMuch),
+            Err(SqlError::Memory { .. }) if can_be_less => return Ok(Step::TooMuch),
+            spans => spans.context("reading back spans")?,
+        };
         if spans.batches.iter().all(|batch| batch.num_rows() == 0) {
             // Quiet time, as when the daemon did not run, is not worth a query for each of its steps.
             let sql = "SELECT min(start_time) FROM spans WHERE start_time >= $1";
