@@ -27,7 +27,7 @@ fn append(rows: &mut TransactionTableBuilder, transaction: &Transaction) {
             self_ns: segment.end_ns - segment.start_ns,
         }
     };
-    let errors = transaction.spans.iter().filter(|span| span.has_error).count();
+    let errors = transaction.spans.iter().filter(|span| span.has_error()).count();
     rows.append(&TransactionFields {
         transaction_id: transaction.id,
         revision: transaction.revision,
