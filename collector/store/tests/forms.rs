@@ -379,7 +379,7 @@ async fn hops_are_computed_from_the_spans_that_a_query_asks_for() {
 #[tokio::test]
 async fn all_queries_and_their_results_share_one_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let query = QueryLimits { memory_bytes: 256 * 1024, ..QueryLimits::default() };
+    let query = QueryLimits { memory_bytes: 8 * 1024 * 1024, ..QueryLimits::default() };
     let (store, _) = Store::open(Config { query, ..config(dir.path()) }, decode).await.unwrap();
     append(&store, 0..8).await;
     let mut held = Vec::new();
