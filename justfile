@@ -12,6 +12,10 @@ lint:
 test:
     cargo test --workspace
 
+# What ingest costs, beside a server that only receives; some five minutes. See docs/benchmarks.md.
+bench:
+    cargo bench --bench ingest
+
 # The daemon with a simulated shop that turns slow after a while.
 demo:
     cargo run --release -- demo
