@@ -18,12 +18,12 @@ use crate::promote::{self, Promoted};
 /// Rows of a row group: what a seal writes is one, and larger ones would make finding one trace slower.
 pub(crate) const ROW_GROUP_ROWS_MAX: usize = 512 * 1024;
 /// Rows of a page: what finding one trace decodes of each column.
-const PAGE_ROWS_MAX: usize = 16_384;
+pub(crate) const PAGE_ROWS_MAX: usize = 16_384;
 /// Rows of a row group whose Bloom filter is still as exact as [`BLOOM_FALSE`]; distinct ids are far fewer.
 const BLOOM_IDS_MAX: u64 = 65_536;
 const BLOOM_FALSE: f64 = 0.01;
 /// Larger dictionaries are given up: then values hardly repeat.
-const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// Columns of the memory form that are numbers there, and words in segments.
 const WORDS: [&str; 2] = ["kind", "status_code"];
 /// Counts that are nearly always 0; null then.
@@ -91,7 +91,7 @@ fn id_columns(table: TableName) -> &'static [&'static str] {
 }
 
 /// Columns whose pages are skipped by their smallest and largest value.
-fn has_useful_range(table: TableName, field: &Field) -> bool {
+pub(crate) fn has_useful_range(table: TableName, field: &Field) -> bool {
     let is_searched =
         [table.time_column(), "duration_ns", "trace_id", "transaction_id", "revision", "service_name", "name"];
     is_searched.contains(&field.name().as_str()) || promote::key_of(field).is_some()

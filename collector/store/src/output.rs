@@ -20,13 +20,24 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use crate::files::{FileReader, Sink};
 use crate::layout::{self, ROW_GROUP_ROWS_MAX};
 
+mod texts;
+
+use texts::TextColumn;
+
 /// A segment that is being written.
 pub(crate) struct Output {
     file: SerializedFileWriter<Sink>,
     factory: ArrowRowGroupWriterFactory,
+    table: TableName,
     schema: SchemaRef,
     /// Columns of the row group that is being encoded, and its rows.
-    encoding: Option<(Vec<ArrowColumnWriter>, usize)>,
+    encoding: Option<(Vec<Encoding>, usize)>,
+}
+
+/// One column of the row group that is being encoded. Every column of our tables is one leaf.
+enum Encoding {
+    Texts(TextColumn),
+    Other(Box<ArrowColumnWriter>),
 }
 
 impl Output {
@@ -37,7 +48,7 @@ impl Output {
         let columns = ArrowSchemaConverter::new().convert(&schema)?;
         let file = SerializedFileWriter::new(sink, columns.root_schema_ptr(), Arc::new(properties))?;
         let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
-        Ok(Self { file, factory, schema, encoding: None })
+        Ok(Self { file, factory, table, schema, encoding: None })
     }
 
     /// Returns the columns.
@@ -45,21 +56,26 @@ impl Output {
         &self.schema
     }
 
-    /// Encodes rows, given by their columns in the order of the schema; texts may be dictionaries.
+    /// Encodes rows, given by their columns in the order of the schema; texts may be dictionaries,
+    /// within one file always the same.
     pub(crate) fn encode(&mut self, rows: &[ArrayRef]) -> Result<()> {
         let rows_count = rows.first().map_or(0, |column| column.len());
         let mut from = 0;
         while from < rows_count {
             let (mut columns, before) = match self.encoding.take() {
                 Some(encoding) => encoding,
-                None => (self.factory.create_column_writers(self.file.flushed_row_groups().len())?, 0),
+                None => (self.begin_encoding(rows)?, 0),
             };
             let count = (rows_count - from).min(ROW_GROUP_ROWS_MAX - before);
-            let mut leaves = columns.iter_mut();
-            for (field, column) in self.schema.fields().iter().zip(rows) {
-                for leaf in compute_leaves(field, &column.slice(from, count))? {
-                    let Some(writer) = leaves.next() else { break };
-                    writer.write(&leaf)?;
+            for ((field, rows), column) in self.schema.fields().iter().zip(rows).zip(&mut columns) {
+                let rows = rows.slice(from, count);
+                match column {
+                    Encoding::Texts(texts) => texts.push(&rows)?,
+                    Encoding::Other(writer) => {
+                        for leaf in compute_leaves(field, &rows)? {
+                            writer.write(&leaf)?;
+                        }
+                    }
                 }
             }
             from += count;
@@ -71,11 +87,27 @@ impl Output {
         Ok(())
     }
 
+    fn begin_encoding(&self, rows: &[ArrayRef]) -> Result<Vec<Encoding>> {
+        let writers = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
+        let columns = rows.iter().zip(writers).map(|(rows, writer)| match TextColumn::like(rows) {
+            Some(texts) => Encoding::Texts(texts),
+            None => Encoding::Other(Box::new(writer)),
+        });
+        Ok(columns.collect())
+    }
+
     fn end_encoding(&mut self) -> Result<()> {
         let Some((columns, _)) = self.encoding.take() else { return Ok(()) };
+        let leaves = self.file.schema_descr().columns().to_vec();
         let mut group = self.file.next_row_group()?;
-        for column in columns {
-            column.close()?.append_to_row_group(&mut group)?;
+        for ((column, leaf), field) in columns.into_iter().zip(&leaves).zip(self.schema.fields()) {
+            match column {
+                Encoding::Texts(texts) => {
+                    let (bytes, close) = texts.close(leaf, layout::has_useful_range(self.table, field))?;
+                    group.append_column(&bytes, close)?;
+                }
+                Encoding::Other(writer) => writer.close()?.append_to_row_group(&mut group)?,
+            }
         }
         group.close()?;
         Ok(())
