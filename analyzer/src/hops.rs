@@ -63,7 +63,7 @@ impl<'a> Ends<'a> {
 
     /// Returns whether either end reports an error.
     pub(crate) fn has_error(&self) -> bool {
-        self.caller.has_error || self.callee.is_some_and(|callee| callee.has_error)
+        self.caller.has_error() || self.callee.is_some_and(|callee| callee.has_error())
     }
 }
 

@@ -220,7 +220,7 @@ impl Transaction {
 
     /// Returns whether its root reports an error.
     pub fn has_error(&self) -> bool {
-        self.root_span().has_error
+        self.root_span().has_error()
     }
 
     /// Returns the JSON form of the contract.

@@ -22,9 +22,9 @@ pub struct StitcherLimits {
     pub spans_per_transaction_max: usize,
     /// Open transactions; at the bound some are closed early or evicted.
     pub open_transactions_max: usize,
-    /// Spans of all open transactions, about 60 bytes each; at the bound some are closed early or evicted.
+    /// Spans of all open transactions, about 60 bytes each with all that belongs to them; at the bound some are closed early or evicted.
     pub open_spans_max: usize,
-    /// Spans kept of closed transactions, 48 bytes each; at the bound the oldest can no longer be reopened.
+    /// Spans kept of closed transactions, 40 bytes each; at the bound the oldest can no longer be reopened.
     pub closed_spans_max: usize,
 }
 

@@ -268,6 +268,7 @@ impl Held {
             let (spans, duplicates) = (transaction.spans.clone(), transaction.duplicates);
             let closed = Closed { spans, duplicates, revision, opened_ns: open.opened_ns, closed_ns: now_ns };
             self.archive.keep(id, closed);
+            self.archive.forget(i64::MIN, self.limits.closed_spans_max);
         }
         Some(transaction)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use collector_table::{SpanColumns, SpanKind, SpanTable, StatusCode, TraceId};
 
-use super::site::{Name, Process, Sites};
+use super::site::{Manner, Name, Process, Sites};
 use crate::span::{Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
@@ -71,8 +71,7 @@ impl Reader {
             let ids = (columns.span_id(row), columns.parent_span_id(row));
             let start_ns = columns.starts_ns[row];
             let times_ns = (start_ns, start_ns.saturating_add(columns.durations_ns[row]));
-            let has_error = columns.status_code(row) == StatusCode::Error;
-            take(columns.trace_id(row), Span::new(ids, times_ns, site, has_error));
+            take(columns.trace_id(row), Span::new(ids, times_ns, site));
         }
     }
 
@@ -121,7 +120,9 @@ impl Reader {
         let kind = columns.kind(row);
         let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
         let peer = peer_name(facts, peer).filter(|_| is_outgoing).map(|peer| sites.name(peer));
-        sites.site(process, operation, kind, peer.as_ref(), facts[DATABASE].is_some())
+        let has_error = columns.status_code(row) == StatusCode::Error;
+        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error };
+        sites.site(process, operation, peer.as_ref(), manner)
     }
 
     /// Lets go of what no span refers to.

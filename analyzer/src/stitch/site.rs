@@ -32,13 +32,20 @@ pub(super) struct Process {
     version: Option<Name>,
 }
 
+/// How a site's spans do what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Manner {
+    pub(super) kind: SpanKind,
+    pub(super) is_database: bool,
+    pub(super) has_error: bool,
+}
+
 /// What tells two sites apart. Numbers of names are never given twice, so a key that outlives its names finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     /// Service, instance, version, operation, peer; 0 for none.
     names: [u64; 5],
-    kind: SpanKind,
-    is_database: bool,
+    manner: Manner,
 }
 
 /// Shares equal names and equal sites.
@@ -94,29 +101,28 @@ impl Sites {
         &mut self,
         process: &Process,
         operation: &Name,
-        kind: SpanKind,
         peer: Option<&Name>,
-        is_database: bool,
+        manner: Manner,
     ) -> Arc<Site> {
         let number = |name: Option<&Name>| name.map_or(0, |name| name.number);
         let (instance, version) = (process.instance.as_ref(), process.version.as_ref());
         let names = [process.service.number, number(instance), number(version), operation.number, number(peer)];
-        let key = Key { names, kind, is_database };
+        let key = Key { names, manner };
         if let Some(site) = self.sites.get(&key) {
             return site.clone();
         }
         if self.sites.len() >= self.sites_max {
             self.folded += 1;
-            return self.others(kind);
+            return self.others(manner);
         }
         let text = |name: Option<&Name>| name.map(|name| name.text.clone());
         self.insert(key, &process.service.text, &operation.text, [text(instance), text(version), text(peer)])
     }
 
-    /// Returns the site that stands for all beyond the bound, one a kind.
-    fn others(&mut self, kind: SpanKind) -> Arc<Site> {
+    /// Returns the site that stands for all beyond the bound, one a manner.
+    fn others(&mut self, manner: Manner) -> Arc<Site> {
         let name = self.name(OTHERS);
-        let key = Key { names: [name.number, 0, 0, name.number, 0], kind, is_database: false };
+        let key = Key { names: [name.number, 0, 0, name.number, 0], manner };
         let found = self.sites.get(&key).cloned();
         found.unwrap_or_else(|| self.insert(key, &name.text, &name.text, [None, None, None]))
     }
@@ -134,9 +140,10 @@ impl Sites {
             operation: operation.clone(),
             instance,
             version,
-            kind: key.kind,
+            kind: key.manner.kind,
             peer,
-            is_database: key.is_database,
+            is_database: key.manner.is_database,
+            has_error: key.manner.has_error,
             number: self.next_number(),
             shape,
         });

@@ -18,7 +18,7 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
             self_ns: segment.end_ns - segment.start_ns,
         }
     };
-    let errors = transaction.spans.iter().filter(|span| span.has_error).count();
+    let errors = transaction.spans.iter().filter(|span| span.has_error()).count();
     rows.append(&TransactionFields {
         transaction_id: transaction.id,
         revision: transaction.revision,
