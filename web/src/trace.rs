@@ -200,7 +200,7 @@ fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
 fn facts(loaded: &Loaded, known: Option<&TypeSummary>) -> Vec<String> {
     let transaction = &loaded.transaction;
     let services: std::collections::BTreeSet<&str> = transaction.spans.iter().map(|span| span.service()).collect();
-    let errors = transaction.spans.iter().filter(|span| span.has_error).count();
+    let errors = transaction.spans.iter().filter(|span| span.has_error()).count();
     let logs: usize = loaded.logs.iter().map(LogTable::len).sum();
     let mut facts = vec![format::nanos(transaction.duration_ns)];
     if let Some((p50, p99)) = known.and_then(crate::tx::usual) {

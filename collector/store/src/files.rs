@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
-use futures_executor::block_on;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
@@ -268,4 +267,10 @@ impl ChunkReader for FileReader {
         }
         block_on(self.store.get_range(&self.name, start..end)).map_err(|error| ParquetError::External(Box::new(error)))
     }
+}
+
+/// Waits for the files. A task of tokio has a budget of steps; when it is used up, whatever the task waits for seems not
+/// to be ready until the task returns to the runtime. Here it does not return, so it would wait for ever.
+fn block_on<F: Future>(future: F) -> F::Output {
+    futures_executor::block_on(tokio::task::unconstrained(future))
 }

@@ -32,7 +32,7 @@ impl Choice {
             let span = &transaction.spans[index];
             let is_wanted = match params.only.as_str() {
                 "critical" => critical.contains(&index),
-                "error" => span.has_error,
+                "error" => span.has_error(),
                 _ => true,
             };
             is_wanted && found.as_ref().is_none_or(|found| found.contains(&span.span_id))

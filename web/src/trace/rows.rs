@@ -153,7 +153,7 @@ fn row(
         own: format::nanos(transaction.self_ns(index)),
         bars: drawing.bars(index),
         is_critical: drawing.is_critical(index),
-        has_error: span.has_error,
+        has_error: span.has_error(),
         error: stored.and_then(|row| row.status_message).map(|text| text::shortened(text, 160)).unwrap_or_default(),
         is_selected: false,
         notes,

@@ -49,7 +49,7 @@ fn line(transaction: &Transaction, index: usize, critical: &[(i64, i64)]) -> Str
     let span = &transaction.spans[index];
     let depth = usize::try_from(transaction.depth(index)).unwrap_or(usize::MAX).min(INDENT_MAX);
     let name = format!("{}{} {}", "  ".repeat(depth), text::one_line(span.service()), text::one_line(span.operation()));
-    let error = if span.has_error { " error" } else { "" };
+    let error = if span.has_error() { " error" } else { "" };
     format!(
         "{:NAME_CHARS$} {:>10} {:>10} {}{error}",
         text::shortened(&name, NAME_CHARS - 1),
