@@ -63,7 +63,7 @@ pub struct Retention {
 /// What one query may use, and how many run at once.
 #[derive(Debug, Clone)]
 pub struct QueryLimits {
-    /// Memory of one query's sorts, joins and aggregations, and of its result, bytes.
+    /// Memory of the sorts, joins and aggregations of all queries together, and of the results that are still held, bytes.
     pub memory_bytes: usize,
     /// Rows of a result; the rest is cut off and the result says so.
     pub rows_max: usize,

@@ -46,6 +46,6 @@ mod tests;
 pub use committed::{Committed, CommittedReceiver};
 pub use config::{Config, Durability, QueryLimits, Retention};
 pub use error::{AppendError, SqlError, StoreError};
-pub use sql::{QueryParam, QueryResult, Reader, TraceRows};
+pub use sql::{HopsOf, QueryParam, QueryResult, Reader, TraceRows};
 pub use stats::{StoreStats, TableStats};
 pub use store::{Appended, Recovery, Store};

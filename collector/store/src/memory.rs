@@ -26,6 +26,11 @@ impl Rows {
         self.iter().cloned().collect()
     }
 
+    /// Returns the batches in order, for one who keeps them.
+    pub(crate) fn shared(&self) -> Vec<Arc<RecordBatch>> {
+        self.full.iter().flat_map(|part| part.iter()).chain(&self.last).map(Arc::clone).collect()
+    }
+
     /// Returns whether there are no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.full.is_empty() && self.last.is_empty()

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
@@ -25,21 +25,24 @@ use crate::{QueryLimits, Recovery, SqlError, StoreError};
 mod attribute;
 mod blooms;
 mod engine;
-mod files;
 mod form;
+mod hops;
 mod ids;
 mod latest;
 mod memory;
 mod order;
 mod plain;
+mod red;
 mod result;
 mod scan;
+mod segments;
 mod sketch;
 mod threads;
 mod wanted;
 
 use engine::{Engine, Session};
 
+pub use hops::HopsOf;
 pub use result::{QueryResult, TraceRows};
 
 /// Value for a placeholder: `$1` is the first.
@@ -65,6 +68,7 @@ pub struct Reader {
     engine: Arc<Engine>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     published: Arc<ArcSwap<Published>>,
+    hops_of: Arc<OnceLock<Arc<HopsOf>>>,
 }
 
 impl Reader {
@@ -78,7 +82,8 @@ impl Reader {
         limits: QueryLimits,
         replay: impl FnMut(u8, &[u8]) -> Option<(TableName, RecordBatch)>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let mut found = recovery::read(&Files::local(dir.clone())?, &OsDisk, replay)?;
+        let files = Files::local(dir)?;
+        let mut found = recovery::read(&files, &OsDisk, replay)?;
         let gaps = found.take_gaps();
         let revised = Arc::clone(found.revisions.revised());
         let mut names = TableName::ALL.into_iter();
@@ -90,12 +95,16 @@ impl Reader {
             }
         });
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { tables, revised }));
-        Ok((Self::new(&dir, limits, snapshot)?, found.report))
+        Ok((Self::new(&files, limits, snapshot)?, found.report))
     }
 
-    pub(crate) fn new(dir: &Path, limits: QueryLimits, snapshot: Arc<ArcSwap<Snapshot>>) -> Result<Self, StoreError> {
-        let engine = Arc::new(Engine::new(dir, limits).map_err(StoreError::Engine)?);
-        Ok(Self { engine, snapshot, published: Arc::default() })
+    pub(crate) fn new(
+        files: &Files,
+        limits: QueryLimits,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+    ) -> Result<Self, StoreError> {
+        let engine = Arc::new(Engine::new(files.store(), limits).map_err(StoreError::Engine)?);
+        Ok(Self { engine, snapshot, published: Arc::default(), hops_of: Arc::default() })
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -110,6 +119,13 @@ impl Reader {
             published.insert(name.to_owned(), Arc::clone(&rows));
             published
         });
+    }
+
+    /// Makes `hops` a view that this function computes from spans: it is given all spans of some transactions, in the
+    /// SQL form, and returns rows of [`collector_table::hop_schema`]. Only the first call counts; until then there is no
+    /// such table.
+    pub fn compute_hops(&self, hops_of: Arc<HopsOf>) {
+        let _ = self.hops_of.set(hops_of);
     }
 
     /// Runs one read-only statement. Every table in it is seen at the same moment.
@@ -167,7 +183,8 @@ impl Reader {
     }
 
     async fn run(&self, sql: &str, params: Vec<QueryParam>) -> Result<QueryResult, SqlError> {
-        let session = self.engine.session(&self.snapshot.load(), &self.published.load()).map_err(SqlError::Failed)?;
+        let session = self.engine.session(&self.snapshot(), &self.published.load(), self.hops_of.get().cloned());
+        let session = session.map_err(SqlError::Failed)?;
         let plan = plan(&session, sql, params).await?;
         self.engine.execute(&session, &plan).await.map_err(|error| self.engine.explain(error))
     }

@@ -117,7 +117,7 @@ impl Store {
         let fingerprints = found.fingerprints.clone();
         let evidence = Arc::new(Evidence::open(files.clone())?);
         let snapshot = Arc::new(ArcSwap::default());
-        let reader = Reader::new(&config.dir, config.query.clone(), Arc::clone(&snapshot))?;
+        let reader = Reader::new(&files, config.query.clone(), Arc::clone(&snapshot))?;
         let counters = Arc::new(Counters::default());
         let (writer, inbox) = inbox::inbox();
         let worker = upkeep::Worker {

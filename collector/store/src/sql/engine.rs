@@ -1,7 +1,6 @@
 //! The SQL engine: functions and rules are set up once, and each query gets a session with the tables of one snapshot
 //! and its own memory pool.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -20,15 +19,18 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::optimizer::Analyzer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
+use object_store::ObjectStore;
 use tokio::sync::Semaphore;
 
 use super::Published;
 use super::attribute::{Attribute, Subscript};
-use super::files::Files;
+use super::hops::{HopsOf, HopsView};
 use super::ids::IdLiterals;
 use super::latest;
 use super::order;
-use super::scan::StoredTable;
+use super::red::RedOfMemory;
+use super::scan::{Memory, StoredTable};
+use super::segments::SegmentFiles;
 use super::sketch::SketchQuantile;
 use super::threads::{QueryThreads, YieldInJoins};
 use crate::QueryLimits;
@@ -42,6 +44,8 @@ pub(super) type Session = datafusion::execution::session_state::SessionState;
 pub(super) const PARTITIONS: usize = 2;
 const CATALOG: &str = "throughline";
 const SCHEMA: &str = "public";
+/// Name of the view that is computed from spans.
+const HOPS: &str = "hops";
 
 /// What all queries share.
 pub(super) struct Engine {
@@ -50,21 +54,35 @@ pub(super) struct Engine {
     pub(super) threads: QueryThreads,
     /// All queries together draw from it, and what they return until it is dropped.
     pub(super) memory: Arc<dyn MemoryPool>,
-    pub(super) base: Session,
-    pub(super) files: Arc<Files>,
+    base: Session,
+    red: Arc<RedOfMemory>,
+    files: Arc<SegmentFiles>,
 }
 
 impl Engine {
-    pub(super) fn new(dir: &Path, limits: QueryLimits) -> Result<Self, DataFusionError> {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, limits: QueryLimits) -> Result<Self, DataFusionError> {
         let memory: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limits.memory_bytes));
-        let (files, runtime) = Files::open(dir, Arc::clone(&memory))?;
+        let (files, runtime) = SegmentFiles::new(store, Arc::clone(&memory))?;
         let permits = Semaphore::new(limits.concurrent_max);
         let threads = QueryThreads::start(PARTITIONS)?;
-        Ok(Self { permits, threads, limits, memory, base: base_session(runtime)?, files: Arc::new(files) })
+        Ok(Self {
+            permits,
+            threads,
+            limits,
+            memory,
+            base: base_session(runtime)?,
+            red: Arc::default(),
+            files: Arc::new(files),
+        })
     }
 
     /// Returns a session that sees these tables and nothing else.
-    pub(super) fn session(&self, snapshot: &Snapshot, published: &Published) -> Result<Session, DataFusionError> {
+    pub(super) fn session(
+        &self,
+        snapshot: &Snapshot,
+        published: &Published,
+        hops_of: Option<Arc<HopsOf>>,
+    ) -> Result<Session, DataFusionError> {
         let schema = MemorySchemaProvider::new();
         for (name, rows) in published {
             let table = MemTable::try_new(rows.schema(), vec![vec![RecordBatch::clone(rows)]])?;
@@ -72,6 +90,10 @@ impl Engine {
         }
         for table in TableName::ALL {
             schema.register_table(table.as_str().to_owned(), self.table(table, snapshot)?)?;
+        }
+        if let Some(hops_of) = hops_of {
+            let [spans, transactions] = [TableName::Spans, TableName::Transactions].map(|of| self.stored(of, snapshot));
+            schema.register_table(HOPS.to_owned(), Arc::new(HopsView::new(spans, transactions, hops_of)))?;
         }
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::new(schema))?;
@@ -85,8 +107,16 @@ impl Engine {
     }
 
     /// Returns a table as it is stored.
-    pub(super) fn stored(&self, table: TableName, rows: TableSnapshot) -> StoredTable {
-        StoredTable::new(table, rows, Arc::clone(&self.files))
+    pub(super) fn stored(&self, table: TableName, snapshot: &Snapshot) -> StoredTable {
+        let TableSnapshot { memory, segments } = &snapshot.tables[place(table)];
+        let memory = match table {
+            TableName::Red => {
+                let spans = snapshot.tables[place(TableName::Spans)].memory.clone();
+                Memory::RolledUp(spans, Arc::clone(&self.red))
+            }
+            _ => Memory::Kept(memory.clone()),
+        };
+        StoredTable::new(table, Arc::clone(segments), memory, Arc::clone(&self.files))
     }
 
     /// Returns the options that all queries run with.
@@ -100,7 +130,7 @@ impl Engine {
     }
 
     fn table(&self, table: TableName, snapshot: &Snapshot) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-        let stored = Arc::new(self.stored(table, snapshot.tables[place(table)].clone()));
+        let stored = Arc::new(self.stored(table, snapshot));
         if revisions::is_revised(table) && !snapshot.revised.is_empty() {
             return latest::view(table, stored, Arc::clone(&snapshot.revised));
         }

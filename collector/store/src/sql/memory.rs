@@ -30,7 +30,7 @@ use super::form::SqlForm;
 /// What the snapshot has in memory of one table.
 #[derive(Debug, Clone)]
 pub(super) struct MemorySource {
-    batches: Arc<Vec<RecordBatch>>,
+    batches: Arc<[Arc<RecordBatch>]>,
     partitions: usize,
     sql: SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
@@ -42,7 +42,7 @@ pub(super) struct MemorySource {
 impl MemorySource {
     /// Returns a plan that reads these columns of the SQL form.
     pub(super) fn plan(
-        batches: Arc<Vec<RecordBatch>>,
+        batches: Vec<Arc<RecordBatch>>,
         sql: SchemaRef,
         columns: Option<&Vec<usize>>,
         partitions: usize,
@@ -51,13 +51,14 @@ impl MemorySource {
         let projection = ProjectionExprs::from_indices(columns.unwrap_or(&all), &sql);
         let projected = Arc::new(projection.project_schema(&sql)?);
         let partitions = partitions.min(batches.len()).max(1);
-        let source = Self { batches, partitions, sql, filters: Vec::new(), projection, projected, fetch: None };
+        let source =
+            Self { batches: batches.into(), partitions, sql, filters: Vec::new(), projection, projected, fetch: None };
         Ok(DataSourceExec::from_data_source(source))
     }
 
     /// Returns filters and projection for batches as they are kept.
     fn reading(&self) -> Result<Reading, DataFusionError> {
-        let stored = self.batches.first().map_or_else(|| Arc::clone(&self.sql), RecordBatch::schema);
+        let stored = self.batches.first().map_or_else(|| Arc::clone(&self.sql), |batch| batch.schema());
         let form = SqlForm.create(Arc::clone(&self.sql), Arc::clone(&stored))?;
         let simplifier = PhysicalExprSimplifier::new(&stored);
         let rewrite = |expr| simplifier.simplify(form.rewrite(expr)?);
@@ -129,7 +130,7 @@ impl DataSource for MemorySource {
     }
 
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: usize = self.batches.iter().map(RecordBatch::num_rows).sum();
+        let rows: usize = self.batches.iter().map(|batch| batch.num_rows()).sum();
         write!(f, "memory, batches={}, rows={rows}, projection={}", self.batches.len(), self.projection)?;
         for filter in &self.filters {
             write!(f, ", filter={filter}")?;

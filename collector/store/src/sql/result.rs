@@ -15,8 +15,9 @@ use futures::StreamExt;
 
 use super::engine::{Engine, Session};
 use super::plain;
+use super::wanted::Wanted;
 use crate::SqlError;
-use crate::snapshot::{Snapshot, place};
+use crate::snapshot::Snapshot;
 
 /// Result of a query. Its bytes count against the queries' memory until it is dropped.
 #[derive(Debug, Clone)]
@@ -61,8 +62,8 @@ impl Engine {
         snapshot: &Snapshot,
         id: TraceId,
     ) -> Result<QueryResult, DataFusionError> {
-        let stored = self.stored(table, snapshot.tables[place(table)].clone());
-        let plan = stored.plan_of_trace(self.options(), id).await?;
+        let wanted = Wanted { ids: Some(vec![id.0]), ..Wanted::ALL };
+        let plan = self.stored(table, snapshot).plan_of(self.options(), &wanted).await?;
         self.collect(plan, self.task()).await
     }
 

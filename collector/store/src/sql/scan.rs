@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{max, min};
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
-use collector_table::{TableName, TraceId};
+use collector_table::TableName;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
@@ -14,8 +17,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_plan::ExecutionPlan;
@@ -24,13 +26,39 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use super::engine::PARTITIONS;
-use super::files::Files;
 use super::form::SqlForm;
 use super::memory::MemorySource;
 use super::plain;
+use super::red::RedOfMemory;
+use super::segments::SegmentFiles;
 use super::wanted::Wanted;
+use crate::memory::Rows;
 use crate::segment::Segment;
-use crate::snapshot::TableSnapshot;
+
+/// Rows that are not in segments.
+#[derive(Debug)]
+pub(super) enum Memory {
+    /// As they are kept.
+    Kept(Rows),
+    /// Of `red`: rolled up of these spans.
+    RolledUp(Rows, Arc<RedOfMemory>),
+}
+
+impl Memory {
+    fn kept(&self) -> impl Iterator<Item = &RecordBatch> {
+        match self {
+            Self::Kept(rows) | Self::RolledUp(rows, _) => rows.iter(),
+        }
+    }
+
+    fn batches(&self) -> Result<Vec<Arc<RecordBatch>>, ArrowError> {
+        match self {
+            Self::Kept(rows) => Ok(rows.shared()),
+            Self::RolledUp(spans, _) if spans.is_empty() => Ok(Vec::new()),
+            Self::RolledUp(spans, red) => Ok(vec![red.rows(spans)?]),
+        }
+    }
+}
 
 /// A table at one moment.
 #[derive(Debug)]
@@ -38,13 +66,19 @@ pub(super) struct StoredTable {
     name: TableName,
     /// The SQL form, with texts as the engine likes them.
     sql: SchemaRef,
-    rows: TableSnapshot,
-    files: Arc<Files>,
+    segments: Arc<Vec<Arc<Segment>>>,
+    memory: Memory,
+    files: Arc<SegmentFiles>,
 }
 
 impl StoredTable {
-    pub(super) fn new(name: TableName, rows: TableSnapshot, files: Arc<Files>) -> Self {
-        Self { name, sql: plain::views(&name.sql_schema()), rows, files }
+    pub(super) fn new(
+        name: TableName,
+        segments: Arc<Vec<Arc<Segment>>>,
+        memory: Memory,
+        files: Arc<SegmentFiles>,
+    ) -> Self {
+        Self { name, sql: plain::views(&name.sql_schema()), segments, memory, files }
     }
 
     /// Returns a plan that reads these columns of what is wanted, and perhaps of other rows.
@@ -61,8 +95,9 @@ impl StoredTable {
         if !segments.is_empty() {
             parts.push(self.plan_segments(options, columns, segments, limit)?);
         }
-        if !self.rows.memory.is_empty() {
-            parts.push(MemorySource::plan(Arc::new(self.rows.memory.to_vec()), Arc::clone(&sql), columns, PARTITIONS)?);
+        let memory = self.memory.batches()?;
+        if !memory.is_empty() {
+            parts.push(MemorySource::plan(memory, Arc::clone(&sql), columns, PARTITIONS)?);
         }
         match parts.len() {
             0 => {
@@ -74,25 +109,39 @@ impl StoredTable {
         }
     }
 
-    /// Returns a plan that reads the rows of one trace.
-    pub(super) async fn plan_of_trace(
+    /// Returns a plan that reads what is wanted and nothing else, made without the engine's planner.
+    pub(super) async fn plan_of(
         &self,
         options: &ConfigOptions,
-        id: TraceId,
+        wanted: &Wanted,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let wanted = Wanted { ids: Some(vec![id.0]), ..Wanted::ALL };
-        let rows = self.plan(options, None, &wanted, None).await?;
-        let id = ScalarValue::FixedSizeBinary(16, Some(id.0.to_vec()));
-        let column = Arc::new(Column::new_with_schema("trace_id", &self.sql)?);
-        let is_of_trace = BinaryExpr::new(column, Operator::Eq, Arc::new(Literal::new(id)));
-        let filter = FilterExec::try_new(Arc::new(is_of_trace), rows)?;
-        FilterPushdown::new().optimize(Arc::new(filter), options)
+        let rows = self.plan(options, None, wanted, None).await?;
+        let filter = wanted.filter(&self.sql, self.name.time_column(), id_column(self.name))?;
+        let filtered = FilterExec::try_new(filter, rows)?;
+        FilterPushdown::new().optimize(Arc::new(filtered), options)
+    }
+
+    /// Returns earliest and latest event time of all rows; nothing when there are none.
+    pub(super) fn time_range(&self) -> Option<(i64, i64)> {
+        let segments = self.segments.iter().filter_map(|segment| segment.time_range);
+        let memory = self.memory.kept().filter_map(|batch| {
+            let times = batch.column_by_name(self.name.time_column())?.as_primitive_opt::<TimestampNanosecondType>()?;
+            Some((min(times)?, max(times)?))
+        });
+        segments.chain(memory).reduce(|all, range| (all.0.min(range.0), all.1.max(range.1)))
+    }
+
+    /// Returns how many rows there are.
+    pub(super) fn rows_count(&self) -> u64 {
+        let memory: usize = self.memory.kept().map(RecordBatch::num_rows).sum();
+        let segments: u64 = self.segments.iter().map(|segment| segment.rows).sum();
+        segments + u64::try_from(memory).unwrap_or(0)
     }
 
     /// Returns the segments that may hold what is wanted, and which of their row groups.
     async fn wanted_segments(&self, wanted: &Wanted) -> Result<Vec<PartitionedFile>, DataFusionError> {
         let mut found = Vec::new();
-        for segment in self.rows.segments.iter().filter(|segment| wanted.overlaps(segment.time_range)) {
+        for segment in self.segments.iter().filter(|segment| wanted.overlaps(segment.time_range)) {
             let mut file = self.file(segment);
             if let (Some(ids), Some(column)) = (&wanted.ids, id_column(self.name)) {
                 let Some(row_groups) = self.files.blooms.row_groups(&file, column, ids).await? else { continue };
@@ -161,7 +210,7 @@ impl TableProvider for StoredTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let wanted = Wanted::by(filters, self.name, id_column(self.name));
+        let wanted = Wanted::by(filters, self.name.time_column(), id_column(self.name));
         self.plan(session.config_options(), projection, &wanted, limit).await
     }
 

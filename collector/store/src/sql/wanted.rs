@@ -1,10 +1,15 @@
 //! What the filters of a query ask for that can be told without opening a file: a range of event time, and ids.
 //! Segments that cannot hold it are left out of the plan. Filters it does not understand ask for everything.
 
-use collector_table::TableName;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{self, Between, Expr, Operator};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal, in_list};
+use datafusion::physical_expr::{PhysicalExpr, conjunction};
 
 use crate::revisions::Id;
 
@@ -21,10 +26,10 @@ impl Wanted {
     pub(super) const ALL: Self = Self { from_ns: i64::MIN, to_ns: i64::MAX, ids: None };
 
     /// Reads filters that must all hold.
-    pub(super) fn by(filters: &[Expr], table: TableName, id_column: Option<&str>) -> Self {
+    pub(super) fn by(filters: &[Expr], time_column: &str, id_column: Option<&str>) -> Self {
         let mut wanted = Self::ALL;
         for filter in filters {
-            wanted.narrow(filter, table.time_column());
+            wanted.narrow(filter, time_column);
             if wanted.ids.is_none() {
                 wanted.ids = id_column.and_then(|column| ids(filter, column));
             }
@@ -37,13 +42,41 @@ impl Wanted {
         time_range.is_none_or(|(earliest, latest)| earliest <= self.to_ns && latest >= self.from_ns)
     }
 
+    /// Returns the filter that passes just what is wanted.
+    pub(super) fn filter(
+        &self,
+        schema: &Schema,
+        time_column: &str,
+        id_column: Option<&str>,
+    ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        let time: Arc<dyn PhysicalExpr> = Arc::new(Column::new_with_schema(time_column, schema)?);
+        let bound = |op, ns| -> Arc<dyn PhysicalExpr> {
+            let ns = ScalarValue::TimestampNanosecond(Some(ns), Some("UTC".into()));
+            Arc::new(BinaryExpr::new(Arc::clone(&time), op, Arc::new(Literal::new(ns))))
+        };
+        let mut all = Vec::new();
+        if self.from_ns > i64::MIN {
+            all.push(bound(Operator::GtEq, self.from_ns));
+        }
+        if self.to_ns < i64::MAX {
+            all.push(bound(Operator::LtEq, self.to_ns));
+        }
+        if let (Some(ids), Some(column)) = (&self.ids, id_column) {
+            let id = |id: &Id| Literal::new(ScalarValue::FixedSizeBinary(16, Some(id.to_vec())));
+            let column = Arc::new(Column::new_with_schema(column, schema)?);
+            let list = ids.iter().map(|bytes| Arc::new(id(bytes)) as _).collect();
+            all.push(in_list(column, list, &false, schema)?);
+        }
+        Ok(conjunction(all))
+    }
+
     fn narrow(&mut self, filter: &Expr, time_column: &str) {
         match filter {
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            Expr::BinaryExpr(logical_expr::BinaryExpr { left, op: Operator::And, right }) => {
                 self.narrow(left, time_column);
                 self.narrow(right, time_column);
             }
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            Expr::BinaryExpr(logical_expr::BinaryExpr { left, op, right }) => {
                 if is_column(left, time_column) {
                     self.compare(*op, right);
                 } else if is_column(right, time_column)
@@ -75,18 +108,18 @@ impl Wanted {
 /// Returns the ids of which the column must be one.
 fn ids(filter: &Expr, column: &str) -> Option<Vec<Id>> {
     match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+        Expr::BinaryExpr(logical_expr::BinaryExpr { left, op: Operator::Or, right }) => {
             let mut either = ids(left, column)?;
             either.extend(ids(right, column)?);
             Some(either)
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+        Expr::BinaryExpr(logical_expr::BinaryExpr { left, op: Operator::And, right }) => {
             ids(left, column).or_else(|| ids(right, column))
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_column(left, column) => {
+        Expr::BinaryExpr(logical_expr::BinaryExpr { left, op: Operator::Eq, right }) if is_column(left, column) => {
             Some(vec![id(right)?])
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if is_column(right, column) => {
+        Expr::BinaryExpr(logical_expr::BinaryExpr { left, op: Operator::Eq, right }) if is_column(right, column) => {
             Some(vec![id(left)?])
         }
         Expr::InList(InList { expr, list, negated: false }) if is_column(expr, column) => list.iter().map(id).collect(),
