@@ -1,6 +1,8 @@
 //! The SQL form is the same whatever form rows have: in memory, in segments with and without promoted attributes, and
 //! all of these at once. Through the public interface; the rows are made here and every answer is written out.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 
