@@ -27,8 +27,19 @@ const RUNS: usize = 20;
 const TRACES: u64 = 100;
 
 const SERVICES: [&str; 13] = [
-    "frontend", "checkout", "cart", "product-catalog", "currency", "payment", "shipping", "quote", "email",
-    "recommendation", "ad", "accounting", "fraud-detection",
+    "frontend",
+    "checkout",
+    "cart",
+    "product-catalog",
+    "currency",
+    "payment",
+    "shipping",
+    "quote",
+    "email",
+    "recommendation",
+    "ad",
+    "accounting",
+    "fraud-detection",
 ];
 const OPERATIONS: [&str; 4] = ["GET /api/{id}", "Find", "Place", "SELECT items"];
 
@@ -65,16 +76,23 @@ fn push_span(spans: &mut SpanTableBuilder, span: u64) {
     let service = if place == 0 { 0 } else { (n % 13) as usize };
     let instance = format!("{}-{}", SERVICES[service], noise(trace) % 3);
     for (key, value) in [
-        ("service.name", SERVICES[service]), ("host.name", &instance), ("k8s.pod.name", &instance),
-        ("telemetry.sdk.language", "rust"), ("telemetry.sdk.version", "1.2.3"), ("deployment.environment.name", "production"),
+        ("service.name", SERVICES[service]),
+        ("host.name", &instance),
+        ("k8s.pod.name", &instance),
+        ("telemetry.sdk.language", "rust"),
+        ("telemetry.sdk.version", "1.2.3"),
+        ("deployment.environment.name", "production"),
     ] {
         spans.push_resource_attribute(key, value, ValueType::String);
     }
     let status = if n % 200 == 0 { "500" } else { "200" };
     let user = format!("user-{}", noise(trace ^ 99) % 42_000);
     let strings = [
-        ("http.request.method", "GET"), ("url.path", "/api/items"), ("network.protocol.version", "1.1"),
-        ("server.address", SERVICES[(n % 13) as usize]), ("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:135.0)"),
+        ("http.request.method", "GET"),
+        ("url.path", "/api/items"),
+        ("network.protocol.version", "1.1"),
+        ("server.address", SERVICES[(n % 13) as usize]),
+        ("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64; rv:135.0)"),
     ];
     for (key, value) in strings {
         spans.push_attribute(key, value, ValueType::String);
@@ -205,7 +223,8 @@ async fn timed<T>(times: &mut Times, query: impl Future<Output = T>) -> T {
 
 fn cpu_ms() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks: u64 = stat.rsplit(')').next().unwrap_or("").split(' ').skip(12).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        stat.rsplit(')').next().unwrap_or("").split(' ').skip(12).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     ticks as f64 * 10.0
 }
 
@@ -217,7 +236,10 @@ async fn cold_reader(dir: &Path) -> Reader {
 fn report(name: &str, cold: &mut Times, warm: &mut Times, cpu: f64, rows: usize) {
     println!(
         "| {name} | {:.1} / {:.1} | {:.1} / {:.1} | {cpu:.1} | {rows} |",
-        cold.at(0.5), cold.at(0.99), warm.at(0.5), warm.at(0.99)
+        cold.at(0.5),
+        cold.at(0.99),
+        warm.at(0.5),
+        warm.at(0.99)
     );
 }
 
@@ -265,15 +287,55 @@ async fn main() {
     let id = trace_id(spans / SPANS_PER_TRACE / 2);
     for (name, sql) in [
         ("trace by id, SQL", format!("SELECT * FROM spans WHERE trace_id = '{id}'")),
-        ("user and duration, newest 20", format!("SELECT * FROM spans WHERE service_name = 'cart' AND attributes['app.user.id'] LIKE 'user-11%' AND duration_ns > 5000000 AND start_time > {hour} ORDER BY start_time DESC LIMIT 20")),
-        ("rare user, newest 20", format!("SELECT * FROM spans WHERE attributes['app.user.id'] = 'user-31000' AND start_time > {hour} ORDER BY start_time DESC LIMIT 20")),
-        ("service, user and duration, newest 20", format!("SELECT * FROM spans WHERE service_name = 'cart' AND attributes['app.user.id'] = 'user-1234' AND duration_ns > 500000 AND start_time > {hour} ORDER BY start_time DESC LIMIT 20")),
-        ("frontend, status 500, slow, newest 20", format!("SELECT * FROM spans WHERE service_name = 'frontend' AND attributes['http.response.status_code'] = '500' AND duration_ns > 20000000 AND start_time > {hour} ORDER BY start_time DESC LIMIT 20")),
-        ("p99 by operation", format!("SELECT service_name, operation, sum(count), sketch_quantile(duration_sketch, 0.99) AS p99 FROM red WHERE minute > {hour} GROUP BY 1, 2 ORDER BY p99 DESC LIMIT 20")),
-        ("RED by service and minute", format!("SELECT service_name, minute, sum(count), sum(errors), sketch_quantile(duration_sketch, 0.5), sketch_quantile(duration_sketch, 0.95), sketch_quantile(duration_sketch, 0.99) FROM red WHERE minute > {hour} GROUP BY 1, 2 ORDER BY 1, 2")),
-        ("dependencies", format!("SELECT caller_service, callee_service, sum(count), sum(errors), sketch_quantile(duration_sketch, 0.99) FROM dependencies WHERE minute > {hour} GROUP BY 1, 2 ORDER BY 3 DESC")),
+        (
+            "user and duration, newest 20",
+            format!(
+                "SELECT * FROM spans WHERE service_name = 'cart' AND attributes['app.user.id'] LIKE 'user-11%' AND duration_ns > 5000000 AND start_time > {hour} ORDER BY start_time DESC LIMIT 20"
+            ),
+        ),
+        (
+            "rare user, newest 20",
+            format!(
+                "SELECT * FROM spans WHERE attributes['app.user.id'] = 'user-31000' AND start_time > {hour} ORDER BY start_time DESC LIMIT 20"
+            ),
+        ),
+        (
+            "service, user and duration, newest 20",
+            format!(
+                "SELECT * FROM spans WHERE service_name = 'cart' AND attributes['app.user.id'] = 'user-1234' AND duration_ns > 500000 AND start_time > {hour} ORDER BY start_time DESC LIMIT 20"
+            ),
+        ),
+        (
+            "frontend, status 500, slow, newest 20",
+            format!(
+                "SELECT * FROM spans WHERE service_name = 'frontend' AND attributes['http.response.status_code'] = '500' AND duration_ns > 20000000 AND start_time > {hour} ORDER BY start_time DESC LIMIT 20"
+            ),
+        ),
+        (
+            "p99 by operation",
+            format!(
+                "SELECT service_name, operation, sum(count), sketch_quantile(duration_sketch, 0.99) AS p99 FROM red WHERE minute > {hour} GROUP BY 1, 2 ORDER BY p99 DESC LIMIT 20"
+            ),
+        ),
+        (
+            "RED by service and minute",
+            format!(
+                "SELECT service_name, minute, sum(count), sum(errors), sketch_quantile(duration_sketch, 0.5), sketch_quantile(duration_sketch, 0.95), sketch_quantile(duration_sketch, 0.99) FROM red WHERE minute > {hour} GROUP BY 1, 2 ORDER BY 1, 2"
+            ),
+        ),
+        (
+            "dependencies",
+            format!(
+                "SELECT caller_service, callee_service, sum(count), sum(errors), sketch_quantile(duration_sketch, 0.99) FROM dependencies WHERE minute > {hour} GROUP BY 1, 2 ORDER BY 3 DESC"
+            ),
+        ),
         ("newest 20 transactions", "SELECT * FROM transactions ORDER BY started_at DESC LIMIT 20".to_owned()),
-        ("p99 by operation from spans", format!("SELECT service_name, name, count(*), approx_percentile_cont(duration_ns, 0.99) AS p99 FROM spans WHERE start_time > {hour} GROUP BY 1, 2 ORDER BY p99 DESC LIMIT 20")),
+        (
+            "p99 by operation from spans",
+            format!(
+                "SELECT service_name, name, count(*), approx_percentile_cont(duration_ns, 0.99) AS p99 FROM spans WHERE start_time > {hour} GROUP BY 1, 2 ORDER BY p99 DESC LIMIT 20"
+            ),
+        ),
     ] {
         ask(&dir, name, &sql).await;
     }
