@@ -5,6 +5,8 @@
 //! and asks; without these, it is small and cleans up after itself. A cold query has a reader of its own that has opened
 //! nothing yet, and an empty page cache where the machine lets us empty it.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,7 +68,7 @@ fn start_ns(span: u64) -> i64 {
 fn duration_ns(span: u64) -> i64 {
     // Most take a millisecond or so, one in a hundred a hundred times as long.
     let n = noise(span ^ 7);
-    let slow = if n % 100 == 0 { 100 } else { 1 };
+    let slow = if n.is_multiple_of(100) { 100 } else { 1 };
     i64::try_from((n >> 20) % 2_000_000 + 200_000).unwrap() * slow
 }
 
@@ -85,7 +87,7 @@ fn push_span(spans: &mut SpanTableBuilder, span: u64) {
     ] {
         spans.push_resource_attribute(key, value, ValueType::String);
     }
-    let status = if n % 200 == 0 { "500" } else { "200" };
+    let status = if n.is_multiple_of(200) { "500" } else { "200" };
     let user = format!("user-{}", noise(trace ^ 99) % 42_000);
     let strings = [
         ("http.request.method", "GET"),

@@ -1,6 +1,8 @@
 //! The SQL form is the same whatever form rows have: in memory, in segments with and without promoted attributes, and
 //! all of these at once. Through the public interface; the rows are made here and every answer is written out.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -379,7 +381,7 @@ async fn hops_are_computed_from_the_spans_that_a_query_asks_for() {
 #[tokio::test]
 async fn all_queries_and_their_results_share_one_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let query = QueryLimits { memory_bytes: 256 * 1024, ..QueryLimits::default() };
+    let query = QueryLimits { memory_bytes: 8 * 1024 * 1024, ..QueryLimits::default() };
     let (store, _) = Store::open(Config { query, ..config(dir.path()) }, decode).await.unwrap();
     append(&store, 0..8).await;
     let mut held = Vec::new();

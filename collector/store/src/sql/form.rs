@@ -105,6 +105,7 @@ impl Rewriter {
             (_, DataType::Utf8 | DataType::Utf8View) if name == ATTRIBUTES => self.json(column),
             (DataType::Utf8View, DataType::UInt8) if name == "kind" => step(Step::Kind, vec![column]),
             (DataType::Utf8View, DataType::UInt8) => step(Step::Status, vec![column]),
+            (_, DataType::Dictionary(_, _)) => step(Step::Text, vec![column]),
             (DataType::UInt32, DataType::UInt32) if stored.is_nullable() && !sql.is_nullable() => {
                 step(Step::OrZero, vec![column])
             }

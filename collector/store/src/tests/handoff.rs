@@ -43,9 +43,18 @@ fn send(outbox: Outbox<Request>, number: usize, durable: Arc<AtomicUsize>) -> th
     })
 }
 
+/// Tries all orders with at most this many switches between threads that could have gone on.
+const SWITCHES_MAX: usize = 3;
+
+fn model(run: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(SWITCHES_MAX);
+    model.check(run);
+}
+
 #[test]
 fn every_request_is_taken_once_and_answered_after_its_sync() {
-    loom::model(|| {
+    model(|| {
         let (outbox, inbox) = inbox::<Request>();
         let durable = Arc::new(AtomicUsize::new(0));
         let senders = [send(outbox.clone(), 0, Arc::clone(&durable)), send(outbox, 1, Arc::clone(&durable))];
@@ -69,7 +78,7 @@ fn every_request_is_taken_once_and_answered_after_its_sync() {
 
 #[test]
 fn nobody_waits_for_ever_for_a_writer_that_ends() {
-    loom::model(|| {
+    model(|| {
         let (outbox, inbox) = inbox::<Request>();
         let answer = Arc::new(AtomicUsize::new(0));
         let request = Request { number: 0, answer: Arc::clone(&answer) };

@@ -107,7 +107,8 @@ async fn full_memory_refuses_while_seals_fail() {
     append(&store, "0 1 0").await.unwrap();
     store.seal().await;
     assert!(matches!(append(&store, "1 1 1").await, Err(AppendError::Busy { .. })));
-    assert_eq!((store.stats().seals_failed, store.stats().refused_busy), (1, 1));
+    assert_eq!(store.stats().refused_busy, 1);
+    assert!(store.stats().seals_failed > 0);
 }
 
 async fn limited(dir: &Path, query: QueryLimits) -> Store {

@@ -77,10 +77,18 @@ async fn rows_are_ordered_cut_and_grouped_over_segments_and_memory() {
 async fn filters_reach_the_segments() {
     let dir = folder();
     let store = two_spans(dir.path()).await;
-    let plan = format!("EXPLAIN SELECT name FROM spans WHERE trace_id = '{}' AND start_time > '2020-01-01'", trace(1));
+    let plan = format!(
+        "EXPLAIN SELECT name FROM spans WHERE trace_id = '{}' AND start_time > to_timestamp_nanos(50)",
+        trace(1)
+    );
     let plan = table(&store.query(&plan).await.unwrap().batches);
     let pruning = plan.split("pruning_predicate=").nth(1).unwrap_or_else(|| panic!("no pruning in {plan}"));
     assert!(pruning.contains("trace_id_min") && pruning.contains("start_time_max"), "{plan}");
+    // A segment of another time, or without the id, is not even part of the plan.
+    for other in ["start_time > '2020-01-01'".to_owned(), format!("trace_id = '{}'", trace(9))] {
+        let plan = table(&store.query(&format!("EXPLAIN SELECT name FROM spans WHERE {other}")).await.unwrap().batches);
+        assert!(!plan.contains(".parquet"), "{other}: {plan}");
+    }
 }
 
 #[tokio::test]

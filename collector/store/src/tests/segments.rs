@@ -154,13 +154,19 @@ async fn running_query_keeps_the_files_that_it_reads() {
 #[tokio::test]
 async fn unreadable_segment_comes_back_from_the_log_although_a_later_one_is_readable() {
     let dir = folder();
-    let (store, _) = open(dir.path()).await;
+    let before_removal = Arc::new(std::sync::Mutex::new(None));
+    let (into, from) = (Arc::clone(&before_removal), dir.path().to_owned());
+    // A crash before the last seal removed the log of the one before.
+    let store = open_on(dir.path(), move |effect, path| {
+        if effect == Effect::Remove && is_log(path) {
+            *into.lock().unwrap() = Some(copy(&from));
+        }
+        Ok(())
+    });
     seal_each(&store, 0..3).await;
-    let files = segment_files(dir.path(), "spans");
+    let copied = before_removal.lock().unwrap().take().unwrap();
+    let files = segment_files(copied.path(), "spans");
     std::fs::write(&files[1], "not Parquet").unwrap();
-    // The log goes one seal further back than the last segment.
-    let copied = copy(dir.path());
-    std::fs::write(copied.path().join("spans").join(files[1].file_name().unwrap()), "not Parquet").unwrap();
     let (store, recovery) = open(copied.path()).await;
     assert_eq!((recovery.segments_unreadable, recovery.replayed), (1, 1));
     assert_eq!(starts(&store).await, [0, 1, 2]);

@@ -72,6 +72,8 @@ pub(super) enum Step {
     JsonOfList,
     /// JSON text of the rest and of columns.
     JsonOfColumns(StoredColumns),
+    /// Texts that stand in a dictionary. A cast would make empty texts of entries that are null.
+    Text,
     /// Word of a span kind.
     Kind,
     /// Word of a status code.
@@ -87,6 +89,7 @@ impl Step {
             Self::SqlText(_) => "sql_text",
             Self::ColumnOrRest(_) => "column_or_rest",
             Self::JsonOfList | Self::JsonOfColumns(_) => "json",
+            Self::Text => "text",
             Self::Kind => "kind",
             Self::Status => "status",
             Self::OrZero => "or_zero",
@@ -136,6 +139,7 @@ impl ScalarUDFImpl for StepFunction {
             Step::ColumnOrRest(key) => column_or_rest(first, &rest[0], key)?,
             Step::JsonOfList => json_of_list(first.as_list()),
             Step::JsonOfColumns(promoted) => json_of_columns(first, rest, promoted)?,
+            Step::Text => texts(first)?,
             Step::Kind => words(first, |number| SpanKind::from_number(number.into()).as_str()),
             Step::Status => words(first, |number| StatusCode::from_number(number.into()).as_str()),
             Step::OrZero => or_zero(first),
@@ -227,6 +231,11 @@ fn json_of_list(lists: &ListArray) -> ArrayRef {
         object.clear();
     }
     Arc::new(texts.finish())
+}
+
+fn texts(texts: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
+    let texts = texts.as_dictionary::<UInt32Type>();
+    Ok(take(&cast(texts.values(), &DataType::Utf8View)?, texts.keys(), None)?)
 }
 
 fn attribute_of_dictionary(texts: &ArrayRef, key: &str) -> Result<ArrayRef, DataFusionError> {
