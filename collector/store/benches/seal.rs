@@ -91,6 +91,7 @@ fn rows(request: usize, spans: usize, chance: &mut Chance) -> arrow::array::Reco
             let value = chance.below(*values);
             table.attributes().push(key, &format!("{key}-{value}"), ValueType::String);
         }
+        let name = table.name(NAMES[usize::try_from(service).unwrap() % NAMES.len()].as_bytes()).unwrap();
         table.append_entry(&SpanEntry {
             trace_id: TraceId(trace),
             span_id: SpanId(chance.next().to_be_bytes()),
@@ -99,7 +100,7 @@ fn rows(request: usize, spans: usize, chance: &mut Chance) -> arrow::array::Reco
             flags: 1,
             resource,
             scope,
-            name: NAMES[usize::try_from(service).unwrap() % NAMES.len()],
+            name,
             kind: SpanKind::ALL[1 + usize::try_from(chance.below(5)).unwrap()],
             start_ns,
             end_ns: start_ns + chance.below(10_000_000) as i64,
