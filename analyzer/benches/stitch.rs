@@ -222,13 +222,14 @@ fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32) {
     for (key, value) in pairs.iter().chain(addresses.iter().filter(|_| is_client)) {
         builder.push_attribute(key, value, ValueType::String);
     }
+    let name = builder.name(name.as_bytes()).expect("a String is UTF-8");
     builder.append_entry(&SpanEntry {
         trace_id: span.trace,
         span_id: span.id,
         parent_span_id: span.parent,
         start_ns: span.times_ns.0,
         end_ns: span.times_ns.1,
-        name: &name,
+        name,
         kind: span.kind,
         status_code: StatusCode::Unset,
         status_message: None,

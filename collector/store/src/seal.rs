@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use collector_table::TableName;
 
-use crate::{StoreError, TRACES};
 use crate::files::{Files, Staged};
 use crate::memory::{MemoryTable, Rows};
 use crate::promote::Promoted;
@@ -18,6 +17,7 @@ use crate::rollup;
 use crate::segment::{Segment, SeqRange};
 use crate::snapshot::{PerTable, place};
 use crate::write;
+use crate::{StoreError, TRACES};
 
 /// Tables in the order in which their files are published.
 const PUBLISHED: [TableName; TableName::ALL.len()] = [

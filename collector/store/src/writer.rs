@@ -313,7 +313,8 @@ impl Writer {
                 let bytes = append.rows.get_array_memory_size();
                 self.tables.push(append.table, append.rows.clone(), bytes);
                 if let Some(subscriber) = &self.subscriber {
-                    let committed = Committed { table: append.table, rows: append.rows, is_replay: false, at: Instant::now() };
+                    let committed =
+                        Committed { table: append.table, rows: append.rows, is_replay: false, at: Instant::now() };
                     subscriber.send(committed, bytes);
                 }
             }

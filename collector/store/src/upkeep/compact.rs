@@ -13,12 +13,12 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::ChunkReader;
 
-use crate::{StoreError, TRACES};
 use crate::files::Files;
 use crate::layout::{self, ROW_GROUP_ROWS_MAX};
 use crate::output::Output;
 use crate::rollup;
 use crate::segment::{self, Segment, SeqRange};
+use crate::{StoreError, TRACES};
 
 /// Row groups with fewer rows are encoded anew.
 const COPIED_ROWS_MIN: usize = ROW_GROUP_ROWS_MAX / 2;
