@@ -71,7 +71,10 @@ async fn small_segments_are_merged_into_few_and_no_row_is_lost() {
     assert_eq!(segment_files(dir.path(), "spans").len(), spans.segments, "what was merged is gone");
     assert_eq!(count(&store, "SELECT sum(count) FROM red").await, 70);
     assert!(stats.tables[4].segment_rows < 70, "rows of one key are added up");
-    assert_eq!(column(&store, "SELECT attributes['order.id'] FROM spans WHERE start_time = to_timestamp_nanos(9)").await, ["order-9"]);
+    assert_eq!(
+        column(&store, "SELECT attributes['order.id'] FROM spans WHERE start_time = to_timestamp_nanos(9)").await,
+        ["order-9"]
+    );
     store.close().await;
     let (store, recovery) = open(dir.path()).await;
     assert_eq!((starts(&store).await, recovery.replayed), (expected, 0));
@@ -110,7 +113,11 @@ async fn full_disk_stops_merging_and_nothing_else() {
     let full = Arc::clone(&is_full);
     let store = open_on(dir.path(), move |effect, path| {
         let is_segment = effect == Effect::Write && !is_log(path);
-        if is_segment && full.load(std::sync::atomic::Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if is_segment && full.load(std::sync::atomic::Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     });
     seal_each(&store, 0..7).await;
     append(&store, "7 1 7").await.unwrap();
