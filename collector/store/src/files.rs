@@ -58,7 +58,7 @@ impl Files {
     pub(crate) fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
         let mut listing = self.store.list(Some(&Path::from(folder)));
         let mut files = Vec::new();
-        while let Some(entry) = block_on(listing.next()) {
+        while let Some(entry) = wait(listing.next()) {
             let entry = entry.map_err(|error| self.failed("listing", folder, error))?;
             files.push((entry.location.to_string(), entry.size));
         }
@@ -67,7 +67,7 @@ impl Files {
 
     /// Returns all bytes of a file, or nothing if there is none.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        match block_on(async { self.store.get(&Path::from(name)).await?.bytes().await }) {
+        match wait(async { self.store.get(&Path::from(name)).await?.bytes().await }) {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             read => read.map(Some).map_err(|error| self.failed("reading", name, error)),
         }
@@ -75,7 +75,7 @@ impl Files {
 
     /// Returns the size of a file.
     pub(crate) fn size(&self, name: &str) -> Result<u64, StoreError> {
-        let head = block_on(self.store.head(&Path::from(name)));
+        let head = wait(self.store.head(&Path::from(name)));
         head.map(|found| found.size).map_err(|error| self.failed("looking at", name, error))
     }
 
@@ -88,7 +88,7 @@ impl Files {
     pub(crate) fn stage(&self, name: &str) -> Result<Sink, StoreError> {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
         let staged = Path::from(format!("{folder}/.{file}{STAGED}"));
-        let upload = block_on(self.store.put_multipart(&staged));
+        let upload = wait(self.store.put_multipart(&staged));
         let upload = upload.map_err(|error| self.failed("creating", staged.as_ref(), error))?;
         Ok(Sink { upload: Some(upload), part: Vec::new(), staged, name: name.to_owned() })
     }
@@ -104,7 +104,7 @@ impl Files {
 
     /// Gives a durable file its name, in place of what had it. Doing it again, after a failure further on, is harmless.
     pub(crate) fn publish(&self, file: &Staged) -> Result<(), StoreError> {
-        let renamed = block_on(self.store.rename(&file.staged, &Path::from(file.name.as_str())));
+        let renamed = wait(self.store.rename(&file.staged, &Path::from(file.name.as_str())));
         match renamed {
             Err(object_store::Error::NotFound { .. }) if self.exists(&file.name) => {}
             renamed => renamed.map_err(|error| self.failed("publishing", &file.name, error))?,
@@ -121,7 +121,7 @@ impl Files {
 
     /// Removes a file, durably; one that is gone already is no error.
     pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
-        match block_on(self.store.delete(&Path::from(name))) {
+        match wait(self.store.delete(&Path::from(name))) {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             removed => {
                 removed.map_err(|error| self.failed("removing", name, error))?;
@@ -132,7 +132,7 @@ impl Files {
 
     /// Renames a file.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let renamed = block_on(self.store.rename(&Path::from(from), &Path::from(to)));
+        let renamed = wait(self.store.rename(&Path::from(from), &Path::from(to)));
         renamed.map_err(|error| self.failed("renaming", from, error))?;
         self.sync_folder_of(from)
     }
@@ -199,7 +199,7 @@ impl Sink {
     fn put_part(&mut self) -> io::Result<()> {
         let part = std::mem::take(&mut self.part);
         let Some(upload) = &mut self.upload else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        Ok(block_on(upload.put_part(part.into()))?)
+        Ok(wait(upload.put_part(part.into()))?)
     }
 
     fn complete(&mut self) -> io::Result<()> {
@@ -207,7 +207,7 @@ impl Sink {
             self.put_part()?;
         }
         let Some(mut upload) = self.upload.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        block_on(upload.complete())?;
+        wait(upload.complete())?;
         Ok(())
     }
 }
@@ -230,7 +230,7 @@ impl Drop for Sink {
     fn drop(&mut self) {
         if let Some(mut upload) = self.upload.take() {
             // What cannot be removed now is removed at the next start.
-            let _ = block_on(upload.abort());
+            let _ = wait(upload.abort());
         }
     }
 }
@@ -265,12 +265,12 @@ impl ChunkReader for FileReader {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        block_on(self.store.get_range(&self.name, start..end)).map_err(|error| ParquetError::External(Box::new(error)))
+        wait(self.store.get_range(&self.name, start..end)).map_err(|error| ParquetError::External(Box::new(error)))
     }
 }
 
-/// Waits for the files. A task of tokio has a budget of steps; when it is used up, whatever the task waits for seems not
-/// to be ready until the task returns to the runtime. Here it does not return, so it would wait for ever.
-fn block_on<F: Future>(future: F) -> F::Output {
-    futures_executor::block_on(tokio::task::unconstrained(future))
+/// Waits for object_store on a thread that may block. Unconstrained: within a task of tokio the budget of the task would
+/// run out after some hundred files, and the wait would then spin for ever.
+fn wait<T>(step: impl Future<Output = T>) -> T {
+    futures_executor::block_on(tokio::task::unconstrained(step))
 }
