@@ -204,8 +204,8 @@ impl Writer {
         loop {
             let mut end = None;
             for message in inbox.take(self.time_to_act()) {
-                // Whatever comes after the end is answered as closed by being dropped.
-                end = end.or_else(|| self.take(message));
+                // Also what comes after the end: it may be the result of a seal, which is waited for then.
+                end = self.take(message).or(end);
             }
             self.commit_derived();
             self.commit_waiting(end.is_some());
