@@ -2,6 +2,11 @@
 //! test is compiled once more here, with the checker's primitives in the place of the standard library's.
 
 #[path = "../inbox.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    dead_code,
+    reason = "it is compiled with other primitives here, and the test needs a part"
+)]
 mod inbox;
 mod sync {
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
