@@ -20,8 +20,8 @@ use crate::rollup;
 use crate::segment::{self, Segment, SeqRange};
 use crate::{StoreError, TRACES};
 
-/// Row groups with fewer rows are encoded anew.
-const COPIED_ROWS_MIN: usize = ROW_GROUP_ROWS_MAX / 2;
+/// Row groups with fewer rows are encoded anew. What a busy daemon seals is larger, whatever its share of memory.
+const COPIED_ROWS_MIN: usize = ROW_GROUP_ROWS_MAX / 8;
 /// Rollups with more rows are copied as well: their keys repeat hardly ever by then.
 const ADDED_ROWS_MAX: u64 = 262_144;
 /// Rows that are decoded at once.
