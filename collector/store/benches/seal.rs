@@ -40,8 +40,18 @@ fn main() {
         let spans = &stats.tables[0];
         println!("{per_request} spans a request, {:.1} s", started.elapsed().as_secs_f64());
         println!("log, memory, seals: {sealed:.2} CPU-s/M; with merging: {settled:.2} CPU-s/M (ticks of 10 ms)");
-        println!("seals {}, {:.2} s in all; syncs {}, {:.2} s in all", stats.seals, stats.seal_total.as_secs_f64(), stats.syncs, stats.sync_total.as_secs_f64());
-        println!("{} segments, {:.1} bytes a span", spans.segments, spans.segment_bytes as f64 / spans.segment_rows as f64);
+        println!(
+            "seals {}, {:.2} s in all; syncs {}, {:.2} s in all",
+            stats.seals,
+            stats.seal_total.as_secs_f64(),
+            stats.syncs,
+            stats.sync_total.as_secs_f64()
+        );
+        println!(
+            "{} segments, {:.1} bytes a span",
+            spans.segments,
+            spans.segment_bytes as f64 / spans.segment_rows as f64
+        );
         store.close().await;
     });
 }
@@ -119,7 +129,8 @@ const ATTRIBUTES: &[(&str, u64)] = &[
 
 fn resource(table: &mut SpanTableBuilder, service: u64, instance: u64) -> u32 {
     let (name, instance) = (format!("service-{service}"), format!("service-{service}-{instance}"));
-    let attributes = format!(r#"{{"service.name":"{name}","service.instance.id":"{instance}","padding":"{:0600}"}}"#, 0);
+    let attributes =
+        format!(r#"{{"service.name":"{name}","service.instance.id":"{instance}","padding":"{:0600}"}}"#, 0);
     table.resource(&ResourceFields {
         service_name: &name,
         service_instance: Some(&instance),

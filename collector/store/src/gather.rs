@@ -101,7 +101,9 @@ impl<'a> Gather<'a> {
 fn source<'a>(table: TableName, field: &Field, index: usize, batches: &'a [RecordBatch]) -> Source<'a> {
     let columns = batches.iter().map(|batch| batch.column(index));
     match field.data_type() {
-        DataType::Dictionary(..) => text_source(columns.map(|column| column.as_dictionary::<UInt32Type>()).collect()),
+        DataType::Dictionary(..) => {
+            text_source(&columns.map(|column| column.as_dictionary::<UInt32Type>()).collect::<Vec<_>>())
+        }
         DataType::FixedSizeBinary(_) => Source::Ids(columns.map(|column| column.as_fixed_size_binary()).collect()),
         _ if field.name() == ATTRIBUTES => Source::Attributes,
         _ if layout::is_word(table, field.name()) => Source::Words {
@@ -124,11 +126,11 @@ fn words(column: &str) -> StringArray {
 }
 
 /// Maps the entries of all batches to entries of one dictionary.
-fn text_source(columns: Vec<&DictionaryArray<UInt32Type>>) -> Source<'_> {
+fn text_source<'a>(columns: &[&'a DictionaryArray<UInt32Type>]) -> Source<'a> {
     let mut known: HashMap<&str, u32, ahash::RandomState> = HashMap::default();
     let mut values: Vec<&str> = Vec::new();
     let mut entries = Vec::with_capacity(columns.len());
-    for column in &columns {
+    for column in columns {
         let texts = column.values().as_string::<i32>();
         let mapped = texts.iter().map(|text| {
             let Some(text) = text else { return NULL };

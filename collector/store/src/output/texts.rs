@@ -35,12 +35,14 @@ impl TextColumn {
     pub(super) fn like(column: &ArrayRef) -> Option<Self> {
         let values = column.as_dictionary_opt::<UInt32Type>()?.values();
         let bytes = values.as_string_opt::<i32>()?.value_data().len();
-        (bytes <= DICTIONARY_BYTES_MAX && values.null_count() == 0).then(|| Self { values: values.clone(), keys: Vec::new() })
+        (bytes <= DICTIONARY_BYTES_MAX && values.null_count() == 0)
+            .then(|| Self { values: values.clone(), keys: Vec::new() })
     }
 
     /// Appends rows, which refer to the same entries as the first ones.
     pub(super) fn push(&mut self, column: &ArrayRef) -> Result<()> {
-        let rows = column.as_dictionary_opt::<UInt32Type>().filter(|rows| std::sync::Arc::ptr_eq(rows.values(), &self.values));
+        let rows =
+            column.as_dictionary_opt::<UInt32Type>().filter(|rows| std::sync::Arc::ptr_eq(rows.values(), &self.values));
         let rows = rows.ok_or_else(|| ParquetError::General("texts of another dictionary".to_owned()))?.keys();
         match rows.nulls().filter(|nulls| nulls.null_count() > 0) {
             Some(nulls) => {
@@ -87,7 +89,8 @@ impl TextColumn {
             offsets.append_offset_and_size(offset, i32::try_from(written.compressed_size).unwrap_or(i32::MAX));
             let nulls_of_page = i64::try_from(keys.len() - entries.len()).unwrap_or(i64::MAX);
             nulls += nulls_of_page;
-            let (least, greatest) = range.as_ref().and_then(|range| range.least_and_greatest(&entries)).unwrap_or_default();
+            let (least, greatest) =
+                range.as_ref().and_then(|range| range.least_and_greatest(&entries)).unwrap_or_default();
             index.append(entries.is_empty(), least.into(), greatest.into(), nulls_of_page);
         }
         let rows = self.keys.len() as u64;
@@ -156,7 +159,8 @@ impl<'a> Ranks<'a> {
 
     fn least_and_greatest(&self, numbers: &[u32]) -> Option<(&'a str, &'a str)> {
         let ranks = numbers.iter().map(|number| self.ranks[*number as usize]);
-        let (least, greatest) = ranks.fold((u32::MAX, 0), |(least, greatest), rank| (least.min(rank), greatest.max(rank)));
+        let (least, greatest) =
+            ranks.fold((u32::MAX, 0), |(least, greatest), rank| (least.min(rank), greatest.max(rank)));
         (!numbers.is_empty()).then(|| (self.sorted[least as usize], self.sorted[greatest as usize]))
     }
 

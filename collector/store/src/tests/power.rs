@@ -300,7 +300,10 @@ fn kept(store: &Store, files: &Files) -> (Vec<i64>, i64) {
     let read = |table: usize| {
         let segments = snapshot.tables[table].segments.iter();
         let batches = segments.flat_map(|segment| {
-            ParquetRecordBatchReaderBuilder::try_new(files.read(&segment.name).unwrap().unwrap()).unwrap().build().unwrap()
+            ParquetRecordBatchReaderBuilder::try_new(files.read(&segment.name).unwrap().unwrap())
+                .unwrap()
+                .build()
+                .unwrap()
         });
         batches.map(|batch| batch.unwrap()).collect::<Vec<_>>()
     };
@@ -310,7 +313,8 @@ fn kept(store: &Store, files: &Files) -> (Vec<i64>, i64) {
         let column = batch.column_by_name("start_time").unwrap();
         starts.extend(column.as_primitive::<TimestampNanosecondType>().values());
     }
-    let counts = rolled_up.iter().map(|batch| batch.column_by_name("count").unwrap().as_primitive::<Int64Type>().clone());
+    let counts =
+        rolled_up.iter().map(|batch| batch.column_by_name("count").unwrap().as_primitive::<Int64Type>().clone());
     let count: i64 = counts.map(|counts| counts.values().iter().sum::<i64>()).sum();
     let sealed: usize = sealed.iter().map(RecordBatch::num_rows).sum();
     starts.sort_unstable();

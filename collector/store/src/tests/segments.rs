@@ -71,7 +71,10 @@ async fn small_segments_are_merged_into_few_and_no_row_is_lost() {
     assert_eq!(segment_files(dir.path(), "spans").len(), spans.segments, "what was merged is gone");
     assert_eq!(count(&store, "SELECT sum(count) FROM red").await, 70);
     assert!(stats.tables[4].segment_rows < 70, "rows of one key are added up");
-    assert_eq!(column(&store, "SELECT attributes['order.id'] FROM spans WHERE start_time = to_timestamp_nanos(9)").await, ["order-9"]);
+    assert_eq!(
+        column(&store, "SELECT attributes['order.id'] FROM spans WHERE start_time = to_timestamp_nanos(9)").await,
+        ["order-9"]
+    );
     store.close().await;
     let (store, recovery) = open(dir.path()).await;
     assert_eq!((starts(&store).await, recovery.replayed), (expected, 0));
@@ -110,7 +113,11 @@ async fn full_disk_stops_merging_and_nothing_else() {
     let full = Arc::clone(&is_full);
     let store = open_on(dir.path(), move |effect, path| {
         let is_segment = effect == Effect::Write && !is_log(path);
-        if is_segment && full.load(std::sync::atomic::Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if is_segment && full.load(std::sync::atomic::Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     });
     seal_each(&store, 0..7).await;
     append(&store, "7 1 7").await.unwrap();
@@ -169,4 +176,19 @@ async fn unreadable_segment_comes_back_from_the_log_although_a_later_one_is_read
     store.close().await;
     let (store, recovery) = open(copied.path()).await;
     assert_eq!((starts(&store).await, recovery.replayed), (vec![0, 1, 2], 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folder_with_many_files_is_read_within_one_turn_of_a_task() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    seal_each(&store, 0..1).await;
+    store.close().await;
+    let path = dir.path().to_owned();
+    let task = tokio::spawn(async move {
+        let files = crate::files::Files::local(path).unwrap();
+        // More reads than tokio allows a task before it must give way.
+        (0..300).map(|_| crate::segment::list(&files, TableName::Spans).unwrap().segments.len()).sum::<usize>()
+    });
+    assert_eq!(task.await.unwrap(), 300);
 }

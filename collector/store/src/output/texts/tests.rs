@@ -57,6 +57,7 @@ proptest! {
 fn more_rows_than_a_page_are_several_pages() {
     let entries: Vec<String> = (0..1_000).map(|n| format!("entry {n}")).collect();
     let rows: Vec<Option<u32>> = (0..3 * 16_384 + 5).map(|n| Some(n * 7 % 1_000)).collect();
-    let expected: Vec<Option<String>> = rows.iter().map(|row| row.map(|entry| entries[entry as usize].clone())).collect();
+    let expected: Vec<Option<String>> =
+        rows.iter().map(|row| row.map(|entry| entries[entry as usize].clone())).collect();
     assert_eq!(read_back(&entries, &rows, true), expected);
 }
