@@ -58,7 +58,7 @@ impl Files {
     pub(crate) fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
         let mut listing = self.store.list(Some(&Path::from(folder)));
         let mut files = Vec::new();
-        while let Some(entry) = wait(listing.next()) {
+        while let Some(entry) = wait_for(listing.next()) {
             let entry = entry.map_err(|error| self.failed("listing", folder, error))?;
             files.push((entry.location.to_string(), entry.size));
         }
@@ -67,7 +67,7 @@ impl Files {
 
     /// Returns all bytes of a file, or nothing if there is none.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
-        match wait(async { self.store.get(&Path::from(name)).await?.bytes().await }) {
+        match wait_for(async { self.store.get(&Path::from(name)).await?.bytes().await }) {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             read => read.map(Some).map_err(|error| self.failed("reading", name, error)),
         }
@@ -75,7 +75,7 @@ impl Files {
 
     /// Returns the size of a file.
     pub(crate) fn size(&self, name: &str) -> Result<u64, StoreError> {
-        let head = wait(self.store.head(&Path::from(name)));
+        let head = wait_for(self.store.head(&Path::from(name)));
         head.map(|found| found.size).map_err(|error| self.failed("looking at", name, error))
     }
 
@@ -88,7 +88,7 @@ impl Files {
     pub(crate) fn stage(&self, name: &str) -> Result<Sink, StoreError> {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
         let staged = Path::from(format!("{folder}/.{file}{STAGED}"));
-        let upload = wait(self.store.put_multipart(&staged));
+        let upload = wait_for(self.store.put_multipart(&staged));
         let upload = upload.map_err(|error| self.failed("creating", staged.as_ref(), error))?;
         Ok(Sink { upload: Some(upload), part: Vec::new(), staged, name: name.to_owned() })
     }
@@ -104,7 +104,7 @@ impl Files {
 
     /// Gives a durable file its name, in place of what had it. Doing it again, after a failure further on, is harmless.
     pub(crate) fn publish(&self, file: &Staged) -> Result<(), StoreError> {
-        let renamed = wait(self.store.rename(&file.staged, &Path::from(file.name.as_str())));
+        let renamed = wait_for(self.store.rename(&file.staged, &Path::from(file.name.as_str())));
         match renamed {
             Err(object_store::Error::NotFound { .. }) if self.exists(&file.name) => {}
             renamed => renamed.map_err(|error| self.failed("publishing", &file.name, error))?,
@@ -121,7 +121,7 @@ impl Files {
 
     /// Removes a file, durably; one that is gone already is no error.
     pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
-        match wait(self.store.delete(&Path::from(name))) {
+        match wait_for(self.store.delete(&Path::from(name))) {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             removed => {
                 removed.map_err(|error| self.failed("removing", name, error))?;
@@ -132,7 +132,7 @@ impl Files {
 
     /// Renames a file.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
-        let renamed = wait(self.store.rename(&Path::from(from), &Path::from(to)));
+        let renamed = wait_for(self.store.rename(&Path::from(from), &Path::from(to)));
         renamed.map_err(|error| self.failed("renaming", from, error))?;
         self.sync_folder_of(from)
     }
@@ -169,6 +169,12 @@ impl Files {
     }
 }
 
+/// Waits on a thread that may block. Within a task, tokio would let reads pend for ever once the task's turn is used up,
+/// because only going back to the scheduler begins the next one.
+fn wait_for<T>(reading: impl Future<Output = T>) -> T {
+    futures_executor::block_on(tokio::task::unconstrained(reading))
+}
+
 fn failed(doing: &'static str, path: &std::path::Path, error: object_store::Error) -> StoreError {
     StoreError::Io { doing, path: path.to_owned(), source: error.into() }
 }
@@ -199,7 +205,7 @@ impl Sink {
     fn put_part(&mut self) -> io::Result<()> {
         let part = std::mem::take(&mut self.part);
         let Some(upload) = &mut self.upload else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        Ok(wait(upload.put_part(part.into()))?)
+        Ok(wait_for(upload.put_part(part.into()))?)
     }
 
     fn complete(&mut self) -> io::Result<()> {
@@ -207,7 +213,7 @@ impl Sink {
             self.put_part()?;
         }
         let Some(mut upload) = self.upload.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        wait(upload.complete())?;
+        wait_for(upload.complete())?;
         Ok(())
     }
 }
@@ -230,7 +236,7 @@ impl Drop for Sink {
     fn drop(&mut self) {
         if let Some(mut upload) = self.upload.take() {
             // What cannot be removed now is removed at the next start.
-            let _ = wait(upload.abort());
+            let _ = wait_for(upload.abort());
         }
     }
 }
@@ -265,12 +271,6 @@ impl ChunkReader for FileReader {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        wait(self.store.get_range(&self.name, start..end)).map_err(|error| ParquetError::External(Box::new(error)))
+        wait_for(self.store.get_range(&self.name, start..end)).map_err(|error| ParquetError::External(Box::new(error)))
     }
-}
-
-/// Waits for object_store on a thread that may block. Unconstrained: within a task of tokio the budget of the task would
-/// run out after some hundred files, and the wait would then spin for ever.
-fn wait<T>(step: impl Future<Output = T>) -> T {
-    futures_executor::block_on(tokio::task::unconstrained(step))
 }

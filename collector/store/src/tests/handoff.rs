@@ -2,11 +2,7 @@
 //! test is compiled once more here, with the checker's primitives in the place of the standard library's.
 
 #[path = "../inbox.rs"]
-#[allow(
-    clippy::duplicate_mod,
-    dead_code,
-    reason = "it is compiled with other primitives here, and the test needs a part"
-)]
+#[allow(clippy::duplicate_mod, dead_code, reason = "the same code with other primitives")]
 mod inbox;
 mod sync {
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};

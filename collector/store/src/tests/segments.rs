@@ -177,3 +177,18 @@ async fn unreadable_segment_comes_back_from_the_log_although_a_later_one_is_read
     let (store, recovery) = open(copied.path()).await;
     assert_eq!((starts(&store).await, recovery.replayed), (vec![0, 1, 2], 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folder_with_many_files_is_read_within_one_turn_of_a_task() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    seal_each(&store, 0..1).await;
+    store.close().await;
+    let path = dir.path().to_owned();
+    let task = tokio::spawn(async move {
+        let files = crate::files::Files::local(path).unwrap();
+        // More reads than tokio allows a task before it must give way.
+        (0..300).map(|_| crate::segment::list(&files, TableName::Spans).unwrap().segments.len()).sum::<usize>()
+    });
+    assert_eq!(task.await.unwrap(), 300);
+}
