@@ -28,7 +28,7 @@ pub(crate) struct Dictionary<const N: usize> {
 impl<const N: usize> Dictionary<N> {
     pub(crate) fn new(is_nullable: [bool; N]) -> Self {
         Self {
-            columns: std::array::from_fn(|_| StringBuilder::new()),
+            columns: std::array::from_fn(|_| StringBuilder::with_capacity(0, 0)),
             is_nullable,
             len: 0,
             index: HashTable::new(),

@@ -82,6 +82,7 @@ struct Drawn {
 
 impl Default for SpanTableBuilder {
     fn default() -> Self {
+        // Columns without room: what Arrow reserves by default is more than all the rows of a small request.
         Self {
             trace_id: IdColumn::default(),
             span_id: IdColumn::default(),
@@ -91,14 +92,14 @@ impl Default for SpanTableBuilder {
             name: KeyedColumns::new([false]),
             kind: Vec::new(),
             status_code: Vec::new(),
-            status_message: StringBuilder::new(),
-            trace_state: StringBuilder::new(),
+            status_message: StringBuilder::with_capacity(0, 0),
+            trace_state: StringBuilder::with_capacity(0, 0),
             flags: Vec::new(),
             resources: Resources::default(),
             scopes: Scopes::default(),
             attributes: AttributesBuilder::default(),
-            events: StringBuilder::new(),
-            links: StringBuilder::new(),
+            events: StringBuilder::with_capacity(0, 0),
+            links: StringBuilder::with_capacity(0, 0),
             dropped: [Vec::new(), Vec::new(), Vec::new()],
             drawn: Drawn::default(),
         }
