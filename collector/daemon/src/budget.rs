@@ -24,7 +24,7 @@ const IN_FLIGHT: Share = Share {
 };
 const TABLES: Share = Share {
     name: "rows in memory",
-    parts: 8,
+    parts: 6,
     meaning: "rows of the last minute, half being collected and half being sealed; beyond it senders come back later",
 };
 const COMMITTED: Share = Share {
@@ -44,7 +44,7 @@ const QUERIES: Share = Share {
 };
 const REST: Share = Share {
     name: "everything else",
-    parts: 4,
+    parts: 6,
     meaning: "the program, its threads, connections, state, signals, and what the allocator keeps",
 };
 
@@ -116,7 +116,7 @@ mod tests {
             budget.queries_bytes,
         ]
         .map(|bytes| bytes / MIB);
-        assert_eq!(mib, [144, 128, 32, 80, 64]);
+        assert_eq!(mib, [144, 96, 32, 80, 64]);
         assert!(budget.request_bytes_max() >= 64 * MIB);
     }
 
