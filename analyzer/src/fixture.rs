@@ -3,9 +3,10 @@
 //! A line is `service [kind] operation start..end [word…]`, times in milliseconds, two spaces of indent a level.
 //! The kind is `server` for a root or below another service, else `internal`. Words: `error`, `lost` (the span is
 //! not sent, its children are), `peer=bank:443`, `on=instance`, `version=2`, or an attribute whose key has a dot in it,
-//! `http.route=/cart`. A blank line begins another trace.
+//! `http.route=/cart`, a number if it is one. `@sent` names a span, `link=@sent` links to it, or to a trace that never
+//! comes if no span has the name. A blank line begins another trace.
 
-use collector_table::{SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType};
+use collector_table::{LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType};
 
 const MS_NS: i64 = 1_000_000;
 
@@ -20,6 +21,7 @@ pub(crate) struct Drawn<'a> {
     start_ms: i64,
     end_ms: i64,
     words: Vec<&'a str>,
+    links: Vec<(TraceId, u64)>,
 }
 
 impl Drawn<'_> {
@@ -28,6 +30,11 @@ impl Drawn<'_> {
         self.start_ms += ms;
         self.end_ms += ms;
         self.trace = TraceId(u128::from(trace).to_be_bytes());
+    }
+
+    /// Returns whether both are of one trace.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        self.trace == other.trace
     }
 
     /// Gives the span other times, in milliseconds.
@@ -52,6 +59,15 @@ pub(crate) fn lines(text: &str) -> Vec<Drawn<'_>> {
         let one = line_of(line, trace_id(trace), number, above.last().copied());
         above.push((number, one.service));
         drawn.push(one);
+    }
+    let named = |name: &str| drawn.iter().find(|one| one.words.contains(&name)).map(|one| (one.trace, one.id));
+    let linked = |one: &Drawn<'_>| {
+        let names = one.words.iter().filter_map(|word| word.strip_prefix("link="));
+        names.map(|name| named(name).unwrap_or((trace_id(u8::MAX), u64::MAX))).collect()
+    };
+    let links: Vec<Vec<(TraceId, u64)>> = drawn.iter().map(linked).collect();
+    for (one, links) in drawn.iter_mut().zip(links) {
+        one.links = links;
     }
     drawn.retain(|one| !one.words.contains(&"lost"));
     drawn
@@ -88,6 +104,7 @@ fn line_of<'a>(line: &'a str, trace: TraceId, id: u64, above: Option<(u64, &str)
         start_ms: start.parse().unwrap(),
         end_ms: end.parse().unwrap(),
         words: parts[at + 1..].to_vec(),
+        links: Vec::new(),
     }
 }
 
@@ -101,7 +118,11 @@ pub(crate) fn table(drawn: &[Drawn<'_>]) -> SpanTable {
         }
         let is_attribute = |word: &&&str| word.split('=').next().is_some_and(|key| key.contains('.'));
         for (key, value) in one.words.iter().filter(is_attribute).filter_map(|word| word.split_once('=')) {
-            builder.push_attribute(key, value, ValueType::String);
+            let is_number = value.parse::<i64>().is_ok();
+            builder.push_attribute(key, value, if is_number { ValueType::Int } else { ValueType::String });
+        }
+        for (trace_id, span) in &one.links {
+            builder.push_link(&LinkFields { trace_id: *trace_id, span_id: span_id(*span), trace_state: None });
         }
         builder.append(&SpanFields {
             trace_id: one.trace,

@@ -32,7 +32,7 @@ fn append(rows: &mut HopTableBuilder, transaction: &Transaction) {
         rows.append(&HopFields {
             transaction_id: transaction.id,
             revision: transaction.revision,
-            trace_id: transaction.id,
+            trace_id: transaction.trace_of(hop.caller),
             span_id: ends.caller.span_id,
             kind: hop.kind.as_str(),
             caller_service: ends.caller.service(),

@@ -11,6 +11,7 @@ mod fixture;
 mod hash;
 mod hops;
 pub mod incident;
+pub mod join;
 pub mod span;
 pub mod stitch;
 pub mod summary;

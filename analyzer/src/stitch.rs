@@ -2,39 +2,51 @@
 //! pages call [`assemble`] for one transaction as it is known now.
 //! It must never hold more than its limits say, and never recurse over spans: chains of 100,000 exist.
 
-mod closed;
-mod critical;
-mod limits;
 mod open;
+mod limits;
 mod read;
 mod site;
-mod tree;
+mod facts;
+mod keys;
 mod waiting;
+mod closed;
+mod tree;
+mod hop;
+mod critical;
+mod joining;
+mod graph;
+mod closure;
+mod refusals;
+mod weave;
 
-pub use limits::{StitcherLimits, StitcherStats};
+pub use limits::{JoinStats, StitcherLimits, StitcherStats};
 pub use open::{OpenTransaction, Stitcher};
 
-use collector_table::{SpanTable, TraceId};
+use collector_table::SpanTable;
 
-use crate::hash::Map;
-use crate::span::Span;
-use crate::transaction::{CloseReason, Transaction};
+use crate::transaction::Transaction;
 
-/// Stitches all the spans of the tables at once, as they are known now.
+/// Stitches all the spans of the tables at once, as they are known now, traces joined as far as the tables say so.
 /// Returns transactions in order of their start.
 pub fn assemble<'a>(tables: impl IntoIterator<Item = &'a SpanTable>) -> Vec<Transaction> {
-    let mut reader = read::Reader::default();
-    let mut traces: Map<TraceId, Vec<Span>> = Map::default();
+    assemble_with(StitcherLimits::default(), tables)
+}
+
+/// Does what [`assemble`] does by an operator's limits; those on what is held do not apply, the tables being there.
+pub fn assemble_with<'a>(
+    limits: StitcherLimits,
+    tables: impl IntoIterator<Item = &'a SpanTable>,
+) -> Vec<Transaction> {
+    let mut stitcher = Stitcher::new(limits.unbounded());
     for table in tables {
-        reader.read(table, |id, span| traces.entry(id).or_default().push(span));
+        stitcher.push(table, 0);
     }
-    let mut trees = tree::Trees::default();
-    let header = |id| tree::Header { id, revision: 1, close_reason: CloseReason::EndOfInput, duplicates: 0 };
-    let mut transactions: Vec<Transaction> =
-        traces.into_iter().filter_map(|(id, spans)| trees.transaction(spans, header(id))).collect();
+    let mut transactions = stitcher.finish(0);
     transactions.sort_by_key(|transaction| (transaction.started_ns, transaction.id));
     transactions
 }
 
+#[cfg(test)]
+mod join_tests;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use collector_table::TraceId;
 use serde::Serialize;
 
+use crate::join::{Join, Refused, Rule, TRACE_ID_CONFIDENCE};
 use crate::span::Span;
 
 /// Why a stretch of the critical path passed.
@@ -163,6 +164,17 @@ pub struct Transaction {
     pub close_reason: CloseReason,
     /// Hash of the call path: like transactions share it.
     pub path_id: u64,
+    /// Traces that it consists of, the one in which it began first.
+    pub traces: Vec<TraceId>,
+    /// Number of each span's trace among `traces`; empty when there is one trace.
+    pub(crate) trace_numbers: Vec<u32>,
+    /// What joins its traces, by the span that is the effect.
+    pub joins: Vec<Join>,
+    /// Joins of its traces that were refused.
+    pub refused: Vec<Refused>,
+    /// Set when this is no transaction any more but part of another: the other's id. A reader of final results leaves
+    /// out a transaction whose highest revision says so.
+    pub superseded_by: Option<TraceId>,
 }
 
 /// A transaction as JSON in `DESIGN`'s contract.
@@ -179,6 +191,9 @@ pub struct TransactionJson {
     span_ids: Vec<String>,
     stitched_by: Vec<StitchedBy>,
     critical_path: Vec<SegmentJson>,
+    revision: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -218,6 +233,16 @@ impl Transaction {
         self.nodes[index].self_ns
     }
 
+    /// Returns the number of a span's trace among `traces`.
+    pub fn trace_number(&self, index: usize) -> usize {
+        self.trace_numbers.get(index).map_or(0, |&number| number as usize)
+    }
+
+    /// Returns the trace of a span.
+    pub fn trace_of(&self, index: usize) -> TraceId {
+        self.traces.get(self.trace_number(index)).copied().unwrap_or(self.id)
+    }
+
     /// Returns whether its root reports an error.
     pub fn has_error(&self) -> bool {
         self.root_span().has_error()
@@ -233,11 +258,27 @@ impl Transaction {
             duration_ns: self.duration_ns,
             status: if self.has_error() { "error" } else { "ok" },
             complete: self.is_complete,
-            trace_ids: vec![self.id.to_string()],
+            trace_ids: self.traces.iter().map(TraceId::to_string).collect(),
             span_ids: self.spans.iter().map(|span| span.span_id.to_string()).collect(),
-            stitched_by: vec![StitchedBy { rule: "trace_id", key: None, confidence: 1.0 }],
+            stitched_by: self.stitched_by(),
             critical_path: self.critical_path.iter().map(|segment| self.segment_json(segment)).collect(),
+            revision: self.revision,
+            superseded_by: self.superseded_by.map(|id| id.to_string()),
         }
+    }
+
+    /// Returns each rule by which it was stitched once, with its key, the surest first.
+    fn stitched_by(&self) -> Vec<StitchedBy> {
+        let mut by: Vec<(Rule, Option<&str>)> = self.joins.iter().map(|join| (join.rule, join.key.as_deref())).collect();
+        by.sort_unstable();
+        by.dedup();
+        let within = StitchedBy { rule: "trace_id", key: None, confidence: TRACE_ID_CONFIDENCE };
+        let across = by.into_iter().map(|(rule, key)| StitchedBy {
+            rule: rule.as_str(),
+            key: key.map(str::to_owned),
+            confidence: rule.confidence(),
+        });
+        std::iter::once(within).chain(across).collect()
     }
 
     fn segment_json(&self, segment: &Segment) -> SegmentJson {

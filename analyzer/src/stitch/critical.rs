@@ -8,7 +8,8 @@
 
 use collector_table::SpanKind;
 
-use super::tree::Children;
+use super::tree::{Children, Tree};
+use crate::join::Rule;
 use crate::span::Span;
 use crate::transaction::{Cause, Segment};
 
@@ -29,9 +30,9 @@ pub(super) fn critical_path(
     spans: &[Span],
     parents: &[Option<usize>],
     children: &Children,
-    root: usize,
+    tree: &Tree<'_>,
 ) -> Vec<Segment> {
-    let Some(first) = spans.iter().map(|span| span.start_ns).min() else { return Vec::new() };
+    let (root, first) = (tree.root, tree.started_ns);
     let PathFinder { subtree_end, roots, stack, pending, segments } = finder;
     find_subtree_ends(subtree_end, spans, parents);
     roots.clear();
@@ -40,8 +41,8 @@ pub(super) fn critical_path(
     // The stated root owns the moment wherever it covers it; orphans only fill what it leaves.
     let mut orphans = roots.iter().copied().filter(|&index| index != root).peekable();
     segments.clear();
-    let mut cursor = subtree_end.iter().copied().max().unwrap_or(first);
-    let walk = Walk { spans, children, subtree_end };
+    let mut cursor = tree.ended_ns;
+    let walk = Walk { spans, children, subtree_end, tree };
     while cursor > first {
         // What starts at or after the cursor has had its say: the cursor only moves back.
         while orphans.next_if(|&index| spans[index].start_ns >= cursor).is_some() {}
@@ -49,7 +50,7 @@ pub(super) fn critical_path(
         let covers = |&index: &usize| spans[index].start_ns < cursor && walk.subtree_end[index] >= cursor;
         if let Some(index) = Some(root).filter(covers).or(orphan.filter(covers)) {
             walk.descend(index, cursor, stack, pending, segments);
-            cursor = spans[index].start_ns;
+            cursor = spans[index].start_ns.max(first);
             continue;
         }
         let ends = [Some(root), orphan].into_iter().flatten().map(|index| walk.subtree_end[index]);
@@ -75,6 +76,7 @@ struct Walk<'a> {
     children: &'a Children,
     /// Last end in each span's subtree.
     subtree_end: &'a [i64],
+    tree: &'a Tree<'a>,
 }
 
 /// A span that the walk is inside of. `cursor` moves back from where the time is explained to `floor_ns`.
@@ -106,7 +108,8 @@ impl Walk<'_> {
         pending: &mut Vec<usize>,
         segments: &mut Vec<Segment>,
     ) {
-        stack.push(self.frame(span, to, self.spans[span].start_ns, pending));
+        let floor_ns = self.spans[span].start_ns.max(self.tree.started_ns);
+        stack.push(self.frame(span, to, floor_ns, pending));
         while let Some(top) = stack.last_mut() {
             match self.step(top, pending, segments) {
                 Some(next) => stack.push(next),
@@ -147,9 +150,14 @@ impl Walk<'_> {
     /// A child in another process that ends a little later is cut at the parent's end: the clocks differ.
     fn is_waited_for(&self, parent: usize, child: usize) -> bool {
         let (above, below) = (&self.spans[parent], &self.spans[child]);
-        let is_message = below.kind() == SpanKind::Consumer || above.kind() == SpanKind::Producer;
+        let is_message = self.is_message(child) || above.kind() == SpanKind::Producer;
         let outlives = below.end_ns > above.end_ns;
         !is_message && (!outlives || !above.is_same_service(below))
+    }
+
+    /// Returns whether a span works on a message, or on what a message of another trace brought.
+    fn is_message(&self, span: usize) -> bool {
+        self.spans[span].kind() == SpanKind::Consumer || self.tree.entered_by(span).is_some_and(Rule::is_of_messages)
     }
 
     /// Moves one step back. Returns the child to go into, or nothing when the frame is done.
@@ -227,7 +235,7 @@ impl Walk<'_> {
     /// Explains the time from `from` to the cursor, in which nothing ran, by the wait of what ran next.
     fn push_wait(&self, segments: &mut Vec<Segment>, frame: &Frame, from: i64) {
         let (owner, cause) = match frame.last_after {
-            Some(child) if self.spans[child].kind() == SpanKind::Consumer => (child, Cause::QueueWait),
+            Some(child) if self.is_message(child) => (child, Cause::QueueWait),
             Some(child) => (child, Cause::Unexplained),
             None => (frame.span, Cause::Unexplained),
         };

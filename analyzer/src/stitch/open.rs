@@ -4,19 +4,21 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use collector_table::{SpanTable, TraceId};
+use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use super::closed::{Archive, Closed};
-use super::limits::{StitcherLimits, StitcherStats};
+use super::facts::Found;
+use super::joining::{Closing, Joiner, REVISIONS_MAX, Reopened, Step};
+use super::keys::KeyBook;
+use super::limits::{JoinStats, StitcherLimits, StitcherStats};
 use super::read::Reader;
 use super::tree::{Header, Trees};
 use super::waiting::Waiting;
 use crate::hash::{Map, Set};
+use crate::join::{Proposal, Refused};
 use crate::span::Span;
 use crate::transaction::{CloseReason, Transaction};
 
-/// Revisions of one transaction; spans that come later form a late part.
-const REVISIONS_MAX: u32 = 8;
 /// Latest arrivals that are remembered for lists of open transactions.
 const LATEST_MAX: usize = 1_000;
 /// Nanoseconds of arrival between two looks for names and sites that nothing uses.
@@ -74,6 +76,7 @@ struct Held {
     open_spans: usize,
     waiting: Waiting,
     archive: Archive,
+    joiner: Joiner,
     /// Whom the latest spans reached, latest last; ids may repeat.
     latest: VecDeque<TraceId>,
     stats: StitcherStats,
@@ -82,6 +85,9 @@ struct Held {
 impl Stitcher {
     /// Returns a stitcher that holds nothing.
     pub fn new(limits: StitcherLimits) -> Self {
+        let book = KeyBook::new(&limits.join_keys, limits.discovers_keys);
+        let mut joiner = Joiner::default();
+        joiner.graph.discovery.sync(&book);
         let held = Held {
             limits,
             trees: Trees::default(),
@@ -89,17 +95,69 @@ impl Stitcher {
             open_spans: 0,
             waiting: Waiting::default(),
             archive: Archive::default(),
+            joiner,
             latest: VecDeque::new(),
             stats: StitcherStats::default(),
         };
-        Self { reader: Reader::default(), held, freed_ns: i64::MIN }
+        Self { reader: Reader::new(book), held, freed_ns: i64::MIN }
     }
 
     /// Takes in spans that arrived at `now_ns`; returns what had to be closed at a bound.
     pub fn push(&mut self, table: &SpanTable, now_ns: i64) -> Vec<Transaction> {
         let mut done = Vec::new();
-        self.reader.read(table, |id, span| self.held.push(id, span, now_ns, &mut done));
+        self.reader.read_keys(&table.columns().attributes);
+        self.held.joiner.graph.discovery.sync(&self.reader.book);
+        self.reader.read(table, |id, span, found| self.held.push(id, span, found, now_ns, &mut done));
+        self.held.settle(now_ns, &mut done);
+        self.drop_keys();
         done
+    }
+
+    /// Takes in log records: what they carry of business keys counts as what their spans carry.
+    pub fn push_logs(&mut self, table: &LogTable, now_ns: i64) {
+        for row in table.rows() {
+            let Some(id) = row.trace_id else { continue };
+            self.reader.read_log(&row);
+            if !self.reader.found.is_empty() {
+                self.held.joiner.graph.discovery.sync(&self.reader.book);
+                self.held.note_log(id, &self.reader.found, now_ns);
+            }
+        }
+        self.drop_keys();
+    }
+
+    /// Returns the transactions that a log record belongs to, as far as their traces are still held: by its trace, or
+    /// else by a business key that it carries.
+    pub fn transactions_of_log(&mut self, row: &LogRow<'_>) -> Vec<TraceId> {
+        let limits = &self.held.limits;
+        let by_trace = row.trace_id.map(|id| self.held.joiner.transactions_of(limits, id)).unwrap_or_default();
+        if !by_trace.is_empty() {
+            return by_trace;
+        }
+        self.reader.read_log(row);
+        let tokens: Vec<u64> = self.reader.found.facts.iter().map(|fact| fact.token).collect();
+        self.held.joiner.transactions_with(limits, &tokens)
+    }
+
+    /// Returns the transactions that a trace is part of, as far as it is still held for joins.
+    pub fn transactions_of(&mut self, id: TraceId) -> Vec<TraceId> {
+        self.held.joiner.transactions_of(&self.held.limits, id)
+    }
+
+    /// Returns the attribute keys that join traces, or may, with the numbers that speak for them; the best first.
+    pub fn proposals(&self) -> Vec<Proposal> {
+        self.held.joiner.graph.discovery.proposals()
+    }
+
+    /// Returns the joins that were refused, by rule, key and reason.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.held.joiner.graph.refusals.list(&self.held.joiner.graph.discovery)
+    }
+
+    fn drop_keys(&mut self) {
+        for key in self.held.joiner.graph.discovery.take_dropped() {
+            self.reader.book.drop_key(key);
+        }
     }
 
     /// Closes what has waited long enough at `now_ns`.
@@ -116,12 +174,17 @@ impl Stitcher {
     pub fn finish(&mut self, now_ns: i64) -> Vec<Transaction> {
         let mut ids: Vec<TraceId> = self.held.open.keys().copied().collect();
         ids.sort_unstable();
-        ids.into_iter().filter_map(|id| self.held.close(id, CloseReason::EndOfInput, now_ns)).collect()
+        self.held.joiner.begin_end();
+        let mut done: Vec<Transaction> =
+            ids.into_iter().filter_map(|id| self.held.close(id, CloseReason::EndOfInput, now_ns)).collect();
+        self.held.with_step(now_ns, &mut done, Joiner::finish);
+        done
     }
 
     /// Returns what was counted.
     pub fn stats(&self) -> StitcherStats {
-        StitcherStats { folded: self.reader.folded(), ..self.held.stats }
+        let joins = JoinStats { keys_left_out: self.reader.book.left_out(), ..self.held.joiner.stats() };
+        StitcherStats { folded: self.reader.folded(), joins, ..self.held.stats }
     }
 
     /// Returns how many transactions wait for spans.
@@ -141,8 +204,11 @@ impl Stitcher {
 }
 
 impl Held {
-    fn push(&mut self, id: TraceId, span: Span, now_ns: i64, done: &mut Vec<Transaction>) {
+    fn push(&mut self, id: TraceId, span: Span, found: &Found, now_ns: i64, done: &mut Vec<Transaction>) {
         self.stats.spans += 1;
+        if !found.is_empty() {
+            self.joiner.note(&self.limits, id, found, now_ns);
+        }
         if !self.open.contains_key(&id) {
             self.open(id, now_ns);
         }
@@ -163,7 +229,11 @@ impl Held {
     /// Opens a transaction: the closed one with this id again, or a new one.
     fn open(&mut self, id: TraceId, now_ns: i64) {
         let mut open = Open { spans: Vec::new(), duplicates: 0, revision: 0, opened_ns: now_ns, arrived_ns: now_ns };
-        if let Some(closed) = self.archive.take(id) {
+        if let Some(Reopened { spans, duplicates, opened_ns }) = self.joiner.reopen(id) {
+            self.stats.reopened += 1;
+            let revision = self.joiner.revision(id);
+            open = Open { spans: spans.to_vec(), duplicates, revision, opened_ns, ..open };
+        } else if let Some(closed) = self.archive.take(id) {
             self.stats.reopened += 1;
             let Closed { spans, duplicates, revision, opened_ns, .. } = closed;
             open = Open { spans: spans.to_vec(), duplicates, revision, opened_ns, ..open };
@@ -226,7 +296,45 @@ impl Held {
             }
         }
         self.archive.forget(now_ns.saturating_sub(self.limits.reopen_ns), self.limits.closed_spans_max);
+        self.settle(now_ns, &mut done);
         done
+    }
+
+    /// Gives out the transactions of several traces that became whole.
+    fn settle(&mut self, now_ns: i64, done: &mut Vec<Transaction>) {
+        self.with_step(now_ns, done, Joiner::settle);
+        for id in self.joiner.take_let_go() {
+            self.archive.remember(id);
+        }
+    }
+
+    fn with_step(
+        &mut self,
+        now_ns: i64,
+        done: &mut Vec<Transaction>,
+        act: impl FnOnce(&mut Joiner, &mut Step<'_>),
+    ) {
+        let Self { limits, trees, open, joiner, .. } = self;
+        let is_open = |id: TraceId| open.contains_key(&id);
+        act(joiner, &mut Step { limits, trees, is_open: &is_open, now_ns, done });
+    }
+
+    /// Notes what a log record of a trace carries; a trace that was given out as one that nothing joins is taken back in.
+    fn note_log(&mut self, id: TraceId, found: &Found, now_ns: i64) {
+        if !self.joiner.wants(id) {
+            self.adopt(id, now_ns);
+        }
+        self.joiner.note(&self.limits, id, found, now_ns);
+        self.joiner.place_again(id);
+    }
+
+    /// Has the joiner take over a closed trace that something may join after all.
+    fn adopt(&mut self, id: TraceId, now_ns: i64) {
+        let Some(Closed { spans, duplicates, revision, opened_ns, .. }) = self.archive.take(id) else { return };
+        let header = Header { id, revision, close_reason: CloseReason::Settled, duplicates };
+        if let Some(whole) = self.trees.transaction(spans.to_vec(), header) {
+            self.joiner.adopt(now_ns, &Closing { whole, opened_ns, revision });
+        }
     }
 
     /// Returns why an open transaction stops waiting now; if it does not, it is looked at again later.
@@ -261,6 +369,18 @@ impl Held {
         let revision = if is_late_part { 0 } else { open.revision + 1 };
         let header = Header { id, revision, close_reason: reason, duplicates: open.duplicates };
         let transaction = self.trees.transaction(open.spans, header)?;
+        let is_cut = is_late_part || matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
+        if is_cut {
+            self.joiner.remove(id);
+        } else if self.joiner.wants(id) || Joiner::expects(&transaction) {
+            for linked in self.joiner.linked_from(id) {
+                self.adopt(linked, now_ns);
+            }
+            let (opened_ns, revision) = (open.opened_ns, open.revision);
+            let closing = Closing { whole: transaction, opened_ns, revision };
+            self.with_step(now_ns, &mut Vec::new(), |joiner, step| joiner.ready(step, closing));
+            return None;
+        }
         // A trace that trickles on would be written again, whole, for ever.
         if matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit) || revision >= REVISIONS_MAX {
             self.archive.remember(id);

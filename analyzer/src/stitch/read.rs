@@ -4,8 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use collector_table::{SpanColumns, SpanKind, SpanTable, StatusCode, TraceId};
+use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable, StatusCode, TraceId, ValueType};
 
+use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker};
+use super::keys::KeyBook;
 use super::site::{Manner, Name, Process, Sites};
 use crate::span::{Site, Span};
 
@@ -31,17 +33,26 @@ const URL: usize = 6;
 const DATABASE: usize = 7;
 const SYSTEM: usize = 8;
 
+/// Links that are read of one span.
+const LINKS_MAX: usize = 4_000;
+
 /// The value of each role in one row.
 type Facts<'a> = [Option<&'a str>; ROLES.len()];
 
-/// Reads tables; knows every site.
-#[derive(Debug, Default)]
+/// Reads tables; knows every site, and every key that may join traces.
+#[derive(Debug)]
 pub(super) struct Reader {
     sites: Sites,
+    pub(super) book: KeyBook,
     /// What the dictionaries of the table at hand say, by key; their room is kept between tables.
     processes: Vec<Process>,
     operations: Vec<Operation>,
     roles: Vec<Option<Place>>,
+    meanings: Vec<Meaning>,
+    /// Whether any key of the table at hand may join traces.
+    has_meanings: bool,
+    /// What the row at hand says of other traces.
+    pub(super) found: Found,
     peer: String,
 }
 
@@ -61,8 +72,30 @@ struct Place {
 }
 
 impl Reader {
-    /// Gives every span of a table with its trace.
-    pub(super) fn read(&mut self, table: &SpanTable, mut take: impl FnMut(TraceId, Span)) {
+    pub(super) fn new(book: KeyBook) -> Self {
+        Self {
+            sites: Sites::default(),
+            book,
+            processes: Vec::new(),
+            operations: Vec::new(),
+            roles: Vec::new(),
+            meanings: Vec::new(),
+            has_meanings: false,
+            found: Found::default(),
+            peer: String::new(),
+        }
+    }
+
+    /// Makes the keys of a table known, so that what is learned of them has a place.
+    pub(super) fn read_keys(&mut self, table: &AttributeColumns<'_>) {
+        let Self { meanings, book, .. } = self;
+        meanings.clear();
+        meanings.extend(table.names.iter().map(|key| facts::meaning(book, key.unwrap_or_default())));
+        self.has_meanings = self.meanings.iter().any(|meaning| *meaning != Meaning::Nothing);
+    }
+
+    /// Gives every span of a table with its trace and what it says of others; the table's keys must have been read.
+    pub(super) fn read(&mut self, table: &SpanTable, mut take: impl FnMut(TraceId, Span, &Found)) {
         let columns = table.columns();
         self.read_dictionaries(&columns);
         for row in 0..columns.len() {
@@ -71,7 +104,8 @@ impl Reader {
             let ids = (columns.span_id(row), columns.parent_span_id(row));
             let start_ns = columns.starts_ns[row];
             let times_ns = (start_ns, start_ns.saturating_add(columns.durations_ns[row]));
-            take(columns.trace_id(row), Span::new(ids, times_ns, site));
+            self.find(&columns, row);
+            take(columns.trace_id(row), Span::new(ids, times_ns, site), &self.found);
         }
     }
 
@@ -92,6 +126,48 @@ impl Reader {
         }
         self.roles.clear();
         self.roles.extend(columns.attributes.names.iter().map(|key| place(key.unwrap_or_default())));
+    }
+
+    /// Finds what a row says of other traces.
+    fn find(&mut self, columns: &SpanColumns<'_>, row: usize) {
+        self.found.clear();
+        let speaker =
+            || Speaker { span_id: columns.span_id(row), start_ns: columns.starts_ns[row], kind: columns.kind(row) };
+        if let Some(links) = columns.links(row) {
+            let span_id = columns.span_id(row);
+            let known = links.map(|(trace, span)| LinkFact { span_id, trace, span });
+            self.found.links.extend(known.take(LINKS_MAX));
+        }
+        if self.has_meanings {
+            self.found_attributes(&columns.attributes, row, &speaker());
+        }
+    }
+
+    fn found_attributes(&mut self, attributes: &AttributeColumns<'_>, row: usize, speaker: &Speaker) {
+        let bound = |row: usize| usize::try_from(attributes.offsets[row]).unwrap_or(0);
+        let mut said = RowFacts::default();
+        for entry in bound(row)..bound(row + 1) {
+            let meaning = self.meanings[attributes.keys[entry] as usize];
+            if meaning != Meaning::Nothing {
+                let value = (attributes.values.value(entry), ValueType::from_byte(attributes.types[entry]));
+                said.attribute(&self.book, meaning, value, speaker, &mut self.found);
+            }
+        }
+        said.finish(&self.book, speaker, &mut self.found);
+    }
+
+    /// Finds the business keys that a log record carries.
+    pub(super) fn read_log(&mut self, row: &LogRow<'_>) {
+        self.found.clear();
+        let span_id = row.span_id.unwrap_or_default();
+        let speaker = Speaker { span_id, start_ns: row.time_ns, kind: SpanKind::Internal };
+        let mut said = RowFacts::default();
+        for (key, value, value_type) in row.attributes.iter() {
+            let meaning = facts::meaning(&mut self.book, key);
+            if matches!(meaning, Meaning::Key(_)) {
+                said.attribute(&self.book, meaning, (value, value_type), &speaker, &mut self.found);
+            }
+        }
     }
 
     fn facts<'a>(&self, columns: &SpanColumns<'a>, row: usize) -> Facts<'a> {

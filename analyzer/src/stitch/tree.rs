@@ -7,9 +7,11 @@ use std::sync::Arc;
 use collector_table::{SpanId, SpanKind, TraceId};
 
 use super::critical::{PathFinder, critical_path};
+use super::hop::hops;
 use crate::hash::fnv;
+use crate::join::{Join, Rule};
 use crate::span::Span;
-use crate::transaction::{CloseReason, Hop, HopKind, NO_PARENT, Node, Transaction};
+use crate::transaction::{CloseReason, NO_PARENT, Node, Transaction};
 
 /// Children of every span: those of `index` stand in `list[starts[index]..starts[index + 1]]`, by start.
 #[derive(Debug, Default)]
@@ -56,6 +58,46 @@ pub(super) struct Header {
     pub(super) duplicates: usize,
 }
 
+/// Spans of several traces, by start, with what is known of their tree; indexes are into `spans`.
+#[derive(Debug)]
+pub(super) struct JoinedSpans {
+    pub(super) spans: Vec<Span>,
+    pub(super) parents: Vec<Option<usize>>,
+    /// Number of each span's trace among `traces`.
+    pub(super) numbers: Vec<u32>,
+    pub(super) traces: Vec<TraceId>,
+    pub(super) joins: Vec<Join>,
+    /// By what each span was joined to its parent, if that is in another trace.
+    pub(super) entered_by: Vec<Option<Rule>>,
+    pub(super) root: usize,
+    pub(super) started_ns: i64,
+    /// Last end of the spans that are the transaction's own.
+    pub(super) ended_ns: i64,
+    pub(super) missing_parents: usize,
+    pub(super) duplicates: usize,
+    pub(super) is_complete: bool,
+}
+
+/// What is known of a tree beside its spans and their parents.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tree<'a> {
+    pub(super) root: usize,
+    pub(super) started_ns: i64,
+    pub(super) ended_ns: i64,
+    missing_parents: usize,
+    duplicates: usize,
+    is_complete: bool,
+    /// See [`JoinedSpans::entered_by`]; empty when there is one trace.
+    pub(super) entered_by: &'a [Option<Rule>],
+}
+
+impl Tree<'_> {
+    /// Returns by what a span was joined to its parent, if that is in another trace.
+    pub(super) fn entered_by(&self, span: usize) -> Option<Rule> {
+        self.entered_by.get(span).copied().flatten()
+    }
+}
+
 /// Builds trees; holds nothing but room.
 #[derive(Debug, Default)]
 pub(super) struct Trees {
@@ -93,23 +135,75 @@ impl Trees {
         let started_ns = spans.iter().map(|span| span.start_ns).min()?;
         let ended_ns = spans.iter().map(|span| span.end_ns).max()?;
         let roots = parents.iter().filter(|parent| parent.is_none()).count();
-        Some(Transaction {
+        let is_complete = roots == 1 && missing_parents == 0 && spans[root].parent_span_id().is_none();
+        let tree = Tree {
+            root,
+            started_ns,
+            ended_ns,
+            missing_parents,
+            duplicates: header.duplicates + duplicates,
+            is_complete,
+            entered_by: &[],
+        };
+        let mut transaction = self.finish(spans, header, &tree);
+        transaction.traces.push(header.id);
+        Some(transaction)
+    }
+
+    /// Returns the transaction that spans of several traces form, whose parents are known.
+    pub(super) fn joined(&mut self, joined: JoinedSpans, header: Header) -> Option<Transaction> {
+        let JoinedSpans { mut spans, parents, numbers, traces, mut joins, entered_by, .. } = joined;
+        self.parents.clear();
+        self.parents.extend(parents);
+        self.order_depth_first(&mut spans);
+        let mut place = vec![0; spans.len()];
+        for (new, &(old, _)) in self.order.iter().enumerate() {
+            place[old] = new;
+        }
+        for join in &mut joins {
+            (join.from, join.to) = (place[join.from], place[join.to]);
+        }
+        joins.sort_by_key(|join| (join.to, join.rule, join.from));
+        let entered_by: Vec<Option<Rule>> = self.order.iter().map(|&(old, _)| entered_by[old]).collect();
+        let trace_numbers = self.order.iter().map(|&(old, _)| numbers[old]).collect();
+        let tree = Tree {
+            root: place[joined.root],
+            started_ns: joined.started_ns,
+            ended_ns: joined.ended_ns.max(joined.started_ns),
+            missing_parents: joined.missing_parents,
+            duplicates: joined.duplicates,
+            is_complete: joined.is_complete,
+            entered_by: &entered_by,
+        };
+        let transaction = self.finish(spans, header, &tree);
+        Some(Transaction { traces, trace_numbers, joins, ..transaction })
+    }
+
+    /// Works out what follows from the tree; the spans and their parents must be in depth-first order.
+    fn finish(&mut self, spans: Vec<Span>, header: Header, tree: &Tree<'_>) -> Transaction {
+        let (parents, children) = (&self.parents, &self.children);
+        Transaction {
             id: header.id,
             revision: header.revision,
             nodes: (0..spans.len()).map(|index| self.node(&spans, index)).collect(),
-            critical_path: critical_path(&mut self.path, &spans, parents, &self.children, root),
-            hops: hops(&spans, parents, &self.children),
-            is_complete: roots == 1 && missing_parents == 0 && spans[root].parent_span_id().is_none(),
+            critical_path: critical_path(&mut self.path, &spans, parents, children, tree),
+            hops: hops(&spans, parents, children, tree),
+            is_complete: tree.is_complete,
             clock_skew_ns: clock_skew_ns(&spans, parents),
-            path_id: self.path_id(&spans, root),
-            duration_ns: ended_ns - started_ns,
-            started_ns,
+            path_id: self.path_id(&spans, tree.root),
+            duration_ns: tree.ended_ns - tree.started_ns,
+            started_ns: tree.started_ns,
             spans: Arc::from(spans),
-            root,
-            missing_parents,
-            duplicates: header.duplicates + duplicates,
+            root: tree.root,
+            missing_parents: tree.missing_parents,
+            duplicates: tree.duplicates,
             close_reason: header.close_reason,
-        })
+            traces: Vec::new(),
+            trace_numbers: Vec::new(),
+            joins: Vec::new(),
+            refused: Vec::new(),
+            superseded_by: None,
+        }
     }
 
     fn index_by_id(&mut self, spans: &[Span]) {
@@ -250,45 +344,6 @@ fn self_time_ns(spans: &[Span], children: &Children, index: usize) -> i64 {
         }
     }
     span.duration_ns() - covered
-}
-
-fn hops(spans: &[Span], parents: &[Option<usize>], children: &Children) -> Vec<Hop> {
-    let mut hops = Vec::new();
-    for (index, span) in spans.iter().enumerate() {
-        if span.is_outgoing() {
-            let remote = children.get(index).iter().copied().filter(|&child| spans[child].is_entry());
-            let before = hops.len();
-            hops.extend(remote.map(|callee| hop(spans, index, callee)));
-            if hops.len() == before && children.get(index).is_empty() {
-                hops.push(Hop { caller: index, callee: None, kind: peer_kind(span), gap_ns: None });
-            }
-        } else if let Some(parent) = parents[index] {
-            let caller = &spans[parent];
-            if !caller.is_outgoing() && span.is_entry() && !caller.is_same_service(span) {
-                hops.push(Hop { gap_ns: None, ..hop(spans, parent, index) });
-            }
-        }
-    }
-    hops
-}
-
-fn peer_kind(span: &Span) -> HopKind {
-    match span.kind() {
-        _ if span.site.is_database => HopKind::Database,
-        SpanKind::Producer => HopKind::Message,
-        _ => HopKind::Call,
-    }
-}
-
-fn hop(spans: &[Span], caller: usize, callee: usize) -> Hop {
-    let (from, to) = (&spans[caller], &spans[callee]);
-    let is_message = to.kind() == SpanKind::Consumer || from.kind() == SpanKind::Producer;
-    let (kind, gap_ns) = if is_message {
-        (HopKind::Message, to.start_ns - from.end_ns)
-    } else {
-        (HopKind::Call, from.duration_ns() - to.duration_ns())
-    };
-    Hop { caller, callee: Some(callee), kind, gap_ns: Some(gap_ns) }
 }
 
 /// Returns the largest amount by which a callee's span leaves its caller's span although the call is synchronous.

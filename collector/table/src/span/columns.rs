@@ -7,6 +7,7 @@ use arrow::array::{
 
 use crate::attributes::AttributeColumns;
 use crate::columns::{Texts, column, id, optional_id, text};
+use crate::json::{elements, find, value};
 use crate::{SpanId, SpanKind, StatusCode, TraceId};
 
 /// Columns of a span table; all have one item a span but the entries that keys refer to.
@@ -31,6 +32,7 @@ pub struct SpanColumns<'a> {
     service_instances: &'a StringArray,
     service_versions: &'a StringArray,
     resource_attributes: &'a StringArray,
+    links: &'a StringArray,
     /// Attributes of the spans.
     pub attributes: AttributeColumns<'a>,
 }
@@ -55,6 +57,7 @@ impl<'a> SpanColumns<'a> {
             service_instances: entries("service_instance"),
             service_versions: entries("service_version"),
             resource_attributes: entries("resource_attributes"),
+            links: column(batch, "links"),
             attributes: AttributeColumns::of(column::<ListArray>(batch, "attributes")),
         }
     }
@@ -92,6 +95,15 @@ impl<'a> SpanColumns<'a> {
     /// Returns a span's status code.
     pub fn status_code(&self, row: usize) -> StatusCode {
         StatusCode::from_number(i32::from(self.status_codes[row]))
+    }
+
+    /// Returns the spans that a span links to, by trace and span, if it has links at all.
+    pub fn links(&self, row: usize) -> Option<impl Iterator<Item = (TraceId, SpanId)> + use<'a>> {
+        let links = text(self.links, row)?;
+        Some(elements(links).filter_map(|link| {
+            let id = |key: &str| find(link, key).map(value).map(|(id, _)| id);
+            Some((id("trace_id")?.parse().ok()?, id("span_id")?.parse().ok()?))
+        }))
     }
 
     /// Returns how many resources the batch has.

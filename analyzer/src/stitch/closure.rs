@@ -1,0 +1,167 @@
+//! All that one origin caused: traces, and of traces that serve several transactions the spans that serve this one.
+//! Asked for by `joining` before a transaction is given out. Bounded by traces and spans; what would go beyond is refused.
+
+use collector_table::TraceId;
+
+use super::graph::{Edge, Graph, NOWHERE, Ready};
+use super::limits::StitcherLimits;
+use crate::hash::{FNV_SEED, Map, fnv};
+use crate::join::Refusal;
+
+/// How a span of a trace belongs to a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belongs {
+    /// Not at all: it serves another transaction only.
+    No,
+    /// It serves several transactions and none in particular, as a loop that fetches messages does. Its time is not the
+    /// transaction's.
+    Shared,
+    /// Something of the transaction caused it.
+    Own,
+}
+
+/// A trace in a transaction.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) id: TraceId,
+    /// How the transaction reaches it; none for the origin.
+    pub(super) entries: Vec<Edge>,
+    /// How each span belongs; empty when all are the transaction's own.
+    pub(super) belongs: Vec<Belongs>,
+}
+
+impl Part {
+    /// Returns the whole of a trace that nothing caused.
+    pub(super) fn alone(id: TraceId) -> Self {
+        Self { id, entries: Vec::new(), belongs: Vec::new() }
+    }
+
+    pub(super) fn belonging(&self, at: u32) -> Belongs {
+        self.belongs.get(at as usize).copied().unwrap_or(Belongs::Own)
+    }
+}
+
+impl Graph {
+    /// Returns the traces that an origin caused, itself first; a cause stands before what it caused first.
+    pub(super) fn closure(&mut self, limits: &StitcherLimits, origin: TraceId) -> Vec<Part> {
+        let mut parts = vec![Part::alone(origin)];
+        let mut spans = self.spans_len(origin);
+        let mut places: Map<TraceId, usize> = Map::default();
+        places.insert(origin, 0);
+        let mut todo = std::collections::VecDeque::from([0]);
+        while let Some(place) = todo.pop_front() {
+            let id = parts[place].id;
+            if place > 0 {
+                parts[place].belongs = self.belongs(limits, origin, &parts[place]);
+            }
+            for edge in &self.edges(limits, id).effects {
+                if edge.to == origin || parts[place].belonging(edge.from_at) == Belongs::No {
+                    continue;
+                }
+                let to = match places.get(&edge.to) {
+                    Some(&to) => to,
+                    None => {
+                        let more = self.spans_len(edge.to);
+                        if parts.len() >= limits.traces_per_transaction_max
+                            || spans + more > limits.spans_per_transaction_max
+                        {
+                            self.refusals.note_once(origin, edge.rule, edge.key, Refusal::Growth, edge.to);
+                            continue;
+                        }
+                        spans += more;
+                        places.insert(edge.to, parts.len());
+                        parts.push(Part::alone(edge.to));
+                        parts.len() - 1
+                    }
+                };
+                if !parts[to].entries.contains(edge) {
+                    parts[to].entries.push(*edge);
+                    if !todo.contains(&to) {
+                        todo.push_back(to);
+                    }
+                }
+            }
+        }
+        parts
+    }
+
+    fn spans_len(&self, id: TraceId) -> usize {
+        self.nodes.get(&id).and_then(|node| node.ready.as_ref()).map_or(0, |ready| ready.spans.len())
+    }
+
+    /// Returns how the spans of a trace that something caused belong to the transaction that reaches it.
+    fn belongs(&mut self, limits: &StitcherLimits, origin: TraceId, part: &Part) -> Vec<Belongs> {
+        let edges = self.edges(limits, part.id);
+        let ready = |id: TraceId| self.nodes.get(&id).and_then(|node| node.ready.as_ref());
+        let (Some(own), Some(first)) = (ready(part.id), ready(origin)) else { return Vec::new() };
+        let is_root_caused = part.entries.iter().any(|edge| edge.to_at == own.root);
+        let is_only_ours = edges.causes.iter().all(|cause| part.entries.contains(cause));
+        // A loop that began before the transaction did is not caused by it, whatever it fetched.
+        if is_only_ours && (is_root_caused || own.start_ns >= first.start_ns) {
+            return Vec::new();
+        }
+        let entrances = Entrances::of(own, &edges.causes);
+        let mut belongs = vec![Belongs::No; own.spans.len()];
+        let is_ours = |at: u32| part.entries.iter().any(|edge| edge.to_at == at);
+        let root = own.root as usize;
+        let outermost = if is_ours(own.root) || entrances.at(own.root).is_none() { Belongs::Shared } else { Belongs::No };
+        for (at, parent) in (0u32..).zip(own.parents.iter().copied()) {
+            let above = match parent {
+                // Spans whose parent is lost are taken to be below the root.
+                NOWHERE if at as usize != root && is_ours(own.root) => Belongs::Own,
+                NOWHERE => outermost,
+                parent => belongs[parent as usize],
+            };
+            belongs[at as usize] = match entrances.at(at) {
+                _ if is_ours(at) => Belongs::Own,
+                Some(narrows) if narrows => Belongs::No,
+                _ => above,
+            };
+        }
+        belongs
+    }
+
+    /// Returns a hash that changes when a transaction does.
+    pub(super) fn signature(&self, parts: &[Part]) -> u64 {
+        parts.iter().fold(FNV_SEED, |hash, part| {
+            let own = part.belongs.iter().filter(|belongs| **belongs == Belongs::Own).count();
+            let hash = fnv(fnv(hash, part.id.as_bytes()), &self.spans_len(part.id).to_le_bytes());
+            part.entries.iter().fold(fnv(hash, &own.to_le_bytes()), |hash, edge| {
+                fnv(fnv(hash, edge.from.as_bytes()), &(u64::from(edge.from_at) << 32 | u64::from(edge.to_at)).to_le_bytes())
+            })
+        })
+    }
+}
+
+/// Where causes enter a trace.
+struct Entrances {
+    /// By span: whether its causes are among those of the entrance above it, so that it serves fewer transactions; by
+    /// index of the span.
+    narrows: Map<u32, bool>,
+}
+
+impl Entrances {
+    fn of(ready: &Ready, causes: &[Edge]) -> Self {
+        let mut from: Map<u32, Vec<TraceId>> = Map::default();
+        for edge in causes {
+            from.entry(edge.to_at).or_default().push(edge.from);
+        }
+        for traces in from.values_mut() {
+            traces.sort_unstable();
+        }
+        let narrows = from.iter().map(|(&at, traces)| {
+            let mut above = ready.parents[at as usize];
+            while above != NOWHERE && !from.contains_key(&above) {
+                above = ready.parents[above as usize];
+            }
+            let is_within = |enclosing: &Vec<TraceId>| traces.iter().all(|id| enclosing.binary_search(id).is_ok());
+            (at, from.get(&above).is_none_or(is_within))
+        });
+        let narrows = narrows.collect();
+        Self { narrows }
+    }
+
+    fn at(&self, span: u32) -> Option<bool> {
+        self.narrows.get(&span).copied()
+    }
+}

@@ -1,0 +1,233 @@
+//! What a span says about other traces: links, names of messages, and values of business keys. Called by the reader for
+//! rows that may say something; what it finds is held beside the spans by `joining`, because most spans say nothing.
+
+use std::hash::BuildHasher;
+
+use collector_table::{SpanId, SpanKind, TraceId, ValueType};
+
+use super::keys::{KeyBook, KeyId, NO_KEY, Use, looks_like_id};
+use crate::join::Rule;
+
+/// Names of roles in messaging, old and new; of several keys the first that is present counts.
+const MESSAGING: [(&str, Part); 22] = [
+    ("messaging.system", Part::System),
+    ("messaging.destination.name", Part::Destination),
+    ("messaging.destination", Part::Destination),
+    ("messaging.destination_publish.name", Part::Published),
+    ("messaging.source.name", Part::Published),
+    ("messaging.source", Part::Published),
+    ("messaging.message.id", Part::MessageId),
+    ("messaging.message_id", Part::MessageId),
+    ("messaging.message.conversation_id", Part::Conversation),
+    ("messaging.conversation_id", Part::Conversation),
+    ("messaging.destination.partition.id", Part::Partition),
+    ("messaging.kafka.destination.partition", Part::Partition),
+    ("messaging.kafka.source.partition", Part::Partition),
+    ("messaging.kafka.partition", Part::Partition),
+    ("messaging.kafka.message.offset", Part::Offset),
+    ("messaging.kafka.offset", Part::Offset),
+    ("messaging.operation.type", Part::Operation),
+    ("messaging.operation", Part::Operation),
+    ("messaging.operation.name", Part::Operation),
+    ("messaging.rabbitmq.destination.routing_key", Part::Published),
+    ("messaging.rabbitmq.routing_key", Part::Published),
+    ("messaging.destination.subscription.name", Part::Published),
+];
+
+/// What an attribute says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    System,
+    Destination,
+    /// Another name of where a message was or went: ids that are short are looked for under each.
+    Published,
+    MessageId,
+    Conversation,
+    Partition,
+    Offset,
+    Operation,
+}
+
+/// Parts of which one value is kept; of [`Part::Published`] there may be several.
+const PARTS: usize = 8;
+/// Further names of destinations that are looked at in one span.
+const PUBLISHED_MAX: usize = 3;
+/// Bytes from which an id of a message is taken to be unique by itself, whatever queue it passes.
+const STRONG_ID_BYTES: usize = 16;
+
+/// What an attribute key is to stitching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Nothing,
+    Message(Part, u8),
+    Key(KeyId),
+}
+
+/// On which side of a message a span stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Producer,
+    Consumer,
+    /// Time tells: the earlier is the cause.
+    Either,
+}
+
+/// Something that a span shares with spans of other traces, named by the hash of what it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fact {
+    pub(super) token: u64,
+    pub(super) span_id: SpanId,
+    pub(super) start_ns: i64,
+    pub(super) key: KeyId,
+    pub(super) rule: Rule,
+    pub(super) side: Side,
+    /// Whether it is a plain number: these are equal by chance more often.
+    pub(super) is_number: bool,
+}
+
+/// A link as a span states it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinkFact {
+    pub(super) span_id: SpanId,
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+}
+
+/// What one row says; its room is kept from row to row.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) facts: Vec<Fact>,
+    pub(super) links: Vec<LinkFact>,
+}
+
+impl Found {
+    pub(super) fn clear(&mut self) {
+        self.facts.clear();
+        self.links.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.facts.is_empty() && self.links.is_empty()
+    }
+}
+
+/// Returns what a key is to stitching; a key that is new to the book is noted there.
+pub(super) fn meaning(book: &mut KeyBook, key: &str) -> Meaning {
+    if let Some(rank) = MESSAGING.iter().position(|(known, _)| *known == key) {
+        return Meaning::Message(MESSAGING[rank].1, u8::try_from(rank).unwrap_or(u8::MAX));
+    }
+    book.id_of(key).map_or(Meaning::Nothing, Meaning::Key)
+}
+
+/// Who says it: the span that facts are of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speaker {
+    pub(super) span_id: SpanId,
+    pub(super) start_ns: i64,
+    pub(super) kind: SpanKind,
+}
+
+/// Collects the facts of one row, attribute by attribute.
+#[derive(Debug)]
+pub(super) struct RowFacts<'a> {
+    parts: [Option<&'a str>; PARTS],
+    ranks: [u8; PARTS],
+    published: [Option<&'a str>; PUBLISHED_MAX],
+    is_message: bool,
+}
+
+impl Default for RowFacts<'_> {
+    fn default() -> Self {
+        Self { parts: [None; PARTS], ranks: [u8::MAX; PARTS], published: [None; PUBLISHED_MAX], is_message: false }
+    }
+}
+
+impl<'a> RowFacts<'a> {
+    /// Takes in one attribute.
+    pub(super) fn attribute(
+        &mut self,
+        book: &KeyBook,
+        meaning: Meaning,
+        (value, value_type): (&'a str, ValueType),
+        speaker: &Speaker,
+        found: &mut Found,
+    ) {
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Message(Part::Published, _) => {
+                if let Some(free) = self.published.iter_mut().find(|place| place.is_none()) {
+                    *free = Some(value);
+                }
+            }
+            Meaning::Message(part, rank) => {
+                let place = part as usize;
+                self.is_message |= matches!(part, Part::MessageId | Part::Conversation | Part::Offset);
+                if rank < self.ranks[place] && !value.is_empty() {
+                    (self.ranks[place], self.parts[place]) = (rank, Some(value));
+                }
+            }
+            Meaning::Key(key) => {
+                let rule = match book.use_of(key) {
+                    Use::Named if !value.is_empty() => Rule::NamedKey,
+                    Use::Watched if looks_like_id(value, value_type) => Rule::DiscoveredKey,
+                    _ => return,
+                };
+                let token = book.hasher.hash_one((KEY_TOKEN, key, value));
+                let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+                found.facts.push(Fact { is_number, ..fact(speaker, token, key, rule, Side::Either) });
+            }
+        }
+    }
+
+    /// Ends the row: says which message it was.
+    pub(super) fn finish(&self, book: &KeyBook, speaker: &Speaker, found: &mut Found) {
+        if !self.is_message {
+            return;
+        }
+        let part = |part: Part| self.parts[part as usize];
+        let side = side(part(Part::Operation), speaker.kind);
+        let system = part(Part::System).unwrap_or_default();
+        let names = || part(Part::Destination).into_iter().chain(self.published.into_iter().flatten());
+        for (id, rule) in [(part(Part::MessageId), Rule::MessageId), (part(Part::Conversation), Rule::Conversation)] {
+            let Some(id) = id else { continue };
+            if is_strong(id) {
+                let token = book.hasher.hash_one((rule, id));
+                found.facts.push(fact(speaker, token, NO_KEY, rule, side));
+                continue;
+            }
+            for name in names() {
+                let token = book.hasher.hash_one((rule, system, name, id));
+                found.facts.push(fact(speaker, token, NO_KEY, rule, side));
+            }
+        }
+        if let (Some(partition), Some(offset)) = (part(Part::Partition), part(Part::Offset)) {
+            for name in names() {
+                let token = book.hasher.hash_one((Rule::Offset, system, name, partition, offset));
+                found.facts.push(fact(speaker, token, NO_KEY, Rule::Offset, side));
+            }
+        }
+    }
+}
+
+/// Tells tokens of keys from those of messages.
+pub(super) const KEY_TOKEN: u8 = 255;
+
+fn fact(speaker: &Speaker, token: u64, key: KeyId, rule: Rule, side: Side) -> Fact {
+    Fact { token, span_id: speaker.span_id, start_ns: speaker.start_ns, key, rule, side, is_number: false }
+}
+
+/// Ids of this length with a digit in them, as UUIDs and hashes are, do not occur twice by chance.
+fn is_strong(id: &str) -> bool {
+    id.len() >= STRONG_ID_BYTES && id.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// What is done to the message tells the side, and where it is not said, the kind of the span does.
+fn side(operation: Option<&str>, kind: SpanKind) -> Side {
+    match (operation, kind) {
+        (_, SpanKind::Producer) => Side::Producer,
+        (_, SpanKind::Consumer) => Side::Consumer,
+        (Some("publish" | "send" | "create"), _) => Side::Producer,
+        (Some("receive" | "process" | "deliver" | "settle" | "ack" | "poll"), _) => Side::Consumer,
+        _ => Side::Either,
+    }
+}

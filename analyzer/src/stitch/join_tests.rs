@@ -1,0 +1,362 @@
+//! Joins of traces seen from outside: traces drawn apart in, transactions as text out. One test for each rule, each
+//! refusal and each bound.
+
+use insta::assert_snapshot;
+
+use super::{Stitcher, StitcherLimits, assemble_with};
+use crate::fixture::{self, Drawn, lines};
+use crate::transaction::Transaction;
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+fn limits(keys: &[&str]) -> StitcherLimits {
+    StitcherLimits { join_keys: keys.iter().map(|key| (*key).to_owned()).collect(), ..StitcherLimits::default() }
+}
+
+/// Draws the transactions of a text, joined also by the keys.
+fn joined(keys: &[&str], text: &str) -> String {
+    let tables = [fixture::table(&lines(text))];
+    assemble_with(limits(keys), &tables).iter().map(draw).collect()
+}
+
+/// Draws a transaction: each span behind the number of its trace, then joins, refusals, and the critical path.
+fn draw(transaction: &Transaction) -> String {
+    let mut out = format!("{} by {} ms\n", name(transaction), transaction.duration_ns / 1_000_000);
+    for (index, span) in transaction.spans.iter().enumerate() {
+        let indent = "  ".repeat(usize::try_from(transaction.depth(index)).unwrap());
+        let trace = transaction.trace_of(index).0[0];
+        out.push_str(&format!("  {trace} {indent}{} {}\n", span.service(), span.operation()));
+    }
+    for join in &transaction.joins {
+        let (from, to) = (&transaction.spans[join.from], &transaction.spans[join.to]);
+        let by = join.key.as_deref().map(|key| format!(" {key}")).unwrap_or_default();
+        let ends = format!("{} {} -> {} {}", from.service(), from.operation(), to.service(), to.operation());
+        out.push_str(&format!("  {}{by} {}: {ends}\n", join.rule.as_str(), join.confidence));
+    }
+    for refused in &transaction.refused {
+        let key = refused.key.as_deref().map(|key| format!(" {key}")).unwrap_or_default();
+        out.push_str(&format!("  refused {}{key}: {} {}\n", refused.rule.as_str(), refused.why.as_str(), refused.count));
+    }
+    let mut at_ns = transaction.started_ns;
+    let mut path: Vec<String> = Vec::new();
+    for segment in &transaction.critical_path {
+        assert_eq!(segment.start_ns, at_ns, "segments leave no gap and do not overlap");
+        assert!(segment.end_ns > segment.start_ns);
+        at_ns = segment.end_ns;
+        let ms = (segment.end_ns - segment.start_ns) / 1_000_000;
+        path.push(format!("{} {} {ms}", transaction.spans[segment.span].service(), segment.cause.as_str()));
+    }
+    assert_eq!(at_ns, transaction.started_ns + transaction.duration_ns);
+    out.push_str(&format!("  path {}\n", path.join(", ")));
+    out
+}
+
+fn name(transaction: &Transaction) -> String {
+    format!("{}", transaction.id.0[0])
+}
+
+/// Draws which traces the transactions of a text have.
+fn traces(keys: &[&str], text: &str) -> String {
+    let tables = [fixture::table(&lines(text))];
+    assemble_with(limits(keys), &tables).iter().map(|one| format!("{}\n", trace_list(one))).collect()
+}
+
+fn trace_list(transaction: &Transaction) -> String {
+    let numbers: Vec<String> = transaction.traces.iter().map(|id| id.0[0].to_string()).collect();
+    numbers.join("+")
+}
+
+#[test]
+fn consumer_that_links_to_its_producer_is_joined_and_its_wait_is_on_the_path() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40
+          shop producer send 30..35 @sent
+
+        mail consumer receive 100..160 link=@sent
+          mail render 110..150
+    "), @r"");
+}
+
+#[test]
+fn producer_that_links_forward_is_the_cause_all_the_same() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40
+          shop producer send 30..35 link=@received
+
+        mail consumer receive 100..160 @received
+    "), @r"");
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40
+          shop start job 30..35 link=@job
+
+        job internal run 100..160 @job
+    "), @r"");
+}
+
+#[test]
+fn links_to_oneself_and_to_traces_that_never_come_join_nothing() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40 @own link=@own
+          shop step 10..20 link=@nobody link=@own
+    "), @r"");
+}
+
+#[test]
+fn message_id_joins_by_old_and_new_names_alike() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40
+          shop producer orders 30..35 messaging.system=jms messaging.destination=orders messaging.message_id=m-1
+
+        mail consumer orders 100..160 messaging.system=jms messaging.destination.name=orders messaging.message.id=m-1
+
+        bill consumer orders 90..99 messaging.system=jms messaging.destination.name=bills messaging.message.id=m-1
+    "), @r"");
+}
+
+#[test]
+fn partition_and_offset_join_by_old_and_new_names_alike() {
+    assert_snapshot!(traces(&[], "
+        a POST /one 0..40
+          a producer t 30..35 messaging.system=kafka messaging.destination=t messaging.kafka.partition=3 messaging.kafka.message.offset=17
+
+        a POST /two 0..40
+          a producer t 30..35 messaging.system=kafka messaging.destination=t messaging.kafka.partition=3 messaging.kafka.message.offset=18
+
+        b consumer t 50..60 messaging.system=kafka messaging.destination.name=t messaging.destination.partition.id=3 messaging.kafka.offset=18
+
+        c consumer t 55..60 messaging.system=kafka messaging.destination.name=t messaging.destination.partition.id=3 messaging.kafka.offset=18
+
+        b consumer t 51..60 messaging.system=kafka messaging.destination.name=t messaging.destination.partition.id=4 messaging.kafka.offset=18
+    "), @r"");
+}
+
+#[test]
+fn conversation_joins_request_and_reply() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..90
+          shop producer ask 10..12 messaging.system=amqp messaging.destination.name=asks messaging.message.conversation_id=2f1c6a60-77aa-4f1e-8f44-2f2a6e0c9b11
+          shop consumer answer 70..80 messaging.system=amqp messaging.destination.name=answers messaging.conversation_id=2f1c6a60-77aa-4f1e-8f44-2f2a6e0c9b11
+
+        bank consumer ask 20..60 messaging.system=amqp messaging.destination.name=asks messaging.message.conversation_id=2f1c6a60-77aa-4f1e-8f44-2f2a6e0c9b11
+          bank producer answer 50..55 messaging.system=amqp messaging.destination.name=answers messaging.message.conversation_id=2f1c6a60-77aa-4f1e-8f44-2f2a6e0c9b11
+    "), @r"");
+}
+
+#[test]
+fn named_key_joins_what_nothing_else_joins() {
+    assert_snapshot!(joined(&["order.id"], "
+        shop POST /order 0..40
+          shop store 10..20 order.id=o-17
+
+        pay POST /hook 100..140 order.id=o-17
+          pay book 110..120
+
+        ship POST /label 200..240
+          ship print 210..230 order.id=o-17
+
+        shop POST /order 50..90 order.id=o-18
+    "), @r"");
+}
+
+#[test]
+fn batch_belongs_to_every_transaction_that_it_serves_and_does_not_join_them() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40
+          shop producer send 30..35 @one
+
+        shop POST /order 10..50
+          shop producer send 40..45 @two
+
+        mail consumer batch 100..160 link=@one link=@two
+          mail flush 110..150
+    "), @r"");
+}
+
+#[test]
+fn message_of_a_batch_takes_only_its_own_share_of_it() {
+    assert_snapshot!(joined(&[], "
+        shop POST /order 0..40
+          shop producer send 30..35 @one
+
+        shop POST /order 10..50
+          shop producer send 40..45 @two
+
+        mail internal poll 5..500
+          mail consumer process 100..160 link=@one
+            mail producer sent 150..155 @mailed
+          mail consumer process 160..200 link=@two
+
+        log consumer mailed 170..180 link=@mailed
+    "), @r"");
+}
+
+#[test]
+fn scatter_and_gather_of_one_origin_is_one_transaction() {
+    assert_snapshot!(joined(&[], "
+        travel GET /search 0..30
+          travel producer ask 10..12 @ask
+
+        air consumer ask 20..60 link=@ask
+          air producer offer 50..55 @air
+
+        rail consumer ask 25..90 link=@ask
+          rail producer offer 80..85 @rail
+
+        travel consumer offers 100..120 link=@air link=@rail
+    "), @r"");
+}
+
+#[test]
+fn value_that_too_many_traces_share_joins_none() {
+    let mut text = String::new();
+    for number in 0..70 {
+        text.push_str(&format!("s{number} GET /{} {number}..{} tenant.name=t-1\n\n", number * 7, number + 5));
+    }
+    let tables = [fixture::table(&lines(&text))];
+    let transactions = assemble_with(limits(&["tenant.name"]), &tables);
+    assert_eq!(transactions.len(), 70);
+    let refused: Vec<_> = transactions.iter().flat_map(|one| &one.refused).map(|one| one.why.as_str()).collect();
+    assert_eq!(refused, vec!["fan_in"; 70]);
+}
+
+#[test]
+fn key_under_which_work_begins_again_and_again_is_barred_although_it_was_named() {
+    let text = "
+        shop POST /order 0..40 user.name=u-1
+
+        shop POST /order 100..140 user.name=u-1
+
+        shop POST /order 0..40 user.name=u-2
+
+        shop POST /order 200..240 user.name=u-2
+    ";
+    assert_snapshot!(traces(&["user.name"], text), @r"");
+    let mut stitcher = Stitcher::new(limits(&["user.name"]));
+    stitcher.push(&fixture::table(&lines(text)), 0);
+    stitcher.finish(0);
+    let refused: Vec<_> = stitcher.refused().iter().map(|one| (one.rule.as_str(), one.why.as_str())).collect();
+    assert_eq!(refused, [("named_key", "recurs")]);
+}
+
+#[test]
+fn join_over_too_long_a_time_is_refused() {
+    let text = "
+        shop POST /order 0..40 order.id=o-17
+
+        ship POST /label 4000000..4000040 order.id=o-17
+    ";
+    assert_snapshot!(joined(&["order.id"], text), @r"");
+}
+
+#[test]
+fn transaction_stops_growing_at_its_bound() {
+    let mut text = String::from("shop producer send 0..9 @sent\n\n");
+    for number in 0..9 {
+        text.push_str(&format!("s{number} consumer get {}..{} link=@sent\n\n", number + 10, number + 15));
+    }
+    let few = StitcherLimits { traces_per_transaction_max: 4, ..StitcherLimits::default() };
+    let transactions = assemble_with(few.clone(), &[fixture::table(&lines(&text))]);
+    assert_eq!(transactions.iter().map(trace_list).collect::<Vec<_>>(), ["1+2+3+4"]);
+    let mut stitcher = Stitcher::new(few);
+    stitcher.push(&fixture::table(&lines(&text)), 0);
+    stitcher.finish(0);
+    let refused: Vec<_> = stitcher.refused().iter().map(|one| (one.rule.as_str(), one.why.as_str())).collect();
+    assert_eq!(refused, [("link", "growth")]);
+}
+
+/// Draws sales whose three traces share nothing but an id, and a customer who comes again.
+fn sales(count: usize, customers: usize) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        let (at, id) = (number * 1_000, format!("sale.ref=r{}x", number * 7_919 + 100));
+        let customer = format!("buyer.ref=c{}", number % customers + 100);
+        text.push_str(&format!("shop POST /buy {at}..{} {id} {customer}\n\n", at + 50));
+        text.push_str(&format!("pay POST /hook {}..{} {id} {customer}\n\n", at + 100, at + 150));
+        text.push_str(&format!("ship POST /label {}..{} {id} {customer}\n\n", at + 200, at + 260));
+    }
+    text
+}
+
+#[test]
+fn key_is_discovered_by_how_its_values_behave_and_one_that_recurs_is_not() {
+    let mut stitcher = Stitcher::new(StitcherLimits::default());
+    stitcher.push(&fixture::table(&lines(&sales(12, 4))), 0);
+    let done = stitcher.finish(0);
+    assert!(done.iter().all(|one| one.traces.len() == 3), "{:?}", done.iter().map(trace_list).collect::<Vec<_>>());
+    assert_eq!(done.len(), 12);
+    let told: Vec<String> = stitcher
+        .proposals()
+        .iter()
+        .map(|one| {
+            format!(
+                "{} used {} values {} joining {} traces {} services {} recurring {}",
+                one.key,
+                one.is_used,
+                one.values,
+                one.joining_values,
+                one.traces_per_joining_value,
+                one.services,
+                one.recurring_values
+            )
+        })
+        .collect();
+    assert_snapshot!(told.join("\n"), @r"");
+}
+
+/// Pushes the traces of a text, each at a second of its own, and gives all that is done until the end.
+fn over_time(limits: StitcherLimits, text: &str, seconds: &[i64]) -> Vec<String> {
+    let drawn = lines(text);
+    let mut by_trace: Vec<Vec<Drawn<'_>>> = Vec::new();
+    for one in drawn {
+        match by_trace.last_mut() {
+            Some(last) if last[0].is_of(&one) => last.push(one),
+            _ => by_trace.push(vec![one]),
+        }
+    }
+    let mut stitcher = Stitcher::new(limits);
+    let mut told = Vec::new();
+    let mut note = |now: i64, done: Vec<Transaction>| {
+        for one in done {
+            let by = one.superseded_by.map(|id| format!(" superseded by {}", id.0[0])).unwrap_or_default();
+            told.push(format!("{now}s {} revision {}{by}", trace_list(&one), one.revision));
+        }
+    };
+    let last = seconds.iter().max().copied().unwrap_or(0);
+    for now in 0..=last + 30 {
+        for (trace, _) in by_trace.iter().zip(seconds).filter(|(_, at)| **at == now) {
+            note(now, stitcher.push(&fixture::table(trace), now * SECOND_NS));
+        }
+        note(now, stitcher.advance(now * SECOND_NS));
+    }
+    note(last + 30, stitcher.finish((last + 30) * SECOND_NS));
+    told
+}
+
+const SENT: &str = "
+    shop POST /order 0..40
+      shop producer send 30..35 @sent
+
+    mail consumer receive 100..160 link=@sent
+";
+
+#[test]
+fn trace_that_comes_in_time_is_waited_for_and_one_that_comes_later_revises() {
+    let usual = StitcherLimits::default;
+    assert_eq!(over_time(usual(), SENT, &[0, 4]), ["10s 1+2 revision 1"]);
+    assert_eq!(over_time(usual(), SENT, &[0, 30]), ["11s 1 revision 1", "36s 1+2 revision 2"]);
+    assert_eq!(over_time(usual(), SENT, &[9, 0]), ["15s 1+2 revision 1"]);
+}
+
+#[test]
+fn transaction_that_turns_out_to_be_part_of_another_is_taken_back() {
+    let told = over_time(StitcherLimits::default(), SENT, &[40, 0]);
+    assert_eq!(told, ["11s 2 revision 1", "46s 1+2 revision 1", "46s 2 revision 2 superseded by 1"]);
+}
+
+#[test]
+fn what_was_let_go_of_is_never_given_out_in_part() {
+    let few = StitcherLimits { joinable_spans_max: 2, ..StitcherLimits::default() };
+    let text = format!("{SENT}\n\nshop POST /order 50..90\n  shop producer send 60..65\n");
+    let told = over_time(few, &text, &[0, 1, 20]);
+    assert_eq!(told, ["7s 1+2 revision 1", "26s 3 revision 1"]);
+}

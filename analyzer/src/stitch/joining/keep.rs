@@ -1,0 +1,137 @@
+//! How long closed traces are kept for joins, and how they are let go of: a transaction leaves as a whole, so that what
+//! remains of it never passes for a transaction of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use collector_table::TraceId;
+
+use super::super::closure::Part;
+use super::{Closing, Joiner, Life, Patience, Step};
+use crate::span::Span;
+
+/// What a trace that gets spans again had before.
+pub(in crate::stitch) struct Reopened {
+    pub(in crate::stitch) spans: Arc<[Span]>,
+    pub(in crate::stitch) duplicates: usize,
+    pub(in crate::stitch) opened_ns: i64,
+}
+
+impl Joiner {
+    /// Takes out the spans of a trace that waits for spans again.
+    pub(in crate::stitch) fn reopen(&mut self, id: TraceId) -> Option<Reopened> {
+        let ready = self.graph.nodes.get_mut(&id)?.ready.take()?;
+        self.kept_spans -= ready.spans.len();
+        self.graph.changed();
+        Some(Reopened { spans: ready.spans, duplicates: ready.duplicates, opened_ns: ready.opened_ns })
+    }
+
+    /// Takes over a trace that was given out before anything was known to join it.
+    pub(in crate::stitch) fn adopt(&mut self, now_ns: i64, closing: &Closing) {
+        let id = closing.whole.id;
+        let spans = closing.whole.spans.len();
+        self.place_facts(id, super::ready(closing));
+        self.kept.push_back((now_ns, id));
+        self.kept_spans += spans;
+        self.graph.changed();
+        let signature = self.graph.signature(&[Part::alone(id)]);
+        let reason = closing.whole.close_reason;
+        let revision = closing.revision;
+        let life = Life { revision, signature, kept_ns: now_ns, ready_ns: now_ns, reason, ..Life::default() };
+        self.lives.insert(id, life);
+        self.stirred.insert(id);
+    }
+
+    /// Keeps a trace for a while from now on.
+    pub(super) fn keep_on(&mut self, id: TraceId, now_ns: i64) {
+        if let Some(life) = self.lives.get_mut(&id).filter(|life| life.kept_ns < now_ns) {
+            life.kept_ns = now_ns;
+            self.kept.push_back((now_ns, id));
+        }
+    }
+
+    /// Lets go of what is too old, or too much.
+    pub(super) fn forget(&mut self, step: &mut Step<'_>) {
+        let until_ns = step.now_ns.saturating_sub(step.limits.join_ns);
+        // Once around at most: what still waits for spans goes to the end again.
+        for _ in 0..self.kept.len() {
+            let Some((kept_ns, id)) = self.kept.front().copied() else { break };
+            let is_too_much = self.kept_spans > step.limits.joinable_spans_max
+                || self.graph.nodes.len() > step.limits.joinable_traces_max
+                || self.graph.groups.len() >= step.limits.join_values_max;
+            if kept_ns > until_ns && !is_too_much {
+                break;
+            }
+            self.kept.pop_front();
+            if self.lives.get(&id).is_none_or(|life| life.kept_ns != kept_ns) {
+                continue;
+            }
+            if (step.is_open)(id) {
+                self.keep_on(id, kept_ns.saturating_add(1).max(step.now_ns));
+            } else if self.graph.nodes.get(&id).is_some_and(|node| node.ready.is_some()) {
+                self.stats.let_go_early += u64::from(kept_ns > until_ns);
+                self.let_go(step, id);
+            } else {
+                // Only log records named it, or a reader of tables that closed it did not say so.
+                self.remove(id);
+            }
+        }
+        if step.now_ns.saturating_sub(self.tidied_ns) >= step.limits.join_ns {
+            self.tidied_ns = step.now_ns;
+            self.crowded.retain(|_, seen_ns| *seen_ns > until_ns);
+        }
+    }
+
+    /// Gives out what a trace is part of, if that is still to be done, and lets go of it.
+    fn let_go(&mut self, step: &mut Step<'_>, id: TraceId) {
+        let origins = self.graph.origins(step.limits, id);
+        let mut leaving: BTreeSet<TraceId> = BTreeSet::from([id]);
+        for &origin in &origins {
+            self.give_out_one(step, origin, Patience::None);
+            leaving.extend(self.graph.closure(step.limits, origin).iter().map(|part| part.id));
+        }
+        // Whatever shares a trace with it is given out a last time before that is gone.
+        let sharing: BTreeSet<TraceId> =
+            leaving.iter().flat_map(|id| self.graph.origins(step.limits, *id)).filter(|id| !leaving.contains(id)).collect();
+        for origin in sharing {
+            self.give_out_one(step, origin, Patience::None);
+            if let Some(life) = self.lives.get_mut(&origin) {
+                life.is_frozen = true;
+            }
+        }
+        for id in leaving {
+            self.remove(id);
+            self.let_go.push(id);
+        }
+        self.graph.changed();
+    }
+
+    /// Takes out the traces that were let go of.
+    pub(in crate::stitch) fn take_let_go(&mut self) -> Vec<TraceId> {
+        std::mem::take(&mut self.let_go)
+    }
+
+    /// Forgets a trace and all it said.
+    pub(in crate::stitch) fn remove(&mut self, id: TraceId) {
+        self.lives.remove(&id);
+        let Some(node) = self.graph.nodes.remove(&id) else { return };
+        self.kept_spans -= node.ready.as_ref().map_or(0, |ready| ready.spans.len());
+        for held in &node.facts {
+            let Some(group) = self.graph.groups.get_mut(&held.fact.token) else { continue };
+            group.traces.retain(|trace| *trace != id);
+            if group.traces.is_empty() {
+                let (key, noted) = (group.key, group.noted);
+                self.graph.groups.remove(&held.fact.token);
+                self.graph.discovery.note_gone(key, noted);
+            }
+        }
+        for link in &node.links {
+            if let Some(linkers) = self.graph.linkers.get_mut(&link.trace) {
+                linkers.retain(|trace| *trace != id);
+                if linkers.is_empty() {
+                    self.graph.linkers.remove(&link.trace);
+                }
+            }
+        }
+    }
+}

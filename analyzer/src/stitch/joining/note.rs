@@ -1,0 +1,236 @@
+//! What arriving spans say of other traces, indexed by what they share; and what closed traces teach about keys.
+
+use collector_table::{SpanId, TraceId};
+
+use super::Joiner;
+use crate::hash::{FNV_SEED, Map, fnv};
+use crate::join::{Refusal, Rule};
+use crate::stitch::facts::{Fact, Found, LinkFact};
+use crate::stitch::graph::{Graph, Group, Held, NOWHERE, Node, Ready};
+use crate::stitch::keys::{KeyId, NO_KEY, ValueNews, differ};
+use crate::stitch::limits::StitcherLimits;
+
+/// Spans of one trace that are remembered to carry one value.
+const CARRIERS_MAX: usize = 8;
+/// Latest facts of a trace that are looked at for whether they say the same.
+const LATEST_FACTS: usize = 64;
+/// Refusals that are remembered for one trace.
+const REFUSED_MAX: usize = 4;
+/// Crowded values that are remembered; beyond it all are forgotten, and gather their crowd anew.
+const CROWDED_MAX: usize = 50_000;
+
+impl Joiner {
+    /// Takes in what a span, or a log record, of a trace says.
+    pub(in crate::stitch) fn note(&mut self, limits: &StitcherLimits, id: TraceId, found: &Found, now_ns: i64) {
+        if !self.graph.nodes.contains_key(&id) {
+            self.graph.nodes.insert(id, Node::default());
+            self.lives.entry(id).or_default().kept_ns = now_ns;
+            self.kept.push_back((now_ns, id));
+        }
+        for link in &found.links {
+            let node = self.graph.nodes.entry(id).or_default();
+            if node.links.len() >= limits.facts_per_trace_max {
+                self.stats.facts_left_out += 1;
+                break;
+            }
+            let is_known = |known: &LinkFact| known.span_id == link.span_id && known.span == link.span;
+            if link.trace == id || node.links.iter().rev().take(LATEST_FACTS).any(is_known) {
+                continue;
+            }
+            node.links.push(*link);
+            let linkers = self.graph.linkers.entry(link.trace).or_default();
+            // One more than the bound says that it is broken.
+            if linkers.len() <= limits.links_to_trace_max && !linkers.contains(&id) {
+                linkers.push(id);
+            }
+            self.graph.changed();
+        }
+        for fact in &found.facts {
+            self.note_fact(limits, id, fact, now_ns);
+        }
+    }
+
+    fn note_fact(&mut self, limits: &StitcherLimits, id: TraceId, fact: &Fact, now_ns: i64) {
+        if let Some(seen_ns) = self.crowded.get_mut(&fact.token) {
+            *seen_ns = now_ns;
+            self.graph.discovery.note_crowd(fact.key, false);
+            self.note_refused(id, fact, Refusal::FanIn);
+            return;
+        }
+        let node = self.graph.nodes.entry(id).or_default();
+        let same = node.facts.iter().rev().take(LATEST_FACTS).filter(|held| held.fact.token == fact.token);
+        let mut carriers = 0;
+        for held in same {
+            if held.fact.span_id == fact.span_id {
+                return;
+            }
+            carriers += 1;
+        }
+        if carriers >= CARRIERS_MAX {
+            return;
+        }
+        let is_full = self.graph.groups.len() >= limits.join_values_max && !self.graph.groups.contains_key(&fact.token);
+        if node.facts.len() >= limits.facts_per_trace_max || is_full {
+            self.stats.facts_left_out += 1;
+            return;
+        }
+        node.facts.push(Held { fact: *fact, at: NOWHERE });
+        let group = self.graph.groups.entry(fact.token).or_insert_with(|| Group {
+            rule: fact.rule,
+            key: fact.key,
+            traces: Vec::with_capacity(1),
+            noted: 0,
+            recurs: false,
+            refused: None,
+        });
+        if group.traces.contains(&id) {
+            return;
+        }
+        group.traces.push(id);
+        if group.traces.len() > fan_in_max(limits, fact.rule) {
+            self.crowd(fact, id, now_ns);
+        }
+    }
+
+    /// Lets go of a value that joins too much; what it had joined is looked at again.
+    fn crowd(&mut self, fact: &Fact, id: TraceId, now_ns: i64) {
+        let Some(mut group) = self.graph.groups.remove(&fact.token) else { return };
+        self.graph.refusals.note_group(&mut group, Refusal::FanIn, id);
+        self.graph.discovery.note_crowd(fact.key, true);
+        if self.crowded.len() >= CROWDED_MAX {
+            self.crowded.clear();
+        }
+        self.crowded.insert(fact.token, now_ns);
+        for trace in group.traces {
+            self.note_refused(trace, fact, Refusal::FanIn);
+            self.stirred.insert(trace);
+        }
+        self.graph.changed();
+    }
+
+    fn note_refused(&mut self, id: TraceId, fact: &Fact, why: Refusal) {
+        // Of a key that is only watched nothing was asked.
+        if fact.rule == Rule::DiscoveredKey && !self.graph.discovery.joins(fact.key) {
+            return;
+        }
+        let life = self.lives.entry(id).or_default();
+        let refused = (fact.rule, fact.key, why);
+        if life.refused.len() < REFUSED_MAX && !life.refused.contains(&refused) {
+            life.refused.push(refused);
+        }
+    }
+
+    /// Finds the spans of a closed trace that its facts are of, and sorts the facts.
+    pub(super) fn place_facts(&mut self, id: TraceId, mut ready: Ready) {
+        let node = self.graph.nodes.entry(id).or_default();
+        if !node.facts.is_empty() {
+            let spans = (0u32..).zip(ready.spans.iter());
+            let index: Map<SpanId, u32> = spans.map(|(at, span)| (span.span_id, at)).collect();
+            let is_new = |held: &Held| held.at == NOWHERE;
+            let noted: Vec<u64> = node.facts.iter().filter(|held| !is_new(held)).map(|held| held.fact.token).collect();
+            for held in &mut node.facts {
+                held.at = index.get(&held.fact.span_id).copied().unwrap_or(ready.root);
+            }
+            node.facts.sort_unstable_by_key(|held| (held.fact.token, held.fact.start_ns, held.at));
+            let mut keys: Vec<KeyId> = node.tokens().map(|held| held.fact.key).collect();
+            keys.sort_unstable();
+            ready.many_valued = keys.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+            node.noted = noted;
+        }
+        node.ready = Some(ready);
+    }
+
+    /// Places what was noted of a trace after it closed.
+    pub(in crate::stitch) fn place_again(&mut self, id: TraceId) {
+        let Some(ready) = self.graph.nodes.get_mut(&id).and_then(|node| node.ready.take()) else { return };
+        self.place_facts(id, ready);
+        self.note_values(id);
+        self.graph.changed();
+        self.stirred.insert(id);
+    }
+
+    /// Tells discovery of the values of a closed trace that it was not told of before.
+    pub(super) fn note_values(&mut self, id: TraceId) {
+        let Some(node) = self.graph.nodes.get_mut(&id) else { return };
+        let noted = std::mem::take(&mut node.noted);
+        let watched = node.tokens().filter(|held| held.fact.key != NO_KEY && !noted.contains(&held.fact.token));
+        let facts: Vec<Fact> = watched.map(|held| held.fact).collect();
+        for fact in facts {
+            self.graph.note_value(id, &fact);
+        }
+        for key in self.graph.discovery.take_changed() {
+            self.stats.keys_changed += 1;
+            if self.graph.discovery.is_barred(key) {
+                self.graph.refusals.note_once(id, Rule::NamedKey, key, Refusal::Recurs, id);
+            }
+            let groups = self.graph.groups.values().filter(|group| group.key == key && group.traces.len() > 1);
+            self.stirred.extend(groups.flat_map(|group| group.traces.iter().copied()));
+        }
+    }
+}
+
+impl Graph {
+    /// Tells discovery that one more closed trace carries a value.
+    fn note_value(&mut self, id: TraceId, fact: &Fact) {
+        let (token, key) = (fact.token, fact.key);
+        let root = |id: &TraceId| -> Option<(i64, u64, u64)> {
+            let ready = self.nodes.get(id)?.ready.as_ref()?;
+            let span = &ready.spans[ready.root as usize];
+            Some((span.start_ns, span.site.shape, fnv(FNV_SEED, span.service().as_bytes())))
+        };
+        let Some((start_ns, shape, service)) = root(&id) else { return };
+        let Some(group) = self.groups.get(&token) else { return };
+        let others: Vec<(i64, u64, TraceId)> = group
+            .traces
+            .iter()
+            .filter(|other| **other != id)
+            .filter_map(|other| root(other).map(|(start_ns, shape, _)| (start_ns, shape, *other)))
+            .collect();
+        let pause_ns = others.iter().map(|other| start_ns.saturating_sub(other.0).abs()).min().unwrap_or(0);
+        let first = others.iter().min_by_key(|other| (other.0, other.2)).filter(|first| first.0 <= start_ns);
+        let begins_again = match first {
+            Some(first) => first.1 == shape,
+            None => others.iter().any(|other| other.1 == shape),
+        };
+        let nearest = others.iter().min_by_key(|other| start_ns.saturating_sub(other.0).abs()).map(|other| other.2);
+        let Some(group) = self.groups.get_mut(&token) else { return };
+        group.noted += 1;
+        let recurs = begins_again && !group.recurs;
+        group.recurs |= begins_again;
+        if group.rule == Rule::DiscoveredKey && begins_again && self.discovery.joins(key) {
+            self.refusals.note_group(group, Refusal::Recurs, id);
+        } else if group.rule == Rule::DiscoveredKey && begins_again {
+            group.refused = Some(Refusal::Recurs);
+        }
+        let news = ValueNews { traces: group.noted, pause_ns, recurs };
+        self.discovery.note(key, fact.is_number, service, news);
+        if let Some(other) = nearest {
+            let (is_confirmed, is_contradicted) = self.other_rules(id, other, key);
+            self.discovery.note_other_rules(key, is_confirmed, is_contradicted);
+        }
+    }
+
+    /// Returns whether another rule joins two traces as well, and whether a named key tells them apart.
+    fn other_rules(&self, left: TraceId, right: TraceId, key: KeyId) -> (bool, bool) {
+        let (Some(one), Some(other)) = (self.nodes.get(&left), self.nodes.get(&right)) else { return (false, false) };
+        let links = one.links.iter().any(|link| link.trace == right) || other.links.iter().any(|link| link.trace == left);
+        let shares = one.tokens().any(|held| {
+            held.fact.key != key && held.fact.rule != Rule::DiscoveredKey && !other.with(held.fact.token).is_empty()
+        });
+        let named = |node: &Node| -> Vec<(KeyId, u64)> {
+            let named = node.tokens().filter(|held| held.fact.rule == Rule::NamedKey);
+            named.map(|held| (held.fact.key, held.fact.token)).collect()
+        };
+        (links || shares, differ(&named(one), &named(other)))
+    }
+}
+
+/// Returns how many traces may share one value.
+fn fan_in_max(limits: &StitcherLimits, rule: Rule) -> usize {
+    match rule {
+        Rule::Link => limits.links_to_trace_max,
+        Rule::MessageId | Rule::Offset | Rule::Conversation => limits.traces_per_message_max,
+        Rule::NamedKey => limits.traces_per_named_value_max,
+        Rule::DiscoveredKey => limits.traces_per_discovered_value_max,
+    }
+}

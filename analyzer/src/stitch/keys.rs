@@ -1,0 +1,443 @@
+//! Attribute keys whose values join traces: those that the operator named, and those that behave like ids of business
+//! work. The reader asks the [`KeyBook`] what to do with a key; `joining` tells [`Discovery`] how its values behaved.
+//! It must never judge a key by what it is called, but for those that conventions define as something else.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use collector_table::ValueType;
+
+use crate::hash::Map;
+use crate::join::Proposal;
+
+/// Number of a key.
+pub(super) type KeyId = u16;
+/// Stands for no key: the fact is one of a message.
+pub(super) const NO_KEY: KeyId = KeyId::MAX;
+
+/// Keys that are watched; further ones are left out, and counted.
+const KEYS_MAX: usize = 256;
+/// Longest key or value that is looked at, in bytes.
+const TEXT_BYTES_MAX: usize = 200;
+/// What no business key begins with: conventions define it as a place, a protocol, a person or a message.
+const NEVER: [&str; 40] = [
+    "http.", "url.", "net.", "network.", "server.", "client.", "source.", "destination.", "peer.", "user_agent.",
+    "thread.", "db.", "code.", "k8s.", "host.", "messaging.", "rpc.", "enduser.", "user.", "session.", "process.",
+    "os.", "container.", "cloud.", "faas.", "telemetry.", "otel.", "service.", "exception.", "error.", "graphql.",
+    "tls.", "browser.", "webengine.", "deployment.", "jvm.", "log.", "dns.", "artifact.", "span.",
+];
+/// Values that must join traces before a key is used; of numbers more, because they are equal by chance more often.
+const JOINING_MIN: u64 = 5;
+const JOINING_NUMBERS_MIN: u64 = 20;
+/// One value in so many must join traces, at least.
+const JOINING_ONE_IN: u64 = 10;
+/// One joining value in so many may recur or be crowded, at most.
+const WRONG_ONE_IN: u64 = 50;
+/// Joining values from which on one wrong value is forgiven.
+const FORGIVING_FROM: u64 = 20;
+/// Values of a named key that recur or are crowded, from which on it is looked at whether it joins strangers.
+const GLUE_MIN: u64 = 2;
+/// It does if one joining value in so many recurs or is crowded.
+const GLUE_ONE_IN: u64 = 4;
+/// Crowded values after which a key that has few others is no longer watched.
+const CROWDED_MAX: u64 = 3;
+/// Of so many values one may be crowded in a key that is watched on.
+const CROWDED_ONE_IN: u64 = 20;
+/// Traces under one value after which the key is judged although it has few values.
+const CROWD_TRACES: u64 = 200;
+/// Values that left memory without joining anything, after which a key is no longer watched if nearly all did.
+const ALONE_MIN: u64 = 1_000;
+/// Of so many values that left memory one must have joined traces in a key that is watched on.
+const ALONE_ONE_IN: u64 = 50;
+/// Services that are told apart for each key.
+const SERVICES_MAX: usize = 16;
+/// Latest pauses between traces of one value that are remembered for each key.
+const PAUSES_MAX: usize = 128;
+/// A discovered key joins across pauses up to so many times the pause that nine of ten keep to.
+const PAUSE_FACTOR: i64 = 4;
+/// And across such pauses in any case.
+const PAUSE_MIN_NS: i64 = 10_000_000_000;
+
+/// What the reader does with values of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Every value joins.
+    Named,
+    /// Values that look like ids are told; whether they join is for [`Discovery`] to say.
+    Watched,
+    /// Nothing.
+    Dropped,
+}
+
+/// All keys by name.
+#[derive(Debug)]
+pub(super) struct KeyBook {
+    ids: Map<Arc<str>, KeyId>,
+    names: Vec<Arc<str>>,
+    uses: Vec<Use>,
+    left_out: u64,
+    discovers: bool,
+    pub(super) hasher: foldhash::fast::RandomState,
+}
+
+impl KeyBook {
+    pub(super) fn new(named: &[String], discovers: bool) -> Self {
+        let (ids, hasher) = (Map::default(), foldhash::fast::RandomState::default());
+        let mut book = Self { ids, names: Vec::new(), uses: Vec::new(), left_out: 0, discovers, hasher };
+        for key in named.iter().take(KEYS_MAX) {
+            book.add(key, Use::Named);
+        }
+        book
+    }
+
+    fn add(&mut self, key: &str, to: Use) -> KeyId {
+        let id = KeyId::try_from(self.names.len()).unwrap_or(NO_KEY);
+        let name: Arc<str> = key.into();
+        self.ids.insert(name.clone(), id);
+        self.names.push(name);
+        self.uses.push(to);
+        id
+    }
+
+    /// Returns the number of a key that may join traces; a new one is watched from now on.
+    pub(super) fn id_of(&mut self, key: &str) -> Option<KeyId> {
+        if let Some(id) = self.ids.get(key).copied() {
+            return (self.use_of(id) != Use::Dropped).then_some(id);
+        }
+        if !self.discovers || key.is_empty() || key.len() > TEXT_BYTES_MAX || is_never(key) {
+            return None;
+        }
+        if self.names.len() >= KEYS_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        Some(self.add(key, Use::Watched))
+    }
+
+    pub(super) fn use_of(&self, key: KeyId) -> Use {
+        self.uses.get(usize::from(key)).copied().unwrap_or(Use::Dropped)
+    }
+
+    pub(super) fn drop_key(&mut self, key: KeyId) {
+        if let Some(to) = self.uses.get_mut(usize::from(key)) {
+            *to = Use::Dropped;
+        }
+    }
+
+    pub(super) fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    /// Returns how often a key was not watched because there are too many.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+}
+
+fn is_never(key: &str) -> bool {
+    NEVER.iter().any(|prefix| key.starts_with(prefix) || key == &prefix[..prefix.len() - 1])
+}
+
+/// Returns whether a value may be an id: a number of four digits or more, or one word with a digit in it that is no
+/// address, version, date or decimal number.
+pub(super) fn looks_like_id(value: &str, value_type: ValueType) -> bool {
+    const WORD_BYTES_MIN: usize = 3;
+    const NUMBER_DIGITS_MIN: usize = 4;
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let is_number = digits == value.len();
+    let is_sized = if is_number { digits >= NUMBER_DIGITS_MIN } else { value.len() >= WORD_BYTES_MIN };
+    let is_word_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'#' | b'.');
+    let is_typed = match value_type {
+        ValueType::Int => is_number,
+        ValueType::String => value.bytes().all(is_word_byte),
+        _ => false,
+    };
+    is_typed && is_sized && digits > 0 && value.len() <= TEXT_BYTES_MAX && !is_address_or_date(value)
+}
+
+fn is_address_or_date(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let is_dotted = value.contains('.') && bytes.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'));
+    let is_date = bytes.len() >= 10
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && bytes[..4].iter().chain(&bytes[5..7]).chain(&bytes[8..10]).all(u8::is_ascii_digit);
+    is_dotted || is_date
+}
+
+/// How the values of one key behaved.
+#[derive(Debug)]
+struct Behaviour {
+    name: Arc<str>,
+    standing: Standing,
+    values: u64,
+    joining: u64,
+    traces_joining: u64,
+    crowded: u64,
+    crowd_traces: u64,
+    recurring: u64,
+    gone: u64,
+    gone_alone: u64,
+    numbers: u64,
+    confirmed: u64,
+    contradicted: u64,
+    services: Vec<u64>,
+    pauses_ns: Vec<i64>,
+    pause_next: usize,
+    /// Learned from the pauses; see [`PAUSE_FACTOR`].
+    pause_max_ns: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Named,
+    Watched,
+    Used,
+    /// Watched no longer.
+    Dropped,
+    /// Named, but it joins strangers.
+    Barred,
+}
+
+/// What is learned of keys. Bounded by [`KEYS_MAX`].
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    keys: Vec<Behaviour>,
+    /// Keys whose values began or ceased to join, until the traces that carry them are looked at.
+    changed: Vec<KeyId>,
+    /// Keys that are no longer watched, until the book is told.
+    dropped: Vec<KeyId>,
+}
+
+/// What is told of a value when one more trace is known to carry it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ValueNews {
+    /// Traces so far, this one included.
+    pub(super) traces: usize,
+    /// Nanoseconds from the start of the trace before.
+    pub(super) pause_ns: i64,
+    /// Whether what began the first trace begins this one too, for the first time under this value.
+    pub(super) recurs: bool,
+}
+
+impl Discovery {
+    /// Takes over keys that the book has learned of.
+    pub(super) fn sync(&mut self, book: &KeyBook) {
+        for (id, name) in book.names().iter().enumerate().skip(self.keys.len()) {
+            let is_named = KeyId::try_from(id).is_ok_and(|id| book.use_of(id) == Use::Named);
+            let standing = if is_named { Standing::Named } else { Standing::Watched };
+            self.keys.push(Behaviour::new(name.clone(), standing));
+        }
+    }
+
+    pub(super) fn name(&self, key: KeyId) -> Option<Arc<str>> {
+        self.keys.get(usize::from(key)).map(|key| key.name.clone())
+    }
+
+    /// Returns whether values of a key join traces now.
+    pub(super) fn joins(&self, key: KeyId) -> bool {
+        self.keys.get(usize::from(key)).is_some_and(|key| key.joins())
+    }
+
+    /// Returns whether a key was named and joins strangers.
+    pub(super) fn is_barred(&self, key: KeyId) -> bool {
+        self.keys.get(usize::from(key)).is_some_and(|key| key.standing == Standing::Barred)
+    }
+
+    /// Returns how long a pause values of a key may bridge.
+    pub(super) fn pause_max_ns(&self, key: KeyId) -> i64 {
+        self.keys.get(usize::from(key)).map_or(i64::MAX, |key| match key.standing {
+            Standing::Named => i64::MAX,
+            _ => key.pause_max_ns,
+        })
+    }
+
+    /// Notes that one more trace carries a value.
+    pub(super) fn note(&mut self, key: KeyId, is_number: bool, service: u64, news: ValueNews) {
+        let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
+        if known.services.len() < SERVICES_MAX && !known.services.contains(&service) {
+            known.services.push(service);
+        }
+        match news.traces {
+            1 => {
+                known.values += 1;
+                known.numbers += u64::from(is_number);
+            }
+            2 => {
+                known.joining += 1;
+                known.traces_joining += 2;
+            }
+            _ => known.traces_joining += 1,
+        }
+        if news.traces > 1 {
+            known.note_pause(news.pause_ns);
+        }
+        known.recurring += u64::from(news.recurs);
+        self.judge(key);
+    }
+
+    /// Notes that more traces carry a value than one piece of work has; `traces` of them beyond those noted before.
+    pub(super) fn note_crowd(&mut self, key: KeyId, is_new: bool) {
+        let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
+        known.crowded += u64::from(is_new);
+        known.crowd_traces += 1;
+        self.judge(key);
+    }
+
+    /// Notes that a value left memory.
+    pub(super) fn note_gone(&mut self, key: KeyId, traces: usize) {
+        let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
+        known.gone += 1;
+        known.gone_alone += u64::from(traces < 2);
+        self.judge(key);
+    }
+
+    /// Notes what other rules say of two traces that a value joins.
+    pub(super) fn note_other_rules(&mut self, key: KeyId, is_confirmed: bool, is_contradicted: bool) {
+        let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
+        known.confirmed += u64::from(is_confirmed);
+        known.contradicted += u64::from(is_contradicted);
+    }
+
+    /// Takes out the keys whose values began or ceased to join.
+    pub(super) fn take_changed(&mut self) -> Vec<KeyId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Takes out the keys that are no longer watched.
+    pub(super) fn take_dropped(&mut self) -> Vec<KeyId> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// A key that was used and turned out wrong is not tried again: it would be given and taken for ever.
+    fn judge(&mut self, key: KeyId) {
+        let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
+        let next = match known.standing {
+            Standing::Dropped | Standing::Barred => return,
+            Standing::Named if known.is_glue() => Standing::Barred,
+            Standing::Named => Standing::Named,
+            _ if known.is_crowded() || known.is_alone() => Standing::Dropped,
+            Standing::Used if known.wrong() > known.forgiven() => Standing::Dropped,
+            Standing::Watched if known.is_supported() => Standing::Used,
+            standing => standing,
+        };
+        if next == known.standing {
+            return;
+        }
+        if next == Standing::Used || matches!(known.standing, Standing::Used | Standing::Named) {
+            self.changed.push(key);
+        }
+        if next == Standing::Dropped {
+            self.dropped.push(key);
+        }
+        known.standing = next;
+    }
+
+    /// Returns what is known of every key that some value of joined traces, the best first.
+    pub(super) fn proposals(&self) -> Vec<Proposal> {
+        let mut known: Vec<&Behaviour> = self.keys.iter().filter(|key| key.joining + key.crowded > 0).collect();
+        known.sort_by_key(|key| (Reverse((key.joins(), key.joining)), key.name.clone()));
+        known.into_iter().map(Behaviour::proposal).collect()
+    }
+}
+
+impl Behaviour {
+    fn new(name: Arc<str>, standing: Standing) -> Self {
+        Self {
+            name,
+            standing,
+            values: 0,
+            joining: 0,
+            traces_joining: 0,
+            crowded: 0,
+            crowd_traces: 0,
+            recurring: 0,
+            gone: 0,
+            gone_alone: 0,
+            numbers: 0,
+            confirmed: 0,
+            contradicted: 0,
+            services: Vec::new(),
+            pauses_ns: Vec::new(),
+            pause_next: 0,
+            pause_max_ns: PAUSE_MIN_NS,
+        }
+    }
+
+    fn joins(&self) -> bool {
+        matches!(self.standing, Standing::Named | Standing::Used)
+    }
+
+    fn note_pause(&mut self, pause_ns: i64) {
+        if self.pauses_ns.len() < PAUSES_MAX {
+            self.pauses_ns.push(pause_ns);
+        } else {
+            self.pauses_ns[self.pause_next] = pause_ns;
+        }
+        self.pause_next = (self.pause_next + 1) % PAUSES_MAX;
+        // Sorting at each pause would be dear; few pauses change much.
+        if self.pauses_ns.len() < JOINING_MIN as usize || self.pause_next.is_multiple_of(8) {
+            let mut sorted = self.pauses_ns.clone();
+            sorted.sort_unstable();
+            let usual_ns = sorted[(sorted.len() - 1) * 9 / 10];
+            self.pause_max_ns = usual_ns.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN_NS);
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        let is_judged = self.crowded >= CROWDED_MAX || self.crowd_traces >= CROWD_TRACES;
+        is_judged && self.crowded * CROWDED_ONE_IN > self.values
+    }
+
+    /// Returns whether a key that was named is that of someone who does many things, and not of one piece of work.
+    fn is_glue(&self) -> bool {
+        let wrong = self.recurring + self.crowded;
+        wrong >= GLUE_MIN && wrong * GLUE_ONE_IN > self.joining
+    }
+
+    fn wrong(&self) -> u64 {
+        (self.recurring + self.crowded).max(self.contradicted)
+    }
+
+    fn forgiven(&self) -> u64 {
+        if self.joining >= FORGIVING_FROM { (self.joining / WRONG_ONE_IN).max(1) } else { 0 }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.gone >= ALONE_MIN && (self.gone - self.gone_alone) * ALONE_ONE_IN < self.gone
+    }
+
+    fn is_supported(&self) -> bool {
+        let is_numeric = self.numbers * 2 > self.values;
+        self.joining >= if is_numeric { JOINING_NUMBERS_MIN } else { JOINING_MIN }
+            && self.joining * JOINING_ONE_IN >= self.values
+            && self.wrong() <= self.forgiven()
+    }
+
+    fn proposal(&self) -> Proposal {
+        let mean = if self.joining == 0 { 0.0 } else { self.traces_joining as f64 / self.joining as f64 };
+        Proposal {
+            key: self.name.to_string(),
+            is_used: self.joins(),
+            is_named: matches!(self.standing, Standing::Named | Standing::Barred),
+            values: self.values,
+            joining_values: self.joining,
+            traces_per_joining_value: mean,
+            services: self.services.len(),
+            crowded_values: self.crowded,
+            recurring_values: self.recurring,
+            confirmed: self.confirmed,
+            contradicted: self.contradicted,
+        }
+    }
+}
+
+/// Pairs of a trace and a value of a named key say which traces a key must not join.
+pub(super) fn differ(left: &[(KeyId, u64)], right: &[(KeyId, u64)]) -> bool {
+    let other = |key: KeyId, token: u64| {
+        let mut same_key = right.iter().filter(|(known, _)| *known == key).peekable();
+        same_key.peek().is_some() && same_key.all(|(_, known)| *known != token)
+    };
+    left.iter().any(|&(key, token)| other(key, token))
+}
+
