@@ -6,7 +6,9 @@
 //! `http.route=/cart`, a number if it is one. `@sent` names a span, `link=@sent` links to it, or to a trace that never
 //! comes if no span has the name. A blank line begins another trace.
 
-use collector_table::{LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType};
+use collector_table::{
+    LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
+};
 
 const MS_NS: i64 = 1_000_000;
 

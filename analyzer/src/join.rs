@@ -82,6 +82,8 @@ pub enum Refusal {
     Growth,
     /// What began the transaction occurs again under the same value, so the value outlives transactions.
     Recurs,
+    /// What a batch caused carries another value of a business key than the transaction.
+    Contradicted,
 }
 
 impl Refusal {
@@ -92,6 +94,7 @@ impl Refusal {
             Self::Time => "time",
             Self::Growth => "growth",
             Self::Recurs => "recurs",
+            Self::Contradicted => "contradicted",
         }
     }
 }
@@ -122,14 +125,16 @@ pub struct Proposal {
     pub is_named: bool,
     /// Distinct values seen.
     pub values: u64,
-    /// Values seen in two traces or more.
+    /// Values seen in two traces or more that do different things.
     pub joining_values: u64,
-    /// Mean number of traces of the values that join.
-    pub traces_per_joining_value: f64,
+    /// Mean number of traces of the values that several traces carry.
+    pub traces_per_shared_value: f64,
     /// Services whose spans carry it, at most as many as are told apart.
     pub services: usize,
     /// Values that more traces share than one piece of work has.
     pub crowded_values: u64,
+    /// Values whose traces all do the same.
+    pub repeating_values: u64,
     /// Values under which the operation that began the work occurs again.
     pub recurring_values: u64,
     /// Pairs of traces that it joins and another rule joins as well.

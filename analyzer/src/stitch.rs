@@ -2,21 +2,21 @@
 //! pages call [`assemble`] for one transaction as it is known now.
 //! It must never hold more than its limits say, and never recurse over spans: chains of 100,000 exist.
 
-mod open;
-mod limits;
-mod read;
-mod site;
-mod facts;
-mod keys;
-mod waiting;
 mod closed;
-mod tree;
-mod hop;
-mod critical;
-mod joining;
-mod graph;
 mod closure;
+mod critical;
+mod facts;
+mod graph;
+mod hop;
+mod joining;
+mod keys;
+mod limits;
+mod open;
+mod read;
 mod refusals;
+mod site;
+mod tree;
+mod waiting;
 mod weave;
 
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
@@ -33,10 +33,7 @@ pub fn assemble<'a>(tables: impl IntoIterator<Item = &'a SpanTable>) -> Vec<Tran
 }
 
 /// Does what [`assemble`] does by an operator's limits; those on what is held do not apply, the tables being there.
-pub fn assemble_with<'a>(
-    limits: StitcherLimits,
-    tables: impl IntoIterator<Item = &'a SpanTable>,
-) -> Vec<Transaction> {
+pub fn assemble_with<'a>(limits: StitcherLimits, tables: impl IntoIterator<Item = &'a SpanTable>) -> Vec<Transaction> {
     let mut stitcher = Stitcher::new(limits.unbounded());
     for table in tables {
         stitcher.push(table, 0);
@@ -46,6 +43,8 @@ pub fn assemble_with<'a>(
     transactions
 }
 
+#[cfg(test)]
+mod join_simulation;
 #[cfg(test)]
 mod join_tests;
 #[cfg(test)]

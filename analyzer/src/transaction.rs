@@ -269,7 +269,8 @@ impl Transaction {
 
     /// Returns each rule by which it was stitched once, with its key, the surest first.
     fn stitched_by(&self) -> Vec<StitchedBy> {
-        let mut by: Vec<(Rule, Option<&str>)> = self.joins.iter().map(|join| (join.rule, join.key.as_deref())).collect();
+        let mut by: Vec<(Rule, Option<&str>)> =
+            self.joins.iter().map(|join| (join.rule, join.key.as_deref())).collect();
         by.sort_unstable();
         by.dedup();
         let within = StitchedBy { rule: "trace_id", key: None, confidence: TRACE_ID_CONFIDENCE };

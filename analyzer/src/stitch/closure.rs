@@ -3,7 +3,8 @@
 
 use collector_table::TraceId;
 
-use super::graph::{Edge, Graph, NOWHERE, Ready};
+use super::graph::{Edge, Graph, Held, NOWHERE, Ready};
+use super::keys::{NO_KEY, differ};
 use super::limits::StitcherLimits;
 use crate::hash::{FNV_SEED, Map, fnv};
 use crate::join::Refusal;
@@ -54,8 +55,15 @@ impl Graph {
             if place > 0 {
                 parts[place].belongs = self.belongs(limits, origin, &parts[place]);
             }
-            for edge in &self.edges(limits, id).effects {
+            let edges = self.edges(limits, id);
+            let is_batch = place > 0 && edges.causes.iter().any(|cause| cause.from != edges.causes[0].from);
+            for edge in &edges.effects {
                 if edge.to == origin || parts[place].belonging(edge.from_at) == Belongs::No {
+                    continue;
+                }
+                // Of what a batch caused, that which names other work is the other work's.
+                if is_batch && self.names_other_work(origin, edge.to) {
+                    self.refusals.note_once(origin, edge.rule, edge.key, Refusal::Contradicted, edge.to);
                     continue;
                 }
                 let to = match places.get(&edge.to) {
@@ -85,6 +93,15 @@ impl Graph {
         parts
     }
 
+    /// Returns whether a trace carries values of business keys, none of which the origin carries, though it has others.
+    fn names_other_work(&self, origin: TraceId, other: TraceId) -> bool {
+        let values = |id: TraceId| {
+            let is_used = |held: &Held| held.fact.key != NO_KEY && self.discovery.joins(held.fact.key);
+            self.nodes.get(&id).map(|node| node.values(is_used)).unwrap_or_default()
+        };
+        differ(&values(origin), &values(other))
+    }
+
     fn spans_len(&self, id: TraceId) -> usize {
         self.nodes.get(&id).and_then(|node| node.ready.as_ref()).map_or(0, |ready| ready.spans.len())
     }
@@ -104,7 +121,8 @@ impl Graph {
         let mut belongs = vec![Belongs::No; own.spans.len()];
         let is_ours = |at: u32| part.entries.iter().any(|edge| edge.to_at == at);
         let root = own.root as usize;
-        let outermost = if is_ours(own.root) || entrances.at(own.root).is_none() { Belongs::Shared } else { Belongs::No };
+        let outermost =
+            if is_ours(own.root) || entrances.at(own.root).is_none() { Belongs::Shared } else { Belongs::No };
         for (at, parent) in (0u32..).zip(own.parents.iter().copied()) {
             let above = match parent {
                 // Spans whose parent is lost are taken to be below the root.
@@ -127,7 +145,10 @@ impl Graph {
             let own = part.belongs.iter().filter(|belongs| **belongs == Belongs::Own).count();
             let hash = fnv(fnv(hash, part.id.as_bytes()), &self.spans_len(part.id).to_le_bytes());
             part.entries.iter().fold(fnv(hash, &own.to_le_bytes()), |hash, edge| {
-                fnv(fnv(hash, edge.from.as_bytes()), &(u64::from(edge.from_at) << 32 | u64::from(edge.to_at)).to_le_bytes())
+                fnv(
+                    fnv(hash, edge.from.as_bytes()),
+                    &(u64::from(edge.from_at) << 32 | u64::from(edge.to_at)).to_le_bytes(),
+                )
             })
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use collector_table::{SpanId, SpanKind, TraceId};
 
 use super::facts::{Fact, LinkFact, Side};
-use super::keys::{Discovery, KeyId, NO_KEY};
+use super::keys::{Discovery, KeyId, NO_KEY, ValueState};
 use super::limits::StitcherLimits;
 use super::refusals::Refusals;
 use crate::hash::Map;
@@ -64,11 +64,15 @@ impl Node {
         &self.facts[from..to]
     }
 
-    /// Calls for each token once; the facts must be sorted.
+    /// Returns key and token of each value that is asked for.
+    pub(super) fn values(&self, is_asked_for: impl Fn(&Held) -> bool) -> Vec<(KeyId, u64)> {
+        self.tokens().filter(|held| is_asked_for(held)).map(|held| (held.fact.key, held.fact.token)).collect()
+    }
+
+    /// Returns the first fact with each token; the facts must be sorted.
     pub(super) fn tokens(&self) -> impl Iterator<Item = &Held> {
-        let is_first = |(index, held): &(usize, &Held)| {
-            *index == 0 || self.facts[index - 1].fact.token != held.fact.token
-        };
+        let is_first =
+            |(index, held): &(usize, &Held)| *index == 0 || self.facts[index - 1].fact.token != held.fact.token;
         self.facts.iter().enumerate().filter(is_first).map(|(_, held)| held)
     }
 }
@@ -81,7 +85,7 @@ pub(super) struct Group {
     pub(super) traces: Vec<TraceId>,
     /// Traces that were ever noted as ready.
     pub(super) noted: usize,
-    pub(super) recurs: bool,
+    pub(super) state: ValueState,
     /// Why it joins nothing, or not all.
     pub(super) refused: Option<Refusal>,
 }
@@ -232,7 +236,9 @@ impl Graph {
     fn key_edges(&mut self, limits: &StitcherLimits, token: u64, edges: &mut Vec<Edge>) {
         let Some(group) = self.groups.get(&token) else { return };
         let (rule, key) = (group.rule, group.key);
-        if group.refused.is_some_and(|why| why != Refusal::Time) {
+        // A value under which one thing is done again and again is told from one that runs through a piece of work.
+        let is_found = rule == Rule::DiscoveredKey;
+        if group.refused == Some(Refusal::FanIn) || is_found && group.state != ValueState::Joining {
             return;
         }
         let mut traces: Vec<(i64, TraceId)> =
@@ -402,10 +408,15 @@ fn link_edge(linker: (TraceId, &Ready), linked: (TraceId, &Ready), link: &LinkFa
     let own_at = find(linker.1, link.span_id)?;
     let linked_at = find(linked.1, link.span).unwrap_or(linked.1.root);
     let (own, other) = (&linker.1.spans[own_at as usize], &linked.1.spans[linked_at as usize]);
+    // What links is the effect, unless kinds, or roots, say otherwise; clocks are asked last, because they differ.
     let is_forward = match (own.kind(), other.kind()) {
         (SpanKind::Consumer, _) => false,
-        (SpanKind::Producer, SpanKind::Consumer) => true,
-        _ => own.start_ns < other.start_ns,
+        (_, SpanKind::Consumer) => true,
+        _ => match (own_at == linker.1.root, linked_at == linked.1.root) {
+            (true, false) => false,
+            (false, true) => true,
+            _ => own.start_ns < other.start_ns,
+        },
     };
     let ((from, from_at), (to, to_at)) = if is_forward {
         ((linker.0, own_at), (linked.0, linked_at))

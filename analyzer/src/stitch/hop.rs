@@ -54,4 +54,3 @@ fn hop(spans: &[Span], caller: usize, callee: usize, entered_by: Option<Rule>) -
     };
     Hop { caller, callee: Some(callee), kind, gap_ns: Some(gap_ns) }
 }
-

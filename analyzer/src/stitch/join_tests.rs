@@ -35,7 +35,12 @@ fn draw(transaction: &Transaction) -> String {
     }
     for refused in &transaction.refused {
         let key = refused.key.as_deref().map(|key| format!(" {key}")).unwrap_or_default();
-        out.push_str(&format!("  refused {}{key}: {} {}\n", refused.rule.as_str(), refused.why.as_str(), refused.count));
+        out.push_str(&format!(
+            "  refused {}{key}: {} {}\n",
+            refused.rule.as_str(),
+            refused.why.as_str(),
+            refused.count
+        ));
     }
     let mut at_ns = transaction.started_ns;
     let mut path: Vec<String> = Vec::new();
@@ -74,7 +79,15 @@ fn consumer_that_links_to_its_producer_is_joined_and_its_wait_is_on_the_path() {
 
         mail consumer receive 100..160 link=@sent
           mail render 110..150
-    "), @r"");
+    "), @r"
+    1 by 160 ms
+      1 shop POST /order
+      1   shop send
+      2     mail receive
+      2       mail render
+      link 0.99: shop send -> mail receive
+      path shop self 30, shop self 5, mail queue_wait 65, mail self 10, mail self 40, mail self 10
+    ");
 }
 
 #[test]
@@ -84,13 +97,27 @@ fn producer_that_links_forward_is_the_cause_all_the_same() {
           shop producer send 30..35 link=@received
 
         mail consumer receive 100..160 @received
-    "), @r"");
+    "), @r"
+    1 by 160 ms
+      1 shop POST /order
+      1   shop send
+      2     mail receive
+      link 0.99: shop send -> mail receive
+      path shop self 30, shop self 5, mail queue_wait 65, mail self 60
+    ");
     assert_snapshot!(joined(&[], "
         shop POST /order 0..40
           shop start job 30..35 link=@job
 
         job internal run 100..160 @job
-    "), @r"");
+    "), @r"
+    1 by 160 ms
+      1 shop POST /order
+      1   shop start job
+      2     job run
+      link 0.99: shop start job -> job run
+      path shop self 30, shop self 5, job queue_wait 65, job self 60
+    ");
 }
 
 #[test]
@@ -98,7 +125,12 @@ fn links_to_oneself_and_to_traces_that_never_come_join_nothing() {
     assert_snapshot!(joined(&[], "
         shop POST /order 0..40 @own link=@own
           shop step 10..20 link=@nobody link=@own
-    "), @r"");
+    "), @r"
+    1 by 40 ms
+      1 shop POST /order
+      1   shop step
+      path shop self 10, shop self 10, shop self 20
+    ");
 }
 
 #[test]
@@ -110,7 +142,17 @@ fn message_id_joins_by_old_and_new_names_alike() {
         mail consumer orders 100..160 messaging.system=jms messaging.destination.name=orders messaging.message.id=m-1
 
         bill consumer orders 90..99 messaging.system=jms messaging.destination.name=bills messaging.message.id=m-1
-    "), @r"");
+    "), @r"
+    1 by 160 ms
+      1 shop POST /order
+      1   shop orders
+      2     mail orders
+      message_id 0.98: shop orders -> mail orders
+      path shop self 30, shop self 5, mail queue_wait 65, mail self 60
+    3 by 9 ms
+      3 bill orders
+      path bill self 9
+    ");
 }
 
 #[test]
@@ -127,7 +169,11 @@ fn partition_and_offset_join_by_old_and_new_names_alike() {
         c consumer t 55..60 messaging.system=kafka messaging.destination.name=t messaging.destination.partition.id=3 messaging.kafka.offset=18
 
         b consumer t 51..60 messaging.system=kafka messaging.destination.name=t messaging.destination.partition.id=4 messaging.kafka.offset=18
-    "), @r"");
+    "), @r"
+    1
+    2+3+4
+    5
+    ");
 }
 
 #[test]
@@ -139,7 +185,16 @@ fn conversation_joins_request_and_reply() {
 
         bank consumer ask 20..60 messaging.system=amqp messaging.destination.name=asks messaging.message.conversation_id=2f1c6a60-77aa-4f1e-8f44-2f2a6e0c9b11
           bank producer answer 50..55 messaging.system=amqp messaging.destination.name=answers messaging.message.conversation_id=2f1c6a60-77aa-4f1e-8f44-2f2a6e0c9b11
-    "), @r"");
+    "), @r"
+    1 by 90 ms
+      1 shop POST /order
+      1   shop ask
+      2     bank ask
+      2       bank answer
+      1   shop answer
+      conversation_id 0.9: shop ask -> bank ask
+      path shop self 10, shop self 2, shop self 78
+    ");
 }
 
 #[test]
@@ -155,7 +210,21 @@ fn named_key_joins_what_nothing_else_joins() {
           ship print 210..230 order.id=o-17
 
         shop POST /order 50..90 order.id=o-18
-    "), @r"");
+    "), @r"
+    1 by 240 ms
+      1 shop POST /order
+      1   shop store
+      2     pay POST /hook
+      2       pay book
+      3       ship POST /label
+      3         ship print
+      named_key order.id 0.9: shop store -> pay POST /hook
+      named_key order.id 0.9: pay POST /hook -> ship POST /label
+      path shop self 10, shop self 10, pay unexplained 80, pay self 10, pay self 10, pay self 20, ship unexplained 60, ship self 10, ship self 20, ship self 10
+    4 by 40 ms
+      4 shop POST /order
+      path shop self 40
+    ");
 }
 
 #[test]
@@ -169,7 +238,22 @@ fn batch_belongs_to_every_transaction_that_it_serves_and_does_not_join_them() {
 
         mail consumer batch 100..160 link=@one link=@two
           mail flush 110..150
-    "), @r"");
+    "), @r"
+    1 by 160 ms
+      1 shop POST /order
+      1   shop send
+      3     mail batch
+      3       mail flush
+      link 0.99: shop send -> mail batch
+      path shop self 30, shop self 5, mail queue_wait 65, mail self 10, mail self 40, mail self 10
+    2 by 150 ms
+      2 shop POST /order
+      2   shop send
+      3     mail batch
+      3       mail flush
+      link 0.99: shop send -> mail batch
+      path shop self 30, shop self 5, mail queue_wait 55, mail self 10, mail self 40, mail self 10
+    ");
 }
 
 #[test]
@@ -187,7 +271,25 @@ fn message_of_a_batch_takes_only_its_own_share_of_it() {
           mail consumer process 160..200 link=@two
 
         log consumer mailed 170..180 link=@mailed
-    "), @r"");
+    "), @r"
+    1 by 180 ms
+      1 shop POST /order
+      1   shop send
+      3     mail process
+      3       mail sent
+      4         log mailed
+      3 mail poll
+      link 0.99: shop send -> mail process
+      link 0.99: mail sent -> log mailed
+      path shop self 30, shop self 5, mail queue_wait 65, mail self 50, mail self 5, log queue_wait 15, log self 10
+    2 by 190 ms
+      3 mail poll
+      2 shop POST /order
+      2   shop send
+      3     mail process
+      link 0.99: shop send -> mail process
+      path shop self 30, shop self 5, mail queue_wait 115, mail self 40
+    ");
 }
 
 #[test]
@@ -203,7 +305,21 @@ fn scatter_and_gather_of_one_origin_is_one_transaction() {
           rail producer offer 80..85 @rail
 
         travel consumer offers 100..120 link=@air link=@rail
-    "), @r"");
+    "), @r"
+    1 by 120 ms
+      1 travel GET /search
+      1   travel ask
+      2     air ask
+      2       air offer
+      4         travel offers
+      3     rail ask
+      3       rail offer
+      link 0.99: travel ask -> air ask
+      link 0.99: air offer -> travel offers
+      link 0.99: rail offer -> travel offers
+      link 0.99: travel ask -> rail ask
+      path travel self 10, travel self 2, air queue_wait 8, air self 30, air self 5, travel queue_wait 45, travel self 20
+    ");
 }
 
 #[test]
@@ -230,7 +346,12 @@ fn key_under_which_work_begins_again_and_again_is_barred_although_it_was_named()
 
         shop POST /order 200..240 user.name=u-2
     ";
-    assert_snapshot!(traces(&["user.name"], text), @r"");
+    assert_snapshot!(traces(&["user.name"], text), @r"
+    1
+    3
+    2
+    4
+    ");
     let mut stitcher = Stitcher::new(limits(&["user.name"]));
     stitcher.push(&fixture::table(&lines(text)), 0);
     stitcher.finish(0);
@@ -245,7 +366,16 @@ fn join_over_too_long_a_time_is_refused() {
 
         ship POST /label 4000000..4000040 order.id=o-17
     ";
-    assert_snapshot!(joined(&["order.id"], text), @r"");
+    assert_snapshot!(joined(&["order.id"], text), @r"
+    1 by 40 ms
+      1 shop POST /order
+      refused named_key order.id: time 1
+      path shop self 40
+    2 by 40 ms
+      2 ship POST /label
+      refused named_key order.id: time 1
+      path ship self 40
+    ");
 }
 
 #[test]
@@ -294,13 +424,16 @@ fn key_is_discovered_by_how_its_values_behave_and_one_that_recurs_is_not() {
                 one.is_used,
                 one.values,
                 one.joining_values,
-                one.traces_per_joining_value,
+                one.traces_per_shared_value,
                 one.services,
                 one.recurring_values
             )
         })
         .collect();
-    assert_snapshot!(told.join("\n"), @r"");
+    assert_snapshot!(told.join("\n"), @r"
+    sale.ref used true values 12 joining 12 traces 3 services 3 recurring 0
+    buyer.ref used false values 4 joining 4 traces 9 services 3 recurring 4
+    ");
 }
 
 /// Pushes the traces of a text, each at a second of its own, and gives all that is done until the end.
@@ -356,7 +489,7 @@ fn transaction_that_turns_out_to_be_part_of_another_is_taken_back() {
 #[test]
 fn what_was_let_go_of_is_never_given_out_in_part() {
     let few = StitcherLimits { joinable_spans_max: 2, ..StitcherLimits::default() };
-    let text = format!("{SENT}\n\nshop POST /order 50..90\n  shop producer send 60..65\n");
+    let text = format!("{SENT}\n        shop POST /order 50..90\n          shop producer send 60..65\n");
     let told = over_time(few, &text, &[0, 1, 20]);
-    assert_eq!(told, ["7s 1+2 revision 1", "26s 3 revision 1"]);
+    assert_eq!(told, ["7s 1+2 revision 1", "31s 3 revision 1"]);
 }

@@ -24,6 +24,8 @@ use crate::transaction::{CloseReason, HopKind, NO_PARENT, Transaction};
 
 /// Revisions of one transaction; joins that are found later are left out, except at the end of the input.
 pub(super) const REVISIONS_MAX: u32 = 8;
+/// Spans of one trace whose messages are waited for.
+const UNANSWERED_MAX: usize = 64;
 /// Refusals that are told with one transaction.
 const REFUSED_TOLD: usize = 8;
 
@@ -34,8 +36,12 @@ struct Life {
     superseded_by: Option<TraceId>,
     /// Of what was given out last.
     signature: u64,
-    /// It waits until then for traces that it seems to have caused, or to be caused by.
+    /// Until then it waits for traces that it seems to have caused, or to be caused by.
     due_ns: i64,
+    /// When it is looked at again, as it was last asked for.
+    wakes_ns: i64,
+    /// Spans that handed over a message on which nothing in the trace works.
+    unanswered: Vec<u32>,
     ready_ns: i64,
     kept_ns: i64,
     reason: CloseReason,
@@ -43,6 +49,8 @@ struct Life {
     pending: Option<Box<Transaction>>,
     /// Part of it was let go of: it is not given out again.
     is_frozen: bool,
+    /// It was closed at a bound: later spans of the trace are not of it.
+    is_sealed: bool,
     refused: Vec<(Rule, u16, Refusal)>,
 }
 
@@ -53,11 +61,14 @@ impl Default for Life {
             superseded_by: None,
             signature: 0,
             due_ns: i64::MIN,
+            wakes_ns: i64::MIN,
+            unanswered: Vec::new(),
             ready_ns: i64::MAX,
             kept_ns: i64::MIN,
             reason: CloseReason::Settled,
             pending: None,
             is_frozen: false,
+            is_sealed: false,
             refused: Vec::new(),
         }
     }
@@ -121,22 +132,23 @@ impl Joiner {
 
     /// Returns whether a closed trace handed over a message that nothing in it works on.
     pub(super) fn expects(whole: &Transaction) -> bool {
-        whole.hops.iter().any(|hop| hop.kind == HopKind::Message && hop.callee.is_none())
+        unanswered(whole).next().is_some()
     }
 
     /// Takes over a trace that closed, and gives out what is whole by that.
     pub(super) fn ready(&mut self, step: &mut Step<'_>, closing: Closing) {
         let id = closing.whole.id;
-        let expects = Self::expects(&closing.whole);
         let life = self.lives.entry(id).or_default();
         life.ready_ns = life.ready_ns.min(step.now_ns);
         life.revision = life.revision.max(closing.revision);
         (life.kept_ns, life.reason) = (step.now_ns, closing.whole.close_reason);
+        life.due_ns = step.now_ns.saturating_add(step.limits.join_wait_ns);
+        life.is_sealed = matches!(life.reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
+        life.unanswered = unanswered(&closing.whole).take(UNANSWERED_MAX).collect();
         self.kept.push_back((step.now_ns, id));
         self.kept_spans += closing.whole.spans.len();
         let ready = ready(&closing);
         self.place_facts(id, ready);
-        self.note_values(id);
         if let Some(life) = self.lives.get_mut(&id) {
             life.pending = Some(Box::new(closing.whole));
         }
@@ -144,29 +156,23 @@ impl Joiner {
         if self.is_ending {
             return;
         }
-        if self.lacks(step, id, expects)
-            && let Some(life) = self.lives.get_mut(&id)
-        {
-            life.due_ns = step.now_ns.saturating_add(step.limits.join_wait_ns);
-            self.wakes.push(Reverse((life.due_ns, id)));
-        }
+        self.note_values(id);
         self.stirred.insert(id);
         self.stirred.extend(self.graph.partners(id));
     }
 
-    /// Returns whether a trace seems to lack one that is caused by it, or that caused it.
-    fn lacks(&self, step: &Step<'_>, id: TraceId, expects: bool) -> bool {
-        let Some(node) = self.graph.nodes.get(&id) else { return false };
-        let is_alone = |token: u64| self.graph.groups.get(&token).is_some_and(|group| group.traces.len() < 2);
-        let messages = || node.facts.iter().filter(|held| held.fact.key == NO_KEY);
-        let lacks_consumer =
-            expects && (messages().next().is_none() || messages().any(|held| is_alone(held.fact.token)));
-        let lacks_producer =
-            messages().any(|held| held.fact.side == Side::Consumer && is_alone(held.fact.token)) && {
-                node.ready.as_ref().is_some_and(|ready| ready.spans[ready.root as usize].is_entry())
-            };
+    /// Returns whether a trace seems to lack one that it caused, or that caused it.
+    fn lacks(&mut self, step: &Step<'_>, id: TraceId) -> bool {
+        let edges = self.graph.edges(step.limits, id);
+        let Some((node, life)) = self.graph.nodes.get(&id).zip(self.lives.get(&id)) else { return false };
+        let is_answered = |at: u32| edges.effects.iter().any(|edge| edge.from_at == at);
         let is_unknown = |trace: TraceId| !self.graph.nodes.contains_key(&trace) && !(step.is_open)(trace);
-        lacks_consumer || lacks_producer || node.links.iter().any(|link| is_unknown(link.trace))
+        let is_entry = node.ready.as_ref().is_some_and(|ready| ready.spans[ready.root as usize].is_entry());
+        let takes_messages = || node.facts.iter().any(|held| held.fact.side == Side::Consumer);
+        let is_uncaused = is_entry && edges.causes.is_empty() && takes_messages();
+        is_uncaused
+            || !life.unanswered.iter().all(|&at| is_answered(at))
+            || node.links.iter().any(|link| is_unknown(link.trace))
     }
 
     /// Gives out what became whole, or changed, since the last time.
@@ -188,6 +194,12 @@ impl Joiner {
     pub(super) fn finish(&mut self, step: &mut Step<'_>) {
         self.is_ending = false;
         self.stirred.clear();
+        // In order of time, as they would have come.
+        let ready = self.graph.nodes.iter().filter_map(|(id, node)| Some((node.ready.as_ref()?.start_ns, *id)));
+        let mut in_order: Vec<(i64, TraceId)> = ready.collect();
+        in_order.sort_unstable();
+        in_order.into_iter().for_each(|(_, id)| self.note_values(id));
+        self.graph.changed();
         let all: BTreeSet<TraceId> = self.graph.nodes.keys().copied().collect();
         self.give_out(step, all, Patience::End);
     }
@@ -255,16 +267,26 @@ impl Joiner {
         if step.now_ns >= patience_until_ns {
             return false;
         }
-        let is_due = |part: &Part| self.lives.get(&part.id).is_none_or(|life| life.due_ns <= step.now_ns);
-        if !parts.iter().all(is_due) {
-            return true;
+        for part in parts {
+            let due_ns = self.lives.get(&part.id).map_or(i64::MIN, |life| life.due_ns);
+            if due_ns > step.now_ns && self.lacks(step, part.id) {
+                self.wake(part.id, due_ns);
+                return true;
+            }
         }
         let is_awaited = |part: &Part| self.graph.partners(part.id).into_iter().any(step.is_open);
         if parts.iter().any(is_awaited) {
-            self.wakes.push(Reverse((patience_until_ns, origin)));
+            self.wake(origin, patience_until_ns);
             return true;
         }
         false
+    }
+
+    /// Has a trace be looked at again, unless it is by then anyway.
+    fn wake(&mut self, id: TraceId, at_ns: i64) {
+        let Some(life) = self.lives.get_mut(&id).filter(|life| life.wakes_ns != at_ns) else { return };
+        life.wakes_ns = at_ns;
+        self.wakes.push(Reverse((at_ns, id)));
     }
 
     /// Takes back a transaction that was given out, and turned out to be part of another.
@@ -337,6 +359,11 @@ impl Joiner {
         Vec::new()
     }
 
+    /// Returns whether a trace was closed at a bound, and is held as it was then.
+    pub(super) fn is_sealed(&self, id: TraceId) -> bool {
+        self.lives.get(&id).is_some_and(|life| life.is_sealed)
+    }
+
     /// Returns the revision of a trace that was given out last; 0 for none.
     pub(super) fn revision(&self, id: TraceId) -> u32 {
         self.lives.get(&id).map_or(0, |life| life.revision)
@@ -352,6 +379,12 @@ impl Joiner {
         let (traces, values) = (self.graph.nodes.len(), self.graph.groups.len());
         JoinStats { refused: self.graph.refusals.total(), kept_spans: self.kept_spans, traces, values, ..self.stats }
     }
+}
+
+/// Returns the spans that handed over a message on which nothing in the trace works.
+fn unanswered(whole: &Transaction) -> impl Iterator<Item = u32> + '_ {
+    let alone = whole.hops.iter().filter(|hop| hop.kind == HopKind::Message && hop.callee.is_none());
+    alone.filter_map(|hop| u32::try_from(hop.caller).ok())
 }
 
 /// Returns what is kept of a trace that closed.

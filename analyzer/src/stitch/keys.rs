@@ -21,24 +21,60 @@ const KEYS_MAX: usize = 256;
 const TEXT_BYTES_MAX: usize = 200;
 /// What no business key begins with: conventions define it as a place, a protocol, a person or a message.
 const NEVER: [&str; 40] = [
-    "http.", "url.", "net.", "network.", "server.", "client.", "source.", "destination.", "peer.", "user_agent.",
-    "thread.", "db.", "code.", "k8s.", "host.", "messaging.", "rpc.", "enduser.", "user.", "session.", "process.",
-    "os.", "container.", "cloud.", "faas.", "telemetry.", "otel.", "service.", "exception.", "error.", "graphql.",
-    "tls.", "browser.", "webengine.", "deployment.", "jvm.", "log.", "dns.", "artifact.", "span.",
+    "http.",
+    "url.",
+    "net.",
+    "network.",
+    "server.",
+    "client.",
+    "source.",
+    "destination.",
+    "peer.",
+    "user_agent.",
+    "thread.",
+    "db.",
+    "code.",
+    "k8s.",
+    "host.",
+    "messaging.",
+    "rpc.",
+    "enduser.",
+    "user.",
+    "session.",
+    "process.",
+    "os.",
+    "container.",
+    "cloud.",
+    "faas.",
+    "telemetry.",
+    "otel.",
+    "service.",
+    "exception.",
+    "error.",
+    "graphql.",
+    "tls.",
+    "browser.",
+    "webengine.",
+    "deployment.",
+    "jvm.",
+    "log.",
+    "dns.",
+    "artifact.",
+    "span.",
 ];
 /// Values that must join traces before a key is used; of numbers more, because they are equal by chance more often.
-const JOINING_MIN: u64 = 5;
+const JOINING_MIN: u64 = 3;
 const JOINING_NUMBERS_MIN: u64 = 20;
 /// One value in so many must join traces, at least.
 const JOINING_ONE_IN: u64 = 10;
+/// For so many joining values one may be shared by traces that all do the same.
+const REPEATING_ONE_IN: u64 = 4;
 /// One joining value in so many may recur or be crowded, at most.
 const WRONG_ONE_IN: u64 = 50;
 /// Joining values from which on one wrong value is forgiven.
 const FORGIVING_FROM: u64 = 20;
-/// Values of a named key that recur or are crowded, from which on it is looked at whether it joins strangers.
+/// Values of a named key that repeat, recur or are crowded, from which on it joins nothing while they are the most.
 const GLUE_MIN: u64 = 2;
-/// It does if one joining value in so many recurs or is crowded.
-const GLUE_ONE_IN: u64 = 4;
 /// Crowded values after which a key that has few others is no longer watched.
 const CROWDED_MAX: u64 = 3;
 /// Of so many values one may be crowded in a key that is watched on.
@@ -72,7 +108,10 @@ pub(super) enum Use {
 /// All keys by name.
 #[derive(Debug)]
 pub(super) struct KeyBook {
-    ids: Map<Arc<str>, KeyId>,
+    /// By name without case and separators.
+    ids: Map<Box<str>, KeyId>,
+    /// Name without case and separators; its room is kept.
+    plain: String,
     names: Vec<Arc<str>>,
     uses: Vec<Use>,
     left_out: u64,
@@ -83,7 +122,8 @@ pub(super) struct KeyBook {
 impl KeyBook {
     pub(super) fn new(named: &[String], discovers: bool) -> Self {
         let (ids, hasher) = (Map::default(), foldhash::fast::RandomState::default());
-        let mut book = Self { ids, names: Vec::new(), uses: Vec::new(), left_out: 0, discovers, hasher };
+        let mut book =
+            Self { ids, plain: String::new(), names: Vec::new(), uses: Vec::new(), left_out: 0, discovers, hasher };
         for key in named.iter().take(KEYS_MAX) {
             book.add(key, Use::Named);
         }
@@ -92,19 +132,23 @@ impl KeyBook {
 
     fn add(&mut self, key: &str, to: Use) -> KeyId {
         let id = KeyId::try_from(self.names.len()).unwrap_or(NO_KEY);
-        let name: Arc<str> = key.into();
-        self.ids.insert(name.clone(), id);
-        self.names.push(name);
+        self.plain.clear();
+        self.plain.extend(key.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase));
+        self.ids.insert(self.plain.as_str().into(), id);
+        self.names.push(key.into());
         self.uses.push(to);
         id
     }
 
-    /// Returns the number of a key that may join traces; a new one is watched from now on.
+    /// Returns the number of a key that may join traces; a new one is watched from now on. Services write one key in
+    /// different ways, as `order.id`, `order_id` and `orderId`, so case and separators do not count.
     pub(super) fn id_of(&mut self, key: &str) -> Option<KeyId> {
-        if let Some(id) = self.ids.get(key).copied() {
+        self.plain.clear();
+        self.plain.extend(key.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase));
+        if let Some(id) = self.ids.get(&*self.plain).copied() {
             return (self.use_of(id) != Use::Dropped).then_some(id);
         }
-        if !self.discovers || key.is_empty() || key.len() > TEXT_BYTES_MAX || is_never(key) {
+        if !self.discovers || self.plain.is_empty() || key.len() > TEXT_BYTES_MAX || is_never(key) {
             return None;
         }
         if self.names.len() >= KEYS_MAX {
@@ -157,7 +201,8 @@ pub(super) fn looks_like_id(value: &str, value_type: ValueType) -> bool {
 
 fn is_address_or_date(value: &str) -> bool {
     let bytes = value.as_bytes();
-    let is_dotted = value.contains('.') && bytes.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'));
+    let is_dotted =
+        value.contains('.') && bytes.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'));
     let is_date = bytes.len() >= 10
         && bytes[4] == b'-'
         && bytes[7] == b'-'
@@ -172,7 +217,8 @@ struct Behaviour {
     standing: Standing,
     values: u64,
     joining: u64,
-    traces_joining: u64,
+    repeating: u64,
+    shared_traces: u64,
     crowded: u64,
     crowd_traces: u64,
     recurring: u64,
@@ -214,10 +260,42 @@ pub(super) struct Discovery {
 pub(super) struct ValueNews {
     /// Traces so far, this one included.
     pub(super) traces: usize,
-    /// Nanoseconds from the start of the trace before.
+    /// Nanoseconds between its start and the nearest other.
     pub(super) pause_ns: i64,
-    /// Whether what began the first trace begins this one too, for the first time under this value.
-    pub(super) recurs: bool,
+    /// What the value seemed to be before.
+    pub(super) was: ValueState,
+    /// What it seems to be with this trace.
+    pub(super) state: ValueState,
+}
+
+/// What the traces that carry a value have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ValueState {
+    Unknown,
+    /// There is one only.
+    Alone,
+    /// They all do the same: the value names a thing, or a person, and not a piece of work.
+    Repeating,
+    /// They do different things, and what began the first begins no other after something else was done.
+    Joining,
+    /// What began the first begins another, after something else was done: work begins again under this value.
+    Recurring,
+}
+
+impl ValueState {
+    /// Returns what a value is by what its traces do, in order of their start. One thing done twice in a row is a retry.
+    pub(super) fn of(mut shapes: impl Iterator<Item = u64>) -> Self {
+        let Some(first) = shapes.next() else { return Self::Unknown };
+        let mut state = Self::Alone;
+        for shape in shapes {
+            state = match state {
+                Self::Alone | Self::Repeating if shape == first => Self::Repeating,
+                Self::Joining if shape == first => return Self::Recurring,
+                _ => Self::Joining,
+            };
+        }
+        state
+    }
 }
 
 impl Discovery {
@@ -258,21 +336,20 @@ impl Discovery {
         if known.services.len() < SERVICES_MAX && !known.services.contains(&service) {
             known.services.push(service);
         }
-        match news.traces {
-            1 => {
-                known.values += 1;
-                known.numbers += u64::from(is_number);
-            }
-            2 => {
-                known.joining += 1;
-                known.traces_joining += 2;
-            }
-            _ => known.traces_joining += 1,
+        if news.was == ValueState::Unknown {
+            known.values += 1;
+            known.numbers += u64::from(is_number);
         }
         if news.traces > 1 {
+            known.shared_traces += if news.traces == 2 { 2 } else { 1 };
             known.note_pause(news.pause_ns);
         }
-        known.recurring += u64::from(news.recurs);
+        if let Some(count) = known.count_of(news.was) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = known.count_of(news.state) {
+            *count += 1;
+        }
         self.judge(key);
     }
 
@@ -313,9 +390,9 @@ impl Discovery {
     fn judge(&mut self, key: KeyId) {
         let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
         let next = match known.standing {
-            Standing::Dropped | Standing::Barred => return,
-            Standing::Named if known.is_glue() => Standing::Barred,
-            Standing::Named => Standing::Named,
+            Standing::Dropped => return,
+            Standing::Named | Standing::Barred if known.is_glue() => Standing::Barred,
+            Standing::Named | Standing::Barred => Standing::Named,
             _ if known.is_crowded() || known.is_alone() => Standing::Dropped,
             Standing::Used if known.wrong() > known.forgiven() => Standing::Dropped,
             Standing::Watched if known.is_supported() => Standing::Used,
@@ -324,7 +401,7 @@ impl Discovery {
         if next == known.standing {
             return;
         }
-        if next == Standing::Used || matches!(known.standing, Standing::Used | Standing::Named) {
+        if next == Standing::Used || matches!(known.standing, Standing::Used | Standing::Named | Standing::Barred) {
             self.changed.push(key);
         }
         if next == Standing::Dropped {
@@ -335,7 +412,7 @@ impl Discovery {
 
     /// Returns what is known of every key that some value of joined traces, the best first.
     pub(super) fn proposals(&self) -> Vec<Proposal> {
-        let mut known: Vec<&Behaviour> = self.keys.iter().filter(|key| key.joining + key.crowded > 0).collect();
+        let mut known: Vec<&Behaviour> = self.keys.iter().filter(|key| key.shared() + key.crowded > 0).collect();
         known.sort_by_key(|key| (Reverse((key.joins(), key.joining)), key.name.clone()));
         known.into_iter().map(Behaviour::proposal).collect()
     }
@@ -348,7 +425,8 @@ impl Behaviour {
             standing,
             values: 0,
             joining: 0,
-            traces_joining: 0,
+            repeating: 0,
+            shared_traces: 0,
             crowded: 0,
             crowd_traces: 0,
             recurring: 0,
@@ -362,6 +440,19 @@ impl Behaviour {
             pause_next: 0,
             pause_max_ns: PAUSE_MIN_NS,
         }
+    }
+
+    fn count_of(&mut self, state: ValueState) -> Option<&mut u64> {
+        match state {
+            ValueState::Repeating => Some(&mut self.repeating),
+            ValueState::Joining => Some(&mut self.joining),
+            ValueState::Recurring => Some(&mut self.recurring),
+            ValueState::Unknown | ValueState::Alone => None,
+        }
+    }
+
+    fn shared(&self) -> u64 {
+        self.joining + self.repeating + self.recurring
     }
 
     fn joins(&self) -> bool {
@@ -391,8 +482,8 @@ impl Behaviour {
 
     /// Returns whether a key that was named is that of someone who does many things, and not of one piece of work.
     fn is_glue(&self) -> bool {
-        let wrong = self.recurring + self.crowded;
-        wrong >= GLUE_MIN && wrong * GLUE_ONE_IN > self.joining
+        let wrong = self.recurring + self.repeating + self.crowded;
+        wrong >= GLUE_MIN && wrong > self.joining
     }
 
     fn wrong(&self) -> u64 {
@@ -411,20 +502,23 @@ impl Behaviour {
         let is_numeric = self.numbers * 2 > self.values;
         self.joining >= if is_numeric { JOINING_NUMBERS_MIN } else { JOINING_MIN }
             && self.joining * JOINING_ONE_IN >= self.values
+            && self.repeating * REPEATING_ONE_IN <= self.joining
             && self.wrong() <= self.forgiven()
     }
 
     fn proposal(&self) -> Proposal {
-        let mean = if self.joining == 0 { 0.0 } else { self.traces_joining as f64 / self.joining as f64 };
+        let shared = self.shared();
+        let mean = if shared == 0 { 0.0 } else { self.shared_traces as f64 / shared as f64 };
         Proposal {
             key: self.name.to_string(),
             is_used: self.joins(),
             is_named: matches!(self.standing, Standing::Named | Standing::Barred),
             values: self.values,
             joining_values: self.joining,
-            traces_per_joining_value: mean,
+            traces_per_shared_value: mean,
             services: self.services.len(),
             crowded_values: self.crowded,
+            repeating_values: self.repeating,
             recurring_values: self.recurring,
             confirmed: self.confirmed,
             contradicted: self.contradicted,
@@ -440,4 +534,3 @@ pub(super) fn differ(left: &[(KeyId, u64)], right: &[(KeyId, u64)]) -> bool {
     };
     left.iter().any(|&(key, token)| other(key, token))
 }
-

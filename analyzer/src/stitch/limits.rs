@@ -84,7 +84,7 @@ impl Default for StitcherLimits {
             facts_per_trace_max: 4_000,
             traces_per_message_max: 64,
             traces_per_named_value_max: 64,
-            traces_per_discovered_value_max: 16,
+            traces_per_discovered_value_max: 32,
             links_to_trace_max: 512,
             traces_per_transaction_max: 512,
             transactions_per_trace_max: 1_000,

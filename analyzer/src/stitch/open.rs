@@ -308,12 +308,7 @@ impl Held {
         }
     }
 
-    fn with_step(
-        &mut self,
-        now_ns: i64,
-        done: &mut Vec<Transaction>,
-        act: impl FnOnce(&mut Joiner, &mut Step<'_>),
-    ) {
+    fn with_step(&mut self, now_ns: i64, done: &mut Vec<Transaction>, act: impl FnOnce(&mut Joiner, &mut Step<'_>)) {
         let Self { limits, trees, open, joiner, .. } = self;
         let is_open = |id: TraceId| open.contains_key(&id);
         act(joiner, &mut Step { limits, trees, is_open: &is_open, now_ns, done });
@@ -369,10 +364,15 @@ impl Held {
         let revision = if is_late_part { 0 } else { open.revision + 1 };
         let header = Header { id, revision, close_reason: reason, duplicates: open.duplicates };
         let transaction = self.trees.transaction(open.spans, header)?;
-        let is_cut = is_late_part || matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
-        if is_cut {
-            self.joiner.remove(id);
+        let is_cut = matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
+        if is_late_part {
+            if !self.joiner.is_sealed(id) {
+                self.joiner.remove(id);
+            }
         } else if self.joiner.wants(id) || Joiner::expects(&transaction) {
+            if is_cut {
+                self.archive.remember(id);
+            }
             for linked in self.joiner.linked_from(id) {
                 self.adopt(linked, now_ns);
             }
@@ -382,7 +382,7 @@ impl Held {
             return None;
         }
         // A trace that trickles on would be written again, whole, for ever.
-        if matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit) || revision >= REVISIONS_MAX {
+        if is_cut || revision >= REVISIONS_MAX {
             self.archive.remember(id);
         } else {
             let (spans, duplicates) = (transaction.spans.clone(), transaction.duplicates);

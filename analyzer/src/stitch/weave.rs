@@ -78,7 +78,8 @@ fn entry_of<'a>(
 ) -> Option<&'a Edge> {
     // A part is caused only by parts before it, or the tree would have no root.
     let is_earlier = |edge: &&Edge| numbers.get(&edge.from).is_some_and(|from| *from < number);
-    let strongest = |edges: &mut dyn Iterator<Item = &'a Edge>| edges.min_by_key(|edge| (edge.rule, Reverse(edge.from_at)));
+    let strongest =
+        |edges: &mut dyn Iterator<Item = &'a Edge>| edges.min_by_key(|edge| (edge.rule, Reverse(edge.from_at)));
     let own = strongest(&mut part.entries.iter().filter(is_earlier).filter(|edge| edge.to_at == at));
     let any = || strongest(&mut part.entries.iter().filter(is_earlier));
     let is_own_root = at == ready.root && part.belonging(at) == Belongs::Own;

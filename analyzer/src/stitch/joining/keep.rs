@@ -20,6 +20,9 @@ pub(in crate::stitch) struct Reopened {
 impl Joiner {
     /// Takes out the spans of a trace that waits for spans again.
     pub(in crate::stitch) fn reopen(&mut self, id: TraceId) -> Option<Reopened> {
+        if self.is_sealed(id) {
+            return None;
+        }
         let ready = self.graph.nodes.get_mut(&id)?.ready.take()?;
         self.kept_spans -= ready.spans.len();
         self.graph.changed();
@@ -91,8 +94,11 @@ impl Joiner {
             leaving.extend(self.graph.closure(step.limits, origin).iter().map(|part| part.id));
         }
         // Whatever shares a trace with it is given out a last time before that is gone.
-        let sharing: BTreeSet<TraceId> =
-            leaving.iter().flat_map(|id| self.graph.origins(step.limits, *id)).filter(|id| !leaving.contains(id)).collect();
+        let sharing: BTreeSet<TraceId> = leaving
+            .iter()
+            .flat_map(|id| self.graph.origins(step.limits, *id))
+            .filter(|id| !leaving.contains(id))
+            .collect();
         for origin in sharing {
             self.give_out_one(step, origin, Patience::None);
             if let Some(life) = self.lives.get_mut(&origin) {

@@ -1,5 +1,7 @@
 //! What arriving spans say of other traces, indexed by what they share; and what closed traces teach about keys.
 
+use std::collections::hash_map::Entry;
+
 use collector_table::{SpanId, TraceId};
 
 use super::Joiner;
@@ -7,7 +9,7 @@ use crate::hash::{FNV_SEED, Map, fnv};
 use crate::join::{Refusal, Rule};
 use crate::stitch::facts::{Fact, Found, LinkFact};
 use crate::stitch::graph::{Graph, Group, Held, NOWHERE, Node, Ready};
-use crate::stitch::keys::{KeyId, NO_KEY, ValueNews, differ};
+use crate::stitch::keys::{KeyId, NO_KEY, ValueNews, ValueState, differ};
 use crate::stitch::limits::StitcherLimits;
 
 /// Spans of one trace that are remembered to carry one value.
@@ -22,8 +24,11 @@ const CROWDED_MAX: usize = 50_000;
 impl Joiner {
     /// Takes in what a span, or a log record, of a trace says.
     pub(in crate::stitch) fn note(&mut self, limits: &StitcherLimits, id: TraceId, found: &Found, now_ns: i64) {
-        if !self.graph.nodes.contains_key(&id) {
-            self.graph.nodes.insert(id, Node::default());
+        if self.is_sealed(id) {
+            return;
+        }
+        if let Entry::Vacant(free) = self.graph.nodes.entry(id) {
+            free.insert(Node::default());
             self.lives.entry(id).or_default().kept_ns = now_ns;
             self.kept.push_back((now_ns, id));
         }
@@ -80,7 +85,7 @@ impl Joiner {
             key: fact.key,
             traces: Vec::with_capacity(1),
             noted: 0,
-            recurs: false,
+            state: ValueState::Unknown,
             refused: None,
         });
         if group.traces.contains(&id) {
@@ -178,31 +183,26 @@ impl Graph {
             let span = &ready.spans[ready.root as usize];
             Some((span.start_ns, span.site.shape, fnv(FNV_SEED, span.service().as_bytes())))
         };
-        let Some((start_ns, shape, service)) = root(&id) else { return };
+        let Some((start_ns, _, service)) = root(&id) else { return };
         let Some(group) = self.groups.get(&token) else { return };
-        let others: Vec<(i64, u64, TraceId)> = group
+        let mut begun: Vec<(i64, TraceId, u64)> = group
             .traces
             .iter()
-            .filter(|other| **other != id)
-            .filter_map(|other| root(other).map(|(start_ns, shape, _)| (start_ns, shape, *other)))
+            .filter_map(|trace| root(trace).map(|(start_ns, shape, _)| (start_ns, *trace, shape)))
             .collect();
-        let pause_ns = others.iter().map(|other| start_ns.saturating_sub(other.0).abs()).min().unwrap_or(0);
-        let first = others.iter().min_by_key(|other| (other.0, other.2)).filter(|first| first.0 <= start_ns);
-        let begins_again = match first {
-            Some(first) => first.1 == shape,
-            None => others.iter().any(|other| other.1 == shape),
-        };
-        let nearest = others.iter().min_by_key(|other| start_ns.saturating_sub(other.0).abs()).map(|other| other.2);
+        begun.sort_unstable();
+        let others = begun.iter().filter(|other| other.1 != id);
+        let nearest = others.min_by_key(|other| start_ns.saturating_sub(other.0).abs());
+        let pause_ns = nearest.map_or(0, |other| start_ns.saturating_sub(other.0).abs());
+        let nearest = nearest.map(|other| other.1);
+        let state = ValueState::of(begun.iter().map(|(.., shape)| *shape));
         let Some(group) = self.groups.get_mut(&token) else { return };
         group.noted += 1;
-        let recurs = begins_again && !group.recurs;
-        group.recurs |= begins_again;
-        if group.rule == Rule::DiscoveredKey && begins_again && self.discovery.joins(key) {
+        let was = std::mem::replace(&mut group.state, state);
+        if group.rule == Rule::DiscoveredKey && state == ValueState::Recurring && self.discovery.joins(key) {
             self.refusals.note_group(group, Refusal::Recurs, id);
-        } else if group.rule == Rule::DiscoveredKey && begins_again {
-            group.refused = Some(Refusal::Recurs);
         }
-        let news = ValueNews { traces: group.noted, pause_ns, recurs };
+        let news = ValueNews { traces: group.noted, pause_ns, was, state };
         self.discovery.note(key, fact.is_number, service, news);
         if let Some(other) = nearest {
             let (is_confirmed, is_contradicted) = self.other_rules(id, other, key);
@@ -213,14 +213,12 @@ impl Graph {
     /// Returns whether another rule joins two traces as well, and whether a named key tells them apart.
     fn other_rules(&self, left: TraceId, right: TraceId, key: KeyId) -> (bool, bool) {
         let (Some(one), Some(other)) = (self.nodes.get(&left), self.nodes.get(&right)) else { return (false, false) };
-        let links = one.links.iter().any(|link| link.trace == right) || other.links.iter().any(|link| link.trace == left);
+        let links =
+            one.links.iter().any(|link| link.trace == right) || other.links.iter().any(|link| link.trace == left);
         let shares = one.tokens().any(|held| {
             held.fact.key != key && held.fact.rule != Rule::DiscoveredKey && !other.with(held.fact.token).is_empty()
         });
-        let named = |node: &Node| -> Vec<(KeyId, u64)> {
-            let named = node.tokens().filter(|held| held.fact.rule == Rule::NamedKey);
-            named.map(|held| (held.fact.key, held.fact.token)).collect()
-        };
+        let named = |node: &Node| node.values(|held| held.fact.rule == Rule::NamedKey);
         (links || shares, differ(&named(one), &named(other)))
     }
 }

@@ -1,0 +1,528 @@
+//! Simulated systems whose work crosses traces in every way that is joined: seed → traffic → shuffle, delay, duplicate,
+//! lose, skew → the same transactions. Asked of pairs of spans: which belong together, and which were said to.
+//! The names of keys and queues are drawn, so that nothing can be fitted to them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use collector_table::{
+    LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
+};
+
+use super::{Stitcher, StitcherLimits};
+use crate::transaction::Transaction;
+
+const MS_NS: i64 = 1_000_000;
+const SECOND_NS: i64 = 1_000_000_000;
+const BEGIN_NS: i64 = 1_700_000_000 * SECOND_NS;
+
+/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn ms(&mut self, from: i64, to: i64) -> i64 {
+        (from + i64::try_from(self.below(u64::try_from(to - from).unwrap())).unwrap()) * MS_NS
+    }
+
+    fn is(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
+    }
+
+    fn uuid(&mut self) -> String {
+        let (a, b) = (self.next(), self.next());
+        format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            a >> 32,
+            a >> 16 & 0xffff,
+            a & 0xffff,
+            b >> 48,
+            b & 0xffff_ffff_ffff
+        )
+    }
+}
+
+#[derive(Clone)]
+struct Made {
+    trace: TraceId,
+    id: SpanId,
+    parent: Option<SpanId>,
+    service: String,
+    operation: String,
+    kind: SpanKind,
+    start_ns: i64,
+    end_ns: i64,
+    attributes: Vec<(String, String)>,
+    links: Vec<(TraceId, SpanId)>,
+    /// Pieces of work that it serves.
+    works: Vec<usize>,
+}
+
+/// A simulated system: makes spans and knows which belong together.
+struct World {
+    dice: Dice,
+    spans: Vec<Made>,
+    works: usize,
+    names: [String; 4],
+}
+
+type At = usize;
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let names = [(); 4].map(|()| format!("{}{}.{}", word(&mut dice), dice.below(9), word(&mut dice)));
+        Self { dice, spans: Vec::new(), works: 0, names }
+    }
+
+    fn trace(&mut self) -> TraceId {
+        TraceId((u128::from(self.dice.next()) << 64 | u128::from(self.dice.next())).to_be_bytes())
+    }
+
+    fn root(
+        &mut self,
+        work: &[usize],
+        service: &str,
+        operation: &str,
+        kind: SpanKind,
+        (start_ns, length_ns): (i64, i64),
+    ) -> At {
+        let trace = self.trace();
+        self.add(work, (trace, None), service, operation, kind, (start_ns, length_ns))
+    }
+
+    fn child(
+        &mut self,
+        parent: At,
+        service: &str,
+        operation: &str,
+        kind: SpanKind,
+        (after_ns, length_ns): (i64, i64),
+    ) -> At {
+        let above = &self.spans[parent];
+        let (place, start_ns, works) = ((above.trace, Some(above.id)), above.start_ns + after_ns, above.works.clone());
+        self.add(&works, place, service, operation, kind, (start_ns, length_ns))
+    }
+
+    fn add(
+        &mut self,
+        works: &[usize],
+        (trace, parent): (TraceId, Option<SpanId>),
+        service: &str,
+        operation: &str,
+        kind: SpanKind,
+        (start_ns, length_ns): (i64, i64),
+    ) -> At {
+        let id = SpanId(self.dice.next().to_be_bytes());
+        let (service, operation) = (service.to_owned(), operation.to_owned());
+        let (attributes, links) = (vec![("thread.id".to_owned(), "1234".to_owned())], Vec::new());
+        let end_ns = start_ns + length_ns;
+        let works = works.to_vec();
+        self.spans.push(Made {
+            trace,
+            id,
+            parent,
+            service,
+            operation,
+            kind,
+            start_ns,
+            end_ns,
+            attributes,
+            links,
+            works,
+        });
+        self.spans.len() - 1
+    }
+
+    fn say(&mut self, at: At, key: &str, value: &str) {
+        self.spans[at].attributes.push((key.to_owned(), value.to_owned()));
+    }
+
+    fn link(&mut self, at: At, to: At) {
+        let target = (self.spans[to].trace, self.spans[to].id);
+        self.spans[at].links.push(target);
+    }
+
+    fn end_ns(&self, at: At) -> i64 {
+        self.spans[at].end_ns
+    }
+
+    fn work(&mut self) -> usize {
+        self.works += 1;
+        self.works
+    }
+
+    /// A request with some calls within.
+    fn request(&mut self, work: usize, service: &str, operation: &str, start_ns: i64) -> At {
+        let root = self.root(&[work], service, operation, SpanKind::Server, (start_ns, 60 * MS_NS));
+        let call = self.child(root, service, "GET", SpanKind::Client, (5 * MS_NS, 20 * MS_NS));
+        self.child(call, &format!("{service}-back"), "GET /x", SpanKind::Server, (7 * MS_NS, 10 * MS_NS));
+        root
+    }
+
+    fn consumed(&mut self, sent: At, service: &str, operation: &str, kind: SpanKind) -> At {
+        let wait_ns = self.dice.ms(2, 900);
+        let works = self.spans[sent].works.clone();
+        let at = (self.end_ns(sent) + wait_ns, 40 * MS_NS);
+        let root = self.root(&works, service, operation, kind, at);
+        self.child(root, service, "store", SpanKind::Client, (10 * MS_NS, 20 * MS_NS));
+        root
+    }
+}
+
+fn word(dice: &mut Dice) -> String {
+    (0..5).map(|_| char::from(b'a' + u8::try_from(dice.below(26)).unwrap())).collect()
+}
+
+/// A saga of four steps over queues; each consumer is a trace of its own, that links to the message.
+fn saga_by_links(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let mut at = world.request(work, "shop", "POST /buy", start_ns);
+    for step in ["pay", "stock", "ship"] {
+        let sent =
+            world.child(at, &world.spans[at].service.clone(), "send", SpanKind::Producer, (45 * MS_NS, 2 * MS_NS));
+        at = world.consumed(sent, step, "receive", SpanKind::Consumer);
+        if world.dice.is(3) {
+            world.link(sent, at);
+        } else {
+            world.link(at, sent);
+        }
+    }
+}
+
+/// The same by ids of messages, short ones and long ones, by old names and new ones.
+fn saga_by_message_ids(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let mut at = world.request(work, "shop", "POST /buy", start_ns);
+    for step in ["pay", "stock", "ship"] {
+        let id = if step == "pay" { format!("{work}") } else { world.dice.uuid() };
+        let queue = format!("{}-{step}", world.names[0]);
+        let sent =
+            world.child(at, &world.spans[at].service.clone(), "send", SpanKind::Producer, (45 * MS_NS, 2 * MS_NS));
+        at = world.consumed(sent, step, "receive", SpanKind::Consumer);
+        for (end, is_old) in [(sent, world.dice.is(2)), (at, world.dice.is(2))] {
+            world.say(end, "messaging.system", "rabbitmq");
+            world.say(end, if is_old { "messaging.destination" } else { "messaging.destination.name" }, &queue);
+            world.say(end, if is_old { "messaging.message_id" } else { "messaging.message.id" }, &id);
+        }
+    }
+}
+
+/// Events to a log that batches read: of one batch all messages are one trace, with a span each or without.
+fn pipeline_in_batches(world: &mut World, start_ns: i64, offset: &mut i64) {
+    let mut sent = Vec::new();
+    for number in 0..world.dice.below(6) + 2 {
+        let work = world.work();
+        let at = world.request(work, "gate", "POST /event", start_ns + i64::try_from(number).unwrap() * 7 * MS_NS);
+        let one = world.child(at, "gate", "publish", SpanKind::Producer, (50 * MS_NS, 3 * MS_NS));
+        *offset += 1;
+        for (key, value) in
+            [("messaging.system", "kafka"), ("messaging.destination", "events"), ("messaging.kafka.partition", "0")]
+        {
+            world.say(one, key, value);
+        }
+        world.say(one, "messaging.kafka.message.offset", &offset.to_string());
+        sent.push((one, *offset));
+    }
+    let works: Vec<usize> = sent.iter().flat_map(|(one, _)| world.spans[*one].works.clone()).collect();
+    let from_ns = sent.iter().map(|(one, _)| world.end_ns(*one)).max().unwrap() + world.dice.ms(10, 300);
+    let length_ns = i64::try_from(sent.len()).unwrap() * 20 * MS_NS + 10 * MS_NS;
+    let is_one_span = world.dice.is(2);
+    let kind = if is_one_span { SpanKind::Consumer } else { SpanKind::Internal };
+    let batch = world.root(&works, "sink", "poll", kind, (from_ns, length_ns));
+    for (number, (one, at)) in (0i64..).zip(&sent) {
+        if is_one_span {
+            world.link(batch, *one);
+            continue;
+        }
+        let place = (world.spans[batch].trace, Some(world.spans[batch].id));
+        let works = world.spans[*one].works.clone();
+        let times_ns = (from_ns + 5 * MS_NS + number * 20 * MS_NS, 15 * MS_NS);
+        let own = world.add(&works, place, "sink", "process", SpanKind::Consumer, times_ns);
+        for (key, value) in [
+            ("messaging.system", "kafka"),
+            ("messaging.destination.name", "events"),
+            ("messaging.destination.partition.id", "0"),
+        ] {
+            world.say(own, key, value);
+        }
+        world.say(own, "messaging.kafka.offset", &at.to_string());
+        let told = world.child(own, "sink", "tell", SpanKind::Producer, (5 * MS_NS, 2 * MS_NS));
+        let heard = world.consumed(told, "audit", "note", SpanKind::Consumer);
+        world.link(heard, told);
+    }
+}
+
+/// A search asks many and gathers their answers, in a trace of its own.
+fn search(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let root = world.request(work, "travel", "GET /search", start_ns);
+    let conversation = world.dice.uuid();
+    let ask = world.child(root, "travel", "ask", SpanKind::Producer, (40 * MS_NS, 2 * MS_NS));
+    let mut answers = vec![ask];
+    for number in 0..world.dice.below(6) + 3 {
+        let heard = world.consumed(ask, &format!("offers{number}"), "offer", SpanKind::Consumer);
+        let answer =
+            world.child(heard, &format!("offers{number}"), "answer", SpanKind::Producer, (30 * MS_NS, 2 * MS_NS));
+        world.link(heard, ask);
+        answers.extend([heard, answer]);
+    }
+    let last_ns = answers.iter().map(|at| world.end_ns(*at)).max().unwrap();
+    let gather = world.root(&[work], "travel", "gather", SpanKind::Consumer, (last_ns + 3 * MS_NS, 30 * MS_NS));
+    answers.push(gather);
+    for at in answers {
+        world.say(at, "messaging.system", "amqp");
+        world.say(at, "messaging.destination.name", &world.names[1].clone());
+        world.say(at, "messaging.message.conversation_id", &conversation);
+    }
+}
+
+/// Work without any propagation: only an id of the business runs through it, besides much that does not identify it.
+fn without_propagation(world: &mut World, start_ns: i64, key: usize) {
+    let work = world.work();
+    let id =
+        if key == 2 { world.dice.uuid() } else { format!("{}-{}", word(&mut world.dice), world.dice.below(100_000)) };
+    let buyer = format!("b{}", world.dice.below(60) + 100);
+    let price = (world.dice.below(400) * 50 + 999).to_string();
+    let mut start_ns = start_ns;
+    for (service, operation) in
+        [("front", "POST /book"), ("bank", "POST /hook"), ("desk", "POST /confirm"), ("post", "POST /print")]
+    {
+        let root = world.request(work, service, operation, start_ns);
+        let carrier = if service == "desk" {
+            world.child(root, service, "load", SpanKind::Internal, (MS_NS, 30 * MS_NS))
+        } else {
+            root
+        };
+        let name = world.names[key].clone();
+        world.say(carrier, &name, &id);
+        world.say(root, "buyer.ref", &buyer);
+        world.say(root, "total.cents", &price);
+        world.say(root, "plan.name", "gold-2");
+        let request = world.dice.uuid();
+        world.say(root, "call.ref", &request);
+        start_ns += world.dice.ms(80, 4_000);
+    }
+}
+
+/// What happens to spans on their way.
+struct Trouble {
+    lost_one_in: u64,
+    doubled_one_in: u64,
+    skew_ms: i64,
+    delay_ms: i64,
+}
+
+/// Gives the spans in requests by arrival.
+fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable)> {
+    let mut skews: BTreeMap<String, i64> = BTreeMap::new();
+    let mut arriving: Vec<(i64, Made)> = Vec::new();
+    let spans = world.spans.clone();
+    for mut span in spans {
+        if world.dice.is(trouble.lost_one_in) {
+            continue;
+        }
+        let dice = &mut world.dice;
+        let skew_ns =
+            *skews.entry(span.service.clone()).or_insert_with(|| dice.ms(-trouble.skew_ms, trouble.skew_ms + 1));
+        let arrival_ns = span.end_ns + dice.ms(0, trouble.delay_ms);
+        (span.start_ns, span.end_ns) = (span.start_ns + skew_ns, span.end_ns + skew_ns);
+        if dice.is(trouble.doubled_one_in) {
+            arriving.push((arrival_ns + dice.ms(0, trouble.delay_ms), span.clone()));
+        }
+        arriving.push((arrival_ns, span));
+    }
+    arriving.sort_by_key(|(at_ns, span)| (*at_ns, span.id));
+    arriving.chunks(40).map(|chunk| (chunk[chunk.len() - 1].0, table(chunk.iter().map(|(_, span)| span)))).collect()
+}
+
+fn table<'a>(spans: impl Iterator<Item = &'a Made>) -> SpanTable {
+    let mut builder = SpanTableBuilder::default();
+    for span in spans {
+        for (key, value) in &span.attributes {
+            let value_type = if value.parse::<i64>().is_ok() { ValueType::Int } else { ValueType::String };
+            builder.push_attribute(key, value, value_type);
+        }
+        for (trace_id, span_id) in &span.links {
+            builder.push_link(&LinkFields { trace_id: *trace_id, span_id: *span_id, trace_state: None });
+        }
+        builder.append(&SpanFields {
+            trace_id: span.trace,
+            span_id: span.id,
+            parent_span_id: span.parent,
+            trace_state: None,
+            flags: 0,
+            service_name: &span.service,
+            service_instance: None,
+            service_version: None,
+            name: &span.operation,
+            kind: span.kind,
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            status_code: StatusCode::Unset,
+            status_message: None,
+            scope_name: None,
+            scope_version: None,
+            dropped: [0; 3],
+        });
+    }
+    builder.finish()
+}
+
+/// Pairs of spans: said to belong together and do; said to and do not; not said to and do.
+#[derive(Debug, Default, Clone, Copy)]
+struct Score {
+    right: usize,
+    wrong: usize,
+    missed: usize,
+}
+
+impl Score {
+    fn precision(self) -> f64 {
+        self.right as f64 / (self.right + self.wrong) as f64
+    }
+
+    fn recall(self) -> f64 {
+        self.right as f64 / (self.right + self.missed) as f64
+    }
+
+    fn add(&mut self, other: Self) {
+        self.right += other.right;
+        self.wrong += other.wrong;
+        self.missed += other.missed;
+    }
+}
+
+fn pairs(sets: impl Iterator<Item = BTreeSet<SpanId>>) -> HashSet<(SpanId, SpanId)> {
+    let mut pairs = HashSet::new();
+    for set in sets {
+        let ids: Vec<SpanId> = set.into_iter().collect();
+        for (index, one) in ids.iter().enumerate() {
+            pairs.extend(ids[index + 1..].iter().map(|other| (*one, *other)));
+        }
+    }
+    pairs
+}
+
+/// Runs the requests through a stitcher and scores what is left at the end.
+fn run(seed: u64, limits: StitcherLimits, trouble: &Trouble, make: impl Fn(&mut World)) -> Score {
+    let mut world = World::new(seed);
+    make(&mut world);
+    let mut stitcher = Stitcher::new(limits);
+    let mut last: BTreeMap<TraceId, Transaction> = BTreeMap::new();
+    let mut now_ns = 0;
+    let mut seen: BTreeSet<SpanId> = BTreeSet::new();
+    let mut note = |done: Vec<Transaction>| {
+        for one in done {
+            let length_ns: i64 = one.critical_path.iter().map(|segment| segment.end_ns - segment.start_ns).sum();
+            assert_eq!(length_ns, one.duration_ns, "seed {seed}");
+            if last.get(&one.id).is_none_or(|known| known.revision < one.revision) {
+                last.insert(one.id, one);
+            }
+        }
+    };
+    for (at_ns, table) in requests(&mut world, trouble) {
+        now_ns = at_ns;
+        seen.extend(table.rows().map(|row| row.span_id));
+        note(stitcher.push(&table, now_ns));
+        note(stitcher.advance(now_ns));
+    }
+    note(stitcher.finish(now_ns));
+    if std::option_env!("SIMULATION_TELLS").is_some() {
+        println!("{:?}\n{:#?}\n{:#?}", stitcher.stats(), stitcher.refused(), stitcher.proposals());
+    }
+    let last = last.values().filter(|one| one.superseded_by.is_none());
+    let said = pairs(last.map(|one| one.spans.iter().map(|span| span.span_id).collect()));
+    let mut truth: BTreeMap<usize, BTreeSet<SpanId>> = BTreeMap::new();
+    for span in world.spans.iter().filter(|span| seen.contains(&span.id)) {
+        for work in &span.works {
+            truth.entry(*work).or_default().insert(span.id);
+        }
+    }
+    let truth = pairs(truth.into_values());
+    let right = said.intersection(&truth).count();
+    Score { right, wrong: said.len() - right, missed: truth.len() - right }
+}
+
+const USUAL: Trouble = Trouble { lost_one_in: 2_000, doubled_one_in: 30, skew_ms: 30, delay_ms: 3_000 };
+
+/// Makes so many pieces of work, so many milliseconds apart.
+fn often(world: &mut World, count: i64, every_ms: i64, mut make: impl FnMut(&mut World, i64)) {
+    for number in 0..count {
+        let jitter_ns = world.dice.ms(0, every_ms.max(2));
+        make(world, BEGIN_NS + number * every_ms * MS_NS + jitter_ns);
+    }
+}
+
+fn assert_scores(what: &str, limits: &StitcherLimits, make: impl Fn(&mut World)) {
+    let mut all = Score::default();
+    for seed in 1..=3 {
+        let score = run(seed, limits.clone(), &USUAL, &make);
+        println!("{what} seed {seed}: {score:?} precision {:.5} recall {:.5}", score.precision(), score.recall());
+        all.add(score);
+    }
+    let (precision, recall) = (all.precision(), all.recall());
+    assert!(precision >= 0.999, "{what}, seeds 1 to 3: precision {precision}, {all:?}");
+    assert!(recall >= 0.99, "{what}, seeds 1 to 3: recall {recall}, {all:?}");
+}
+
+#[test]
+fn sagas_over_queues_come_out_whole_by_links() {
+    assert_scores("sagas by links", &StitcherLimits::default(), |world| often(world, 200, 50, saga_by_links));
+}
+
+#[test]
+fn sagas_over_queues_come_out_whole_by_ids_of_messages() {
+    assert_scores("sagas by ids", &StitcherLimits::default(), |world| often(world, 200, 50, saga_by_message_ids));
+}
+
+#[test]
+fn pipelines_that_read_in_batches_come_out_apart() {
+    assert_scores("batches", &StitcherLimits::default(), |world| {
+        let mut offset = 0;
+        often(world, 60, 200, |world, at| pipeline_in_batches(world, at, &mut offset));
+    });
+}
+
+#[test]
+fn searches_that_scatter_and_gather_come_out_whole() {
+    assert_scores("searches", &StitcherLimits::default(), |world| often(world, 80, 100, search));
+}
+
+#[test]
+fn work_without_propagation_comes_out_whole_by_a_key_that_is_found() {
+    for (key, every_ms) in [(2, 200), (3, 700)] {
+        assert_scores("discovered key", &StitcherLimits::default(), |world| {
+            often(world, 150, every_ms, |world, at| without_propagation(world, at, key));
+        });
+    }
+}
+
+#[test]
+fn little_work_without_propagation_is_enough_to_find_its_key() {
+    assert_scores("discovered key, 12 pieces of work", &StitcherLimits::default(), |world| {
+        often(world, 12, 900, |world, at| without_propagation(world, at, 3));
+    });
+}
+
+#[test]
+fn all_at_once_come_out_whole() {
+    assert_scores("all at once", &StitcherLimits::default(), |world| {
+        let mut offset = 0;
+        often(world, 60, 100, saga_by_links);
+        often(world, 60, 100, saga_by_message_ids);
+        often(world, 20, 400, |world, at| pipeline_in_batches(world, at, &mut offset));
+        often(world, 30, 200, search);
+        often(world, 60, 300, |world, at| without_propagation(world, at, 3));
+    });
+}
