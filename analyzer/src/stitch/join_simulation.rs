@@ -526,3 +526,103 @@ fn all_at_once_come_out_whole() {
         often(world, 60, 300, |world, at| without_propagation(world, at, 3));
     });
 }
+
+/// Shipping by two keys in a row, written in each service's own way, with payments that are tried again, a status that is
+/// asked for, and a buyer who seldom comes back.
+fn two_keys_in_a_row(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let (order, paid) = (format!("{}-{}", word(&mut world.dice), world.dice.below(1_000_000)), world.dice.uuid());
+    let buyer = world.dice.below(3_000) + 10_000;
+    let mut at_ns = start_ns;
+    let mut steps = vec![("front", "POST /book"), ("bank", "POST /pay")];
+    for _ in 0..world.dice.below(3) {
+        steps.push(("bank", "POST /pay"));
+    }
+    steps.extend([("front", "GET /status"), ("book", "POST /entry"), ("front", "GET /status"), ("mail", "POST /bill")]);
+    for (service, operation) in steps {
+        let root = world.request(work, service, operation, at_ns);
+        world.say(root, "acme.buyer", &format!("u{buyer}"));
+        match service {
+            "front" => world.say(root, "order.no", &order),
+            "bank" => {
+                world.say(root, "orderNo", &order);
+                world.say(root, "payment.ref", &paid);
+            }
+            _ => world.say(root, "payment_ref", &paid),
+        }
+        at_ns += world.dice.ms(90, 2_500);
+    }
+}
+
+#[test]
+fn keys_in_a_row_join_whatever_is_tried_again_and_however_they_are_written() {
+    assert_scores("two keys", &StitcherLimits::default(), |world| often(world, 150, 300, two_keys_in_a_row));
+}
+
+/// A batch in one span, whose outputs tell by a key to whom they belong.
+fn batch_with_outputs(world: &mut World, start_ns: i64) {
+    let mut sent = Vec::new();
+    for number in 0..world.dice.below(8) + 2 {
+        let work = world.work();
+        let at = world.request(work, "gate", "POST /event", start_ns + i64::try_from(number).unwrap() * 7 * MS_NS);
+        let id = world.dice.uuid();
+        world.say(at, &world.names[2].clone(), &id);
+        sent.push((world.child(at, "gate", "publish", SpanKind::Producer, (50 * MS_NS, 3 * MS_NS)), id));
+    }
+    let works: Vec<usize> = sent.iter().flat_map(|(one, _)| world.spans[*one].works.clone()).collect();
+    let from_ns = sent.iter().map(|(one, _)| world.end_ns(*one)).max().unwrap() + 20 * MS_NS;
+    let batch = world.root(&works, "sink", "receive", SpanKind::Consumer, (from_ns, 90 * MS_NS));
+    for (one, id) in &sent {
+        world.link(batch, *one);
+        let out = world.child(batch, "sink", "tell", SpanKind::Producer, (50 * MS_NS, 2 * MS_NS));
+        world.spans[out].works = world.spans[*one].works.clone();
+        world.say(out, &world.names[2].clone(), id);
+        let heard = world.consumed(out, "audit", "note", SpanKind::Consumer);
+        world.say(heard, &world.names[2].clone(), id);
+        world.link(heard, out);
+    }
+}
+
+#[test]
+fn outputs_of_a_batch_belong_to_whom_their_key_names() {
+    assert_scores("batch with outputs", &StitcherLimits::default(), |world| often(world, 40, 400, batch_with_outputs));
+}
+
+#[test]
+fn clocks_that_are_half_a_second_off_and_late_requests_change_nothing() {
+    let rough = Trouble { lost_one_in: 2_000, doubled_one_in: 10, skew_ms: 500, delay_ms: 25_000 };
+    let mut all = Score::default();
+    for seed in 11..=13 {
+        let score = run(seed, StitcherLimits::default(), &rough, |world| {
+            let mut offset = 0;
+            often(world, 60, 300, saga_by_links);
+            often(world, 60, 300, saga_by_message_ids);
+            often(world, 30, 600, |world, at| pipeline_in_batches(world, at, &mut offset));
+            often(world, 30, 600, search);
+            often(world, 90, 200, |world, at| without_propagation(world, at, 3));
+        });
+        println!("rough seed {seed}: {score:?} precision {:.5} recall {:.5}", score.precision(), score.recall());
+        all.add(score);
+    }
+    assert!(all.precision() >= 0.999 && all.recall() >= 0.99, "seeds 11 to 13: {all:?}");
+}
+
+/// One loop that never ends its trace reads all messages.
+#[test]
+fn loop_that_reads_all_messages_in_one_trace_joins_none_of_them_to_each_other() {
+    assert_scores("endless loop", &StitcherLimits::default(), |world| {
+        let works = Vec::new();
+        let all = world.root(&works, "sink", "run", SpanKind::Internal, (BEGIN_NS - SECOND_NS, 60 * SECOND_NS));
+        often(world, 150, 200, |world, at| {
+            let work = world.work();
+            let root = world.request(work, "gate", "POST /event", at);
+            let sent = world.child(root, "gate", "publish", SpanKind::Producer, (50 * MS_NS, 3 * MS_NS));
+            let place = (world.spans[all].trace, Some(world.spans[all].id));
+            let times_ns = (world.end_ns(sent) + 5 * MS_NS, 30 * MS_NS);
+            let read = world.add(&[work], place, "sink", "process", SpanKind::Consumer, times_ns);
+            world.spans[all].works.push(work);
+            world.link(read, sent);
+            world.child(read, "sink", "store", SpanKind::Client, (5 * MS_NS, 20 * MS_NS));
+        });
+    });
+}

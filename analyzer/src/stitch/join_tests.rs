@@ -432,7 +432,7 @@ fn key_is_discovered_by_how_its_values_behave_and_one_that_recurs_is_not() {
         .collect();
     assert_snapshot!(told.join("\n"), @r"
     sale.ref used true values 12 joining 12 traces 3 services 3 recurring 0
-    buyer.ref used false values 4 joining 4 traces 9 services 3 recurring 4
+    buyer.ref used false values 4 joining 0 traces 9 services 3 recurring 4
     ");
 }
 
