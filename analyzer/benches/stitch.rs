@@ -1,12 +1,15 @@
 //! What the analysis costs at full load: CPU time a span of stitching and of detection, and memory.
-//! Run with `cargo bench -p analyzer`. A shop of 13 services sends 150,000 spans a second and more, 11 a transaction, in
-//! requests that are ordered by resource as exporters do. Never part of the tests: it asserts nothing about time.
+//! Run with `cargo bench -p analyzer`, or with `-- joined` for the last runs only. A shop of 13 services sends 150,000 spans a second and more, 11 a transaction, in
+//! requests that are ordered by resource as exporters do; in the last runs each second trace works on a message of the
+//! one before, which it names by a link or by an id, or each trace carries the id of an order, or all of that. Never part
+//! of the tests: it asserts nothing about time.
 
 use analyzer::detect::{Detector, DetectorLimits};
 use analyzer::stitch::{Stitcher, StitcherLimits};
 use analyzer::{Analyzer, AnalyzerLimits, Transaction};
 use collector_table::{
-    ResourceFields, SpanEntry, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
+    LinkFields, LinksWriter, ResourceFields, SpanEntry, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode,
+    TraceId, ValueType,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -38,13 +41,34 @@ const SPANS_PER_TRACE: usize = 11;
 const TRACE_WAIT_NS: i64 = 20_000_000;
 
 fn main() {
+    if std::env::args().any(|argument| argument == "joined") {
+        return joined();
+    }
     for (spans_per_second, spans_per_request) in [(150_000, 1_000), (150_000, 100), (200_000, 1_000), (400_000, 1_000)]
     {
-        let shop = || Shop { spans_per_second, spans_per_request, now_ns: BEGIN_NS, number: 0 };
+        let shop = || Shop { spans_per_second, spans_per_request, now_ns: BEGIN_NS, number: 0, joined: Joined::No };
         println!("{spans_per_second} spans a second, {spans_per_request} a request:");
         println!("  {}", whole(shop()));
         println!("  {}", parts(shop()));
     }
+    joined();
+}
+
+fn joined() {
+    let (spans_per_second, spans_per_request) = (150_000, 1_000);
+    for joined in [Joined::ByLinks, Joined::ByMessageIds, Joined::ByOrders] {
+        println!("{spans_per_second} spans a second, {spans_per_request} a request, joined {joined:?}:");
+        println!("  {}", parts(Shop { spans_per_second, spans_per_request, now_ns: BEGIN_NS, number: 0, joined }));
+    }
+}
+
+/// How each second trace says that it belongs to the one before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Joined {
+    No,
+    ByLinks,
+    ByMessageIds,
+    ByOrders,
 }
 
 /// Runs the whole analysis. Memory says something for the first shop only: the allocator keeps what it once had.
@@ -98,7 +122,18 @@ fn parts(mut shop: Shop) -> String {
         stitch_ns += stitched_ns - begun_ns;
         spans += slice.iter().map(|(table, _)| table.len()).sum::<usize>();
     }
-    format!("stitch {} ns, detect {} ns a span", stitch_ns / count(spans), detect_ns / count(spans))
+    let joins = stitcher.stats().joins;
+    format!(
+        "stitch {} ns, detect {} ns a span; {} joined, {} let go early; {} traces, {} spans, {} values held, {} MiB",
+        stitch_ns / count(spans),
+        detect_ns / count(spans),
+        joins.joined,
+        joins.let_go_early,
+        joins.traces,
+        joins.kept_spans,
+        joins.values,
+        resident_kib() / 1024
+    )
 }
 
 fn count(spans: usize) -> i64 {
@@ -125,10 +160,14 @@ struct Shop {
     spans_per_request: usize,
     now_ns: i64,
     number: u64,
+    joined: Joined,
 }
 
 /// One span before it is written.
 struct Drawn {
+    /// Message that it sent or worked on, or order that it is for.
+    said: Option<u64>,
+    link: Option<(TraceId, SpanId)>,
     service: usize,
     trace: TraceId,
     id: SpanId,
@@ -162,7 +201,7 @@ impl Shop {
         let mut builder = SpanTableBuilder::default();
         let scope = builder.scope(Some("shop"), Some("1.0"));
         for span in &drawn {
-            append(&mut builder, span, scope);
+            append(&mut builder, span, scope, self.joined);
         }
         builder.finish()
     }
@@ -171,22 +210,36 @@ impl Shop {
     fn draw_trace(&mut self, drawn: &mut Vec<Drawn>) {
         self.number += 1;
         let route = usize::try_from(mix(self.number) % 8).unwrap_or(0);
-        let trace = TraceId((u128::from(mix(self.number)) << 64 | u128::from(mix(!self.number))).to_be_bytes());
+        let trace = trace_of(self.number);
+        let is_second = self.number.is_multiple_of(2);
+        let pair = self.number.div_ceil(2);
         let start_ns = self.now_ns - TRACE_WAIT_NS;
         let mut parent = None;
         for place in 0..SPANS_PER_TRACE {
-            let salt = mix(self.number.wrapping_mul(31).wrapping_add(count(place).unsigned_abs()));
+            let salt = salt_of(self.number, place);
             let id = SpanId(salt.to_be_bytes());
+            let is_end = place == if is_second { 0 } else { SPANS_PER_TRACE - 1 };
+            let says = self.joined != Joined::No && (is_end || self.joined == Joined::ByOrders && place == 0);
+            let links = self.joined == Joined::ByLinks && is_second && place == 0;
+            let sender =
+                (trace_of(self.number - 1), SpanId(salt_of(self.number - 1, SPANS_PER_TRACE - 1).to_be_bytes()));
             let depth_ns = count(place) * 500_000;
             let vary_ns = i64::try_from(salt % 300_000).unwrap_or(0);
             let kind = if place % 2 == 0 { SpanKind::Server } else { SpanKind::Client };
+            let kind = match kind {
+                _ if !is_end || matches!(self.joined, Joined::No | Joined::ByOrders) => kind,
+                _ if is_second => SpanKind::Consumer,
+                _ => SpanKind::Producer,
+            };
             drawn.push(Drawn {
+                said: says.then_some(pair),
+                link: links.then_some(sender),
                 service: (place.div_ceil(2) * (route + 1)) % SERVICES.len(),
                 trace,
                 id,
                 parent,
                 route,
-                kind: if place == 0 { SpanKind::Server } else { kind },
+                kind: if place == 0 && kind != SpanKind::Consumer { SpanKind::Server } else { kind },
                 times_ns: (start_ns + depth_ns, start_ns + TRACE_WAIT_NS - depth_ns - vary_ns),
                 instance: usize::try_from(salt % 3).unwrap_or(0),
             });
@@ -195,7 +248,15 @@ impl Shop {
     }
 }
 
-fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32) {
+fn trace_of(number: u64) -> TraceId {
+    TraceId((u128::from(mix(number)) << 64 | u128::from(mix(!number))).to_be_bytes())
+}
+
+fn salt_of(number: u64, place: usize) -> u64 {
+    mix(number.wrapping_mul(31).wrapping_add(count(place).unsigned_abs()))
+}
+
+fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32, joined: Joined) {
     let service = SERVICES[span.service];
     let instance = format!("{service}-{}", span.instance);
     let attributes = format!("{{\"service.name\":\"{service}\",\"service.instance.id\":\"{instance}\"}}");
@@ -222,6 +283,22 @@ fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32) {
     for (key, value) in pairs.iter().chain(addresses.iter().filter(|_| is_client)) {
         builder.push_attribute(key, value, ValueType::String);
     }
+    if let Some(said) = span.said {
+        let id = format!("{:016x}-{said:08x}", mix(said));
+        match joined {
+            Joined::ByMessageIds => {
+                builder.push_attribute("messaging.system", "jms", ValueType::String);
+                builder.push_attribute("messaging.destination.name", "orders", ValueType::String);
+                builder.push_attribute("messaging.message.id", &id, ValueType::String);
+            }
+            Joined::ByOrders => builder.push_attribute("shop.order", &id, ValueType::String),
+            Joined::No | Joined::ByLinks => {}
+        }
+    }
+    let mut links = LinksWriter::default();
+    if let Some((trace_id, span_id)) = span.link {
+        links.push(&LinkFields { trace_id, span_id, trace_state: None }, "{}");
+    }
     let name = builder.name(name.as_bytes()).expect("a String is UTF-8");
     builder.append_entry(&SpanEntry {
         trace_id: span.trace,
@@ -238,7 +315,7 @@ fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32) {
         resource,
         scope,
         events: None,
-        links: None,
+        links: links.finish(),
         dropped: [0; 3],
     });
 }

@@ -94,6 +94,7 @@ pub(super) struct Joiner {
     /// Ready traces by when they were last of use; entries may be outdated.
     kept: VecDeque<(i64, TraceId)>,
     kept_spans: usize,
+    ready_count: usize,
     /// Values that more traces carry than one piece of work has, with when they were last seen.
     crowded: Map<u64, i64>,
     /// Traces to look at once the table at hand is read.
@@ -147,6 +148,7 @@ impl Joiner {
         life.unanswered = unanswered(&closing.whole).take(UNANSWERED_MAX).collect();
         self.kept.push_back((step.now_ns, id));
         self.kept_spans += closing.whole.spans.len();
+        self.ready_count += 1;
         let ready = ready(&closing);
         self.place_facts(id, ready);
         if let Some(life) = self.lives.get_mut(&id) {

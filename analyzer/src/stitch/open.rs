@@ -320,7 +320,7 @@ impl Held {
             self.adopt(id, now_ns);
         }
         self.joiner.note(&self.limits, id, found, now_ns);
-        self.joiner.place_again(id);
+        self.joiner.place_again(id, now_ns);
     }
 
     /// Has the joiner take over a closed trace that something may join after all.

@@ -25,6 +25,7 @@ impl Joiner {
         }
         let ready = self.graph.nodes.get_mut(&id)?.ready.take()?;
         self.kept_spans -= ready.spans.len();
+        self.ready_count -= 1;
         self.graph.changed();
         Some(Reopened { spans: ready.spans, duplicates: ready.duplicates, opened_ns: ready.opened_ns })
     }
@@ -36,6 +37,7 @@ impl Joiner {
         self.place_facts(id, super::ready(closing));
         self.kept.push_back((now_ns, id));
         self.kept_spans += spans;
+        self.ready_count += 1;
         self.graph.changed();
         let signature = self.graph.signature(&[Part::alone(id)]);
         let reason = closing.whole.close_reason;
@@ -47,7 +49,8 @@ impl Joiner {
 
     /// Keeps a trace for a while from now on.
     pub(super) fn keep_on(&mut self, id: TraceId, now_ns: i64) {
-        if let Some(life) = self.lives.get_mut(&id).filter(|life| life.kept_ns < now_ns) {
+        let life = self.lives.entry(id).or_default();
+        if life.kept_ns < now_ns {
             life.kept_ns = now_ns;
             self.kept.push_back((now_ns, id));
         }
@@ -56,11 +59,9 @@ impl Joiner {
     /// Lets go of what is too old, or too much.
     pub(super) fn forget(&mut self, step: &mut Step<'_>) {
         let until_ns = step.now_ns.saturating_sub(step.limits.join_ns);
-        // Once around at most: what still waits for spans goes to the end again.
-        for _ in 0..self.kept.len() {
-            let Some((kept_ns, id)) = self.kept.front().copied() else { break };
+        while let Some((kept_ns, id)) = self.kept.front().copied() {
             let is_too_much = self.kept_spans > step.limits.joinable_spans_max
-                || self.graph.nodes.len() > step.limits.joinable_traces_max
+                || self.ready_count > step.limits.joinable_traces_max
                 || self.graph.groups.len() >= step.limits.join_values_max;
             if kept_ns > until_ns && !is_too_much {
                 break;
@@ -69,13 +70,11 @@ impl Joiner {
             if self.lives.get(&id).is_none_or(|life| life.kept_ns != kept_ns) {
                 continue;
             }
-            if (step.is_open)(id) {
-                self.keep_on(id, kept_ns.saturating_add(1).max(step.now_ns));
-            } else if self.graph.nodes.get(&id).is_some_and(|node| node.ready.is_some()) {
+            if self.graph.nodes.get(&id).is_some_and(|node| node.ready.is_some()) {
                 self.stats.let_go_early += u64::from(kept_ns > until_ns);
                 self.let_go(step, id);
-            } else {
-                // Only log records named it, or a reader of tables that closed it did not say so.
+            } else if !(step.is_open)(id) {
+                // Only log records named it.
                 self.remove(id);
             }
         }
@@ -122,6 +121,7 @@ impl Joiner {
         self.lives.remove(&id);
         let Some(node) = self.graph.nodes.remove(&id) else { return };
         self.kept_spans -= node.ready.as_ref().map_or(0, |ready| ready.spans.len());
+        self.ready_count -= usize::from(node.ready.is_some());
         for held in &node.facts {
             let Some(group) = self.graph.groups.get_mut(&held.fact.token) else { continue };
             group.traces.retain(|trace| *trace != id);

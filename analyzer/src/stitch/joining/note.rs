@@ -1,7 +1,5 @@
 //! What arriving spans say of other traces, indexed by what they share; and what closed traces teach about keys.
 
-use std::collections::hash_map::Entry;
-
 use collector_table::{SpanId, TraceId};
 
 use super::Joiner;
@@ -26,11 +24,6 @@ impl Joiner {
     pub(in crate::stitch) fn note(&mut self, limits: &StitcherLimits, id: TraceId, found: &Found, now_ns: i64) {
         if self.is_sealed(id) {
             return;
-        }
-        if let Entry::Vacant(free) = self.graph.nodes.entry(id) {
-            free.insert(Node::default());
-            self.lives.entry(id).or_default().kept_ns = now_ns;
-            self.kept.push_back((now_ns, id));
         }
         for link in &found.links {
             let node = self.graph.nodes.entry(id).or_default();
@@ -118,6 +111,7 @@ impl Joiner {
         if fact.rule == Rule::DiscoveredKey && !self.graph.discovery.joins(fact.key) {
             return;
         }
+        self.graph.nodes.entry(id).or_default();
         let life = self.lives.entry(id).or_default();
         let refused = (fact.rule, fact.key, why);
         if life.refused.len() < REFUSED_MAX && !life.refused.contains(&refused) {
@@ -146,8 +140,12 @@ impl Joiner {
     }
 
     /// Places what was noted of a trace after it closed.
-    pub(in crate::stitch) fn place_again(&mut self, id: TraceId) {
-        let Some(ready) = self.graph.nodes.get_mut(&id).and_then(|node| node.ready.take()) else { return };
+    pub(in crate::stitch) fn place_again(&mut self, id: TraceId, now_ns: i64) {
+        let Some(ready) = self.graph.nodes.get_mut(&id).and_then(|node| node.ready.take()) else {
+            // Its spans may never come.
+            self.keep_on(id, now_ns);
+            return;
+        };
         self.place_facts(id, ready);
         self.note_values(id);
         self.graph.changed();
