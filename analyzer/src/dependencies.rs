@@ -10,7 +10,7 @@ use collector_table::{DependencyFields, DependencyTableBuilder, Sketch};
 use crate::hash::Map;
 use crate::hops::{Ends, called};
 use crate::span::Site;
-use crate::transaction::{Hop, HopKind, Transaction};
+use crate::transaction::{HopKind, Transaction};
 
 /// Counts kept at most; one is a pair of sites in a minute.
 const PAIRS_MAX: usize = 20_000;
@@ -65,20 +65,22 @@ impl Dependencies {
     pub fn add(&mut self, transaction: &Transaction) -> Option<RecordBatch> {
         if transaction.revision == 1 {
             for hop in &transaction.hops {
-                self.add_hop(transaction, hop);
+                // What is counted is what the called one sees: every attempt.
+                for attempt in hop.tries() {
+                    self.add_hop(hop.kind, &Ends::of(transaction, attempt), attempt.gap_ns);
+                }
             }
         }
         if self.pairs.len() >= PAIRS_MAX { self.take() } else { None }
     }
 
-    fn add_hop(&mut self, transaction: &Transaction, hop: &Hop) {
-        let ends = Ends::of(transaction, hop);
+    fn add_hop(&mut self, kind: HopKind, ends: &Ends<'_>, gap_ns: Option<i64>) {
         let (caller, callee) = (&ends.caller.site, ends.callee.map(|callee| &callee.site));
         let pair = Pair {
             minute: ends.caller.start_ns.div_euclid(MINUTE_NS),
             caller: caller.number,
             callee: callee.map_or(0, |callee| callee.number),
-            kind: hop.kind,
+            kind,
         };
         let new = || Count { caller: caller.clone(), callee: callee.cloned(), tally: Tally::default() };
         let tally = &mut self.pairs.entry(pair).or_insert_with(new).tally;
@@ -87,8 +89,8 @@ impl Dependencies {
         tally.errors += i64::from(ends.has_error());
         tally.duration_sum_ns = tally.duration_sum_ns.saturating_add(duration_ns);
         tally.durations.insert(duration_ns);
-        tally.gap_sum_ns = tally.gap_sum_ns.saturating_add(hop.gap_ns.unwrap_or(0));
-        tally.gap_count += i64::from(hop.gap_ns.is_some());
+        tally.gap_sum_ns = tally.gap_sum_ns.saturating_add(gap_ns.unwrap_or(0));
+        tally.gap_count += i64::from(gap_ns.is_some());
     }
 
     /// Returns what was counted since the last time, as rows by minute and names; nothing if there is none.

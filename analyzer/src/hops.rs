@@ -6,7 +6,7 @@ use collector_table::{HopFields, HopTableBuilder, SchemaError, SpanTable};
 
 use crate::span::{Site, Span};
 use crate::stitch::assemble;
-use crate::transaction::{Hop, Transaction};
+use crate::transaction::{Attempt, HopKind, Transaction};
 
 /// Stands for a peer that its caller does not name.
 const UNKNOWN_PEER: &str = "(unknown)";
@@ -27,26 +27,32 @@ pub fn hops(batches: &[RecordBatch]) -> Result<RecordBatch, SchemaError> {
 
 fn append(rows: &mut HopTableBuilder, transaction: &Transaction) {
     for hop in &transaction.hops {
-        let ends = Ends::of(transaction, hop);
-        let (callee_service, callee_operation) = called(&ends.caller.site, ends.callee.map(|callee| &*callee.site));
-        rows.append(&HopFields {
-            transaction_id: transaction.id,
-            revision: transaction.revision,
-            trace_id: transaction.trace_of(hop.caller),
-            span_id: ends.caller.span_id,
-            kind: hop.kind.as_str(),
-            caller_service: ends.caller.service(),
-            caller_operation: ends.caller.operation(),
-            callee_service,
-            callee_operation,
-            is_instrumented: ends.callee.is_some(),
-            start_ns: ends.caller.start_ns,
-            duration_ns: ends.caller.duration_ns(),
-            callee_duration_ns: ends.callee.map(Span::duration_ns),
-            gap_ns: hop.gap_ns,
-            has_error: ends.has_error(),
-        });
+        for attempt in hop.tries() {
+            append_attempt(rows, transaction, hop.kind, attempt);
+        }
     }
+}
+
+fn append_attempt(rows: &mut HopTableBuilder, transaction: &Transaction, kind: HopKind, attempt: Attempt) {
+    let ends = Ends::of(transaction, attempt);
+    let (callee_service, callee_operation) = called(&ends.caller.site, ends.callee.map(|callee| &*callee.site));
+    rows.append(&HopFields {
+        transaction_id: transaction.id,
+        revision: transaction.revision,
+        trace_id: transaction.trace_of(attempt.caller),
+        span_id: ends.caller.span_id,
+        kind: kind.as_str(),
+        caller_service: ends.caller.service(),
+        caller_operation: ends.caller.operation(),
+        callee_service,
+        callee_operation,
+        is_instrumented: ends.callee.is_some(),
+        start_ns: ends.caller.start_ns,
+        duration_ns: ends.caller.duration_ns(),
+        callee_duration_ns: ends.callee.map(Span::duration_ns),
+        gap_ns: attempt.gap_ns,
+        has_error: ends.has_error(),
+    });
 }
 
 /// The spans at both ends of a hop.
@@ -57,8 +63,9 @@ pub(crate) struct Ends<'a> {
 }
 
 impl<'a> Ends<'a> {
-    pub(crate) fn of(transaction: &'a Transaction, hop: &Hop) -> Self {
-        Self { caller: &transaction.spans[hop.caller], callee: hop.callee.map(|callee| &transaction.spans[callee]) }
+    pub(crate) fn of(transaction: &'a Transaction, attempt: Attempt) -> Self {
+        let callee = attempt.callee.map(|callee| &transaction.spans[callee]);
+        Self { caller: &transaction.spans[attempt.caller], callee }
     }
 
     /// Returns whether either end reports an error.

@@ -24,6 +24,8 @@ pub struct Site {
     pub is_database: bool,
     /// Whether the status is error. What fails has a site of its own, because a flag in every span is dearer.
     pub has_error: bool,
+    /// Whether it says itself that it repeats a request (`http.request.resend_count`). It has a site of its own too.
+    pub is_resend: bool,
     /// Tells apart the sites of one stitcher; never given twice, so that what was learned under it cannot be mistaken.
     pub(crate) number: u64,
     /// Hash of service and operation, with which the hash of a call path begins.

@@ -2,6 +2,7 @@
 //! pages call [`assemble`] for one transaction as it is known now.
 //! It must never hold more than its limits say, and never recurse over spans: chains of 100,000 exist.
 
+mod answer;
 mod closed;
 mod closure;
 mod critical;
@@ -14,7 +15,9 @@ mod limits;
 mod open;
 mod read;
 mod refusals;
+mod retry;
 mod site;
+mod straggler;
 mod tree;
 mod waiting;
 mod weave;

@@ -18,6 +18,10 @@ pub enum Cause {
     NetworkGap,
     /// Between a producer and its consumer.
     QueueWait,
+    /// Between two attempts of one call.
+    RetryGap,
+    /// The owner worked while all its like siblings were done.
+    Straggler,
     /// The owner waited for a peer that sends no telemetry.
     UninstrumentedPeer,
     /// No span covers it.
@@ -31,6 +35,8 @@ impl Cause {
             Self::SelfTime => "self",
             Self::NetworkGap => "network_gap",
             Self::QueueWait => "queue_wait",
+            Self::RetryGap => "retry_gap",
+            Self::Straggler => "straggler",
             Self::UninstrumentedPeer => "uninstrumented_peer",
             Self::Unexplained => "unexplained",
         }
@@ -95,6 +101,43 @@ pub struct Hop {
     pub kind: HopKind,
     /// Caller's view minus callee's view of a call, or the wait between producer and consumer, nanoseconds.
     pub gap_ns: Option<i64>,
+    /// Attempts before this one, in order of time: all were in vain. None in the usual case.
+    pub earlier: Vec<Attempt>,
+}
+
+/// One attempt of a call that was tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Index of the calling span.
+    pub caller: usize,
+    /// Index of the called span; none when it sent no telemetry.
+    pub callee: Option<usize>,
+    /// As [`Hop::gap_ns`].
+    pub gap_ns: Option<i64>,
+}
+
+impl Hop {
+    /// Returns how often the call was tried.
+    pub fn attempts(&self) -> usize {
+        self.earlier.len() + 1
+    }
+
+    /// Returns every attempt in order of time, the last one included.
+    pub fn tries(&self) -> impl Iterator<Item = Attempt> + '_ {
+        let last = Attempt { caller: self.caller, callee: self.callee, gap_ns: self.gap_ns };
+        self.earlier.iter().copied().chain(std::iter::once(last))
+    }
+
+    /// Returns the pauses between the attempts, in nanoseconds.
+    pub fn retry_gaps_ns<'a>(&'a self, spans: &'a [Span]) -> impl Iterator<Item = i64> + 'a {
+        let pairs = self.tries().zip(self.tries().skip(1));
+        pairs.map(|(before, next)| spans[next.caller].start_ns - spans[before.caller].end_ns)
+    }
+
+    /// Returns when the first attempt began, in unix nanoseconds.
+    pub fn first_start_ns(&self, spans: &[Span]) -> i64 {
+        spans[self.earlier.first().map_or(self.caller, |first| first.caller)].start_ns
+    }
 }
 
 /// What passes between caller and callee.

@@ -227,11 +227,17 @@ impl PathTimes {
             match segment.cause {
                 Cause::QueueWait => self.wait_ns[segment.span] += length,
                 Cause::Unexplained => {}
-                Cause::SelfTime | Cause::NetworkGap | Cause::UninstrumentedPeer => self.own_ns[segment.span] += length,
+                Cause::SelfTime
+                | Cause::NetworkGap
+                | Cause::RetryGap
+                | Cause::Straggler
+                | Cause::UninstrumentedPeer => self.own_ns[segment.span] += length,
             }
         }
         for hop in transaction.hops.iter().filter(|hop| hop.kind != HopKind::Message) {
-            self.callees[hop.caller] = hop.callee.or(self.callees[hop.caller]);
+            for attempt in hop.tries() {
+                self.callees[attempt.caller] = attempt.callee.or(self.callees[attempt.caller]);
+            }
         }
     }
 }

@@ -316,7 +316,7 @@ fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
             format!("Look at the network, connection pools and load of {service}: its own work is not what grew.")
         }
         Cause::QueueWait => format!("Look at the consumers of {service}: messages wait before they are worked on."),
-        Cause::SelfTime | Cause::Unexplained => format!(
+        Cause::SelfTime | Cause::RetryGap | Cause::Straggler | Cause::Unexplained => format!(
             "Look at what {service} does inside {}: no child span covers the time.",
             first.operation.as_deref().unwrap_or("its work")
         ),

@@ -58,7 +58,12 @@ impl Graph {
             let edges = self.edges(limits, id);
             let is_batch = place > 0 && edges.causes.iter().any(|cause| cause.from != edges.causes[0].from);
             for edge in &edges.effects {
-                if edge.to == origin || parts[place].belonging(edge.from_at) == Belongs::No {
+                if parts[place].belonging(edge.from_at) == Belongs::No {
+                    continue;
+                }
+                if edge.to == origin {
+                    // An answer: it is told, but what it leads to is the origin's anyway.
+                    parts[0].entries.push(*edge);
                     continue;
                 }
                 // Of what a batch caused, that which names other work is the other work's.

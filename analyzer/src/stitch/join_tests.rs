@@ -193,7 +193,8 @@ fn conversation_joins_request_and_reply() {
       2       bank answer
       1   shop answer
       conversation_id 0.9: shop ask -> bank ask
-      path shop self 10, shop self 2, shop self 78
+      conversation_id 0.9: bank answer -> shop answer
+      path shop self 10, shop self 2, bank queue_wait 8, bank self 30, bank self 5, shop queue_wait 15, shop self 10, shop self 10
     ");
 }
 
@@ -392,6 +393,133 @@ fn transaction_stops_growing_at_its_bound() {
     stitcher.finish(0);
     let refused: Vec<_> = stitcher.refused().iter().map(|one| (one.rule.as_str(), one.why.as_str())).collect();
     assert_eq!(refused, [("link", "growth")]);
+}
+
+#[test]
+fn attempts_of_one_call_are_one_hop_and_the_pauses_between_them_are_named() {
+    let text = "
+        shop POST /pay 0..400
+          shop client POST 10..60 peer=bank:443 error
+          shop client POST 110..160 peer=bank:443 error
+          shop client POST 260..310 peer=bank:443
+          shop client GET 320..330 peer=rates:80
+          shop client GET 340..350 peer=rates:80
+          shop client GET 350..360 peer=rates:80 http.request.resend_count=1
+    ";
+    assert_snapshot!(joined(&[], text), @r"
+    1 by 400 ms
+      1 shop POST /pay
+      1   shop POST
+      1   shop POST
+      1   shop POST
+      1   shop GET
+      1   shop GET
+      1   shop GET
+      path shop self 10, shop uninstrumented_peer 50, shop retry_gap 50, shop uninstrumented_peer 50, shop retry_gap 100, shop uninstrumented_peer 50, shop self 10, shop uninstrumented_peer 10, shop self 10, shop uninstrumented_peer 10, shop uninstrumented_peer 10, shop self 40
+    ");
+    let transactions = assemble_with(limits(&[]), &[fixture::table(&lines(text))]);
+    let hops: Vec<String> = transactions[0]
+        .hops
+        .iter()
+        .map(|hop| {
+            let spans = &transactions[0].spans;
+            let gaps: Vec<i64> = hop.retry_gaps_ns(spans).map(|ns| ns / 1_000_000).collect();
+            let peer = spans[hop.caller].site.peer.as_deref().unwrap_or_default().to_owned();
+            format!("{peer} {} attempts {gaps:?} from {}", hop.attempts(), hop.first_start_ns(spans) / 1_000_000)
+        })
+        .collect();
+    // A loop of calls that succeed is no retry; one that says that it is sent again is.
+    assert_eq!(
+        hops,
+        [
+            "bank:443 3 attempts [50, 100] from 10",
+            "rates:80 1 attempts [] from 320",
+            "rates:80 2 attempts [0] from 340"
+        ]
+    );
+}
+
+#[test]
+fn last_of_several_like_siblings_is_a_straggler_from_when_the_others_are_done() {
+    assert_snapshot!(joined(&[], "
+        web GET /offers 0..200
+          web client ask 10..50
+            air offer 15..45
+          web client ask 10..60
+            rail offer 15..55
+          web client ask 10..190
+            bus offer 15..185
+    "), @r"
+    1 by 200 ms
+      1 web GET /offers
+      1   web ask
+      1     bus offer
+      1   web ask
+      1     rail offer
+      1   web ask
+      1     air offer
+      path web self 10, web network_gap 5, bus self 45, bus straggler 125, web network_gap 5, web self 10
+    ");
+    // Two are no crowd, and calls one after the other wait for nobody.
+    assert_snapshot!(joined(&[], "
+        web GET /offers 0..100
+          web a 10..20
+          web a 20..30
+          web a 30..40
+          web b 40..50
+          web b 40..90
+    "), @r"
+    1 by 100 ms
+      1 web GET /offers
+      1   web a
+      1   web a
+      1   web a
+      1   web b
+      1   web b
+      path web self 10, web self 10, web self 10, web self 10, web self 50, web self 10
+    ");
+}
+
+#[test]
+fn answer_by_message_is_waited_for_with_all_that_led_to_it() {
+    assert_snapshot!(joined(&[], "
+        flow POST /saga 0..200
+          flow producer ask 10..12 @asked
+          flow consumer answer 90..95 link=@answered
+          flow work 100..190
+
+        bank consumer ask 20..60 link=@asked
+          bank producer answer 50..55 @answered
+    "), @r"
+    1 by 200 ms
+      1 flow POST /saga
+      1   flow ask
+      2     bank ask
+      2       bank answer
+      1   flow answer
+      1   flow work
+      link 0.99: flow ask -> bank ask
+      link 0.99: bank answer -> flow answer
+      path flow self 10, flow self 2, bank queue_wait 8, bank self 30, bank self 5, flow queue_wait 35, flow self 5, flow self 5, flow self 90, flow self 10
+    ");
+}
+
+#[test]
+fn call_that_lost_its_context_is_a_hop_again_when_a_key_joins_it() {
+    let text = "
+        web POST /pay 0..100 order.id=o-17
+          web client POST 10..90 peer=bank:443 order.id=o-17
+
+        bank POST /charge 20..80 order.id=o-17
+    ";
+    assert_snapshot!(joined(&["order.id"], text), @r"
+    1 by 100 ms
+      1 web POST /pay
+      1   web POST
+      2     bank POST /charge
+      named_key order.id 0.9: web POST -> bank POST /charge
+      path web self 10, web network_gap 10, bank self 60, web network_gap 10, web self 10
+    ");
 }
 
 /// Draws sales whose three traces share nothing but an id, and a customer who comes again.

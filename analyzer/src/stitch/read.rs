@@ -12,7 +12,7 @@ use super::site::{Manner, Name, Process, Sites};
 use crate::span::{Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
-const ROLES: [&[&str]; 9] = [
+const ROLES: [&[&str]; 10] = [
     &["http.route", "url.template"],
     &["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"],
     &["db.collection.name", "rpc.service", "messaging.destination.name"],
@@ -22,6 +22,7 @@ const ROLES: [&[&str]; 9] = [
     &["url.full", "http.url"],
     &["db.system.name", "db.system"],
     &["messaging.system", "rpc.system"],
+    &["http.request.resend_count", "http.resend_count"],
 ];
 const ROUTE: usize = 0;
 const VERB: usize = 1;
@@ -32,6 +33,7 @@ const PORT: usize = 5;
 const URL: usize = 6;
 const DATABASE: usize = 7;
 const SYSTEM: usize = 8;
+const RESENT: usize = 9;
 
 /// Links that are read of one span.
 const LINKS_MAX: usize = 4_000;
@@ -197,7 +199,8 @@ impl Reader {
         let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
         let peer = peer_name(facts, peer).filter(|_| is_outgoing).map(|peer| sites.name(peer));
         let has_error = columns.status_code(row) == StatusCode::Error;
-        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error };
+        let is_resend = facts[RESENT].is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0));
+        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error, is_resend };
         sites.site(process, operation, peer.as_ref(), manner)
     }
 

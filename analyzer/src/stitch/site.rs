@@ -38,6 +38,7 @@ pub(super) struct Manner {
     pub(super) kind: SpanKind,
     pub(super) is_database: bool,
     pub(super) has_error: bool,
+    pub(super) is_resend: bool,
 }
 
 /// What tells two sites apart. Numbers of names are never given twice, so a key that outlives its names finds nothing.
@@ -144,6 +145,7 @@ impl Sites {
             peer,
             is_database: key.manner.is_database,
             has_error: key.manner.has_error,
+            is_resend: key.manner.is_resend,
             number: self.next_number(),
             shape,
         });

@@ -319,7 +319,7 @@ fn names_and_sites_beyond_their_bounds_are_folded_and_freed_when_unused() {
     let web = sites.process("web", None, None);
     let site = |sites: &mut Sites, name: &str| {
         let name = sites.name(name);
-        sites.site(&web, &name, None, Manner { kind: Server, is_database: false, has_error: false })
+        sites.site(&web, &name, None, Manner { kind: Server, is_database: false, has_error: false, is_resend: false })
     };
     let held: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| site(&mut sites, name)).collect();
     let names: Vec<&str> = held.iter().map(|site| &*site.operation).collect();

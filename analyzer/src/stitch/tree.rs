@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use collector_table::{SpanId, SpanKind, TraceId};
 
+use super::answer::Answers;
 use super::critical::{PathFinder, critical_path};
 use super::hop::hops;
+use super::retry::Retries;
 use crate::hash::fnv;
 use crate::join::{Join, Rule};
 use crate::span::Span;
@@ -89,6 +91,8 @@ pub(super) struct Tree<'a> {
     is_complete: bool,
     /// See [`JoinedSpans::entered_by`]; empty when there is one trace.
     pub(super) entered_by: &'a [Option<Rule>],
+    /// Answers by message; none when there is one trace.
+    pub(super) answers: Option<&'a Answers>,
 }
 
 impl Tree<'_> {
@@ -111,6 +115,7 @@ pub(super) struct Trees {
     stack: Vec<(usize, u32)>,
     hashes: Vec<u64>,
     below: Vec<u64>,
+    retries: Retries,
     path: PathFinder,
 }
 
@@ -144,6 +149,7 @@ impl Trees {
             duplicates: header.duplicates + duplicates,
             is_complete,
             entered_by: &[],
+            answers: None,
         };
         let mut transaction = self.finish(spans, header, &tree);
         transaction.traces.push(header.id);
@@ -165,6 +171,8 @@ impl Trees {
         }
         joins.sort_by_key(|join| (join.to, join.rule, join.from));
         let entered_by: Vec<Option<Rule>> = self.order.iter().map(|&(old, _)| entered_by[old]).collect();
+        let answered = joins.iter().filter(|join| entered_by[join.to].is_none() && join.rule.is_of_messages());
+        let answers = Answers::of(answered.map(|join| (join.from, join.to)), &spans, &self.parents);
         let trace_numbers = self.order.iter().map(|&(old, _)| numbers[old]).collect();
         let tree = Tree {
             root: place[joined.root],
@@ -174,6 +182,7 @@ impl Trees {
             duplicates: joined.duplicates,
             is_complete: joined.is_complete,
             entered_by: &entered_by,
+            answers: Some(&answers),
         };
         let transaction = self.finish(spans, header, &tree);
         Some(Transaction { traces, trace_numbers, joins, ..transaction })
@@ -181,13 +190,14 @@ impl Trees {
 
     /// Works out what follows from the tree; the spans and their parents must be in depth-first order.
     fn finish(&mut self, spans: Vec<Span>, header: Header, tree: &Tree<'_>) -> Transaction {
+        self.retries.fill(&spans, &self.children);
         let (parents, children) = (&self.parents, &self.children);
         Transaction {
             id: header.id,
             revision: header.revision,
             nodes: (0..spans.len()).map(|index| self.node(&spans, index)).collect(),
-            critical_path: critical_path(&mut self.path, &spans, parents, children, tree),
-            hops: hops(&spans, parents, children, tree),
+            critical_path: critical_path(&mut self.path, &spans, parents, children, tree, &self.retries),
+            hops: hops(&spans, parents, children, tree, &self.retries),
             is_complete: tree.is_complete,
             clock_skew_ns: clock_skew_ns(&spans, parents),
             path_id: self.path_id(&spans, tree.root),

@@ -109,6 +109,8 @@ pub(crate) fn cause_words(cause: Cause) -> &'static str {
         Cause::SelfTime => "its own time",
         Cause::NetworkGap => "network or connection",
         Cause::QueueWait => "waiting in a queue",
+        Cause::RetryGap => "pausing before another attempt",
+        Cause::Straggler => "waiting for the last of several",
         Cause::UninstrumentedPeer => "a peer that sends no telemetry",
         Cause::Unexplained => "no span covers it",
     }
