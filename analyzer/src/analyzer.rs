@@ -1,12 +1,12 @@
 //! The whole analysis behind one owner: spans in, closed transactions and incident changes out.
 //! The daemon and `analyze` drive it with arrival time, so that a recording replays to the same result.
 
-use collector_table::SpanTable;
+use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
 use crate::incident::Incident;
 use crate::stitch::{Stitcher, StitcherLimits};
-use crate::summary::Summary;
+use crate::summary::{JoinSummary, Summary};
 use crate::transaction::Transaction;
 
 /// Open transactions that the summary lists.
@@ -62,6 +62,30 @@ impl Analyzer {
         self.step(closed, now_ns)
     }
 
+    /// Takes in log records that arrived at `now_ns`: the business keys that they carry may join their traces.
+    pub fn push_logs(&mut self, table: &LogTable, now_ns: i64) {
+        self.stitcher.push_logs(table, now_ns);
+    }
+
+    /// Returns the transactions that a log record belongs to; see [`Stitcher::transactions_of_log`].
+    pub fn transactions_of_log(&mut self, row: &LogRow<'_>) -> Vec<TraceId> {
+        self.stitcher.transactions_of_log(row)
+    }
+
+    /// Returns the transactions that a trace is part of; see [`Stitcher::transactions_of`].
+    pub fn transactions_of(&mut self, id: TraceId) -> Vec<TraceId> {
+        self.stitcher.transactions_of(id)
+    }
+
+    /// Returns what pages show of joins.
+    pub fn joins(&self) -> JoinSummary {
+        JoinSummary {
+            stats: self.stitcher.stats().joins,
+            proposals: self.stitcher.proposals(),
+            refused: self.stitcher.refused(),
+        }
+    }
+
     /// Moves everything on to `now_ns`, without spans.
     pub fn advance(&mut self, now_ns: i64) -> Outcome {
         self.step(Vec::new(), now_ns)
@@ -104,6 +128,11 @@ impl Analyzer {
             ("transactions_evicted", stats.evicted),
             ("spans_folded", stats.folded),
             ("spans_too_late", stats.too_late),
+            ("joins_refused", stats.joins.refused),
+            ("joins_at_revision_limit", stats.joins.at_revision_limit),
+            ("join_facts_left_out", stats.joins.facts_left_out),
+            ("join_keys_left_out", stats.joins.keys_left_out),
+            ("joinable_traces_let_go", stats.joins.let_go_early),
         ];
         at_bounds.extend(self.detector.at_bounds());
         Summary {

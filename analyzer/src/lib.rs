@@ -22,5 +22,6 @@ pub use analyzer::{Analyzer, AnalyzerLimits, Outcome};
 pub use dependencies::Dependencies;
 pub use hops::hops;
 pub use incident::{Incident, IncidentEvent};
-pub use summary::Summary;
+pub use join::{Join, Proposal, Refusal, Refused, Rule};
+pub use summary::{JoinSummary, Summary};
 pub use transaction::Transaction;

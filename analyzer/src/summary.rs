@@ -2,7 +2,8 @@
 //! Made by the analyzer's owner after each step; read by `web` as an immutable snapshot.
 
 use crate::incident::Incident;
-use crate::stitch::OpenTransaction;
+use crate::join::{Proposal, Refused};
+use crate::stitch::{JoinStats, OpenTransaction};
 
 /// State of everything that is watched, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,17 @@ pub struct Summary {
     pub transactions: u64,
     /// Counters of what happened at a bound, by name.
     pub at_bounds: Vec<(&'static str, u64)>,
+}
+
+/// How traces are joined, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct JoinSummary {
+    /// What was counted, and what is held.
+    pub stats: JoinStats,
+    /// Attribute keys that join traces, or may, the best first.
+    pub proposals: Vec<Proposal>,
+    /// Joins that were refused, by rule, key and reason.
+    pub refused: Vec<Refused>,
 }
 
 /// How a transaction type does.

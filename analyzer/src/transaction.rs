@@ -73,6 +73,8 @@ pub enum CloseReason {
     Evicted,
     /// The input ended.
     EndOfInput,
+    /// It turned out to be part of another transaction, whose id is told with it.
+    Superseded,
 }
 
 impl CloseReason {
@@ -86,6 +88,7 @@ impl CloseReason {
             Self::Early => "early",
             Self::Evicted => "evicted",
             Self::EndOfInput => "end_of_input",
+            Self::Superseded => "superseded",
         }
     }
 }

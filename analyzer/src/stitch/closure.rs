@@ -71,6 +71,10 @@ impl Graph {
                     self.refusals.note_once(origin, edge.rule, edge.key, Refusal::Contradicted, edge.to);
                     continue;
                 }
+                if !self.serves(limits, edge) {
+                    self.refusals.note_once(edge.to, edge.rule, edge.key, Refusal::FanIn, edge.to);
+                    continue;
+                }
                 let to = match places.get(&edge.to) {
                     Some(&to) => to,
                     None => {
@@ -96,6 +100,17 @@ impl Graph {
             }
         }
         parts
+    }
+
+    /// Returns whether the cause of an edge is among the first that its effect may serve.
+    fn serves(&mut self, limits: &StitcherLimits, edge: &Edge) -> bool {
+        let causes = &self.edges(limits, edge.to).causes;
+        let is_few = causes.len() <= limits.transactions_per_trace_max;
+        is_few || {
+            let mut from: Vec<TraceId> = causes.iter().map(|cause| cause.from).collect();
+            from.dedup();
+            from.iter().take(limits.transactions_per_trace_max).any(|id| *id == edge.from)
+        }
     }
 
     /// Returns whether a trace carries values of business keys, none of which the origin carries, though it has others.

@@ -1,6 +1,7 @@
 //! Joins of traces seen from outside: traces drawn apart in, transactions as text out. One test for each rule, each
 //! refusal and each bound.
 
+use collector_table::{LogEntry, LogTable, LogTableBuilder, ResourceFields, SpanId, TraceId, ValueType};
 use insta::assert_snapshot;
 
 use super::{Stitcher, StitcherLimits, assemble_with};
@@ -620,4 +621,167 @@ fn what_was_let_go_of_is_never_given_out_in_part() {
     let text = format!("{SENT}\n        shop POST /order 50..90\n          shop producer send 60..65\n");
     let told = over_time(few, &text, &[0, 1, 20]);
     assert_eq!(told, ["7s 1+2 revision 1", "31s 3 revision 1"]);
+}
+
+/// Returns a table of log records, given as trace, span and attribute.
+fn logs(records: &[(Option<u8>, u64, (&str, &str))]) -> LogTable {
+    let mut builder = LogTableBuilder::default();
+    for (trace, span, (key, value)) in records {
+        builder.attributes().push(key, value, ValueType::String);
+        let resource = builder.resource(&ResourceFields {
+            service_name: "shop",
+            service_instance: None,
+            service_version: None,
+            attributes: "{}",
+        });
+        let scope = builder.scope(None);
+        builder.append_entry(&LogEntry {
+            time_ns: 20_000_000,
+            observed_ns: 20_000_000,
+            trace_id: trace.map(|number| TraceId([number; 16])),
+            span_id: Some(SpanId(span.to_be_bytes())),
+            flags: 0,
+            severity_number: 9,
+            severity_text: None,
+            body: b"said",
+            body_type: ValueType::String,
+            event_name: None,
+            resource,
+            scope,
+            dropped_attributes_count: 0,
+        });
+    }
+    builder.finish()
+}
+
+#[test]
+fn log_records_carry_keys_for_their_traces_and_belong_to_transactions_by_trace_and_by_key() {
+    let text = "
+        shop POST /order 0..40
+          shop store 10..20
+
+        pay POST /hook 100..140 order.id=o-17
+    ";
+    let mut stitcher = Stitcher::new(limits(&["order.id"]));
+    stitcher.push(&fixture::table(&lines(text)), 0);
+    // The shop says its order's id in a log record of its second span only.
+    let said = logs(&[(Some(1), 3, ("order.id", "o-17"))]);
+    stitcher.push_logs(&said, 0);
+    let done = stitcher.finish(0);
+    assert_eq!(done.iter().map(trace_list).collect::<Vec<_>>(), ["1+2"]);
+    let (from, to) = (done[0].joins[0].from, done[0].joins[0].to);
+    assert_eq!((done[0].spans[from].operation(), done[0].spans[to].operation()), ("store", "POST /hook"));
+    let others = logs(&[
+        (Some(2), 9, ("level", "low")),
+        (None, 9, ("order.id", "o-17")),
+        (None, 9, ("order.id", "o-18")),
+        (Some(9), 9, ("order.id", "o-17")),
+    ]);
+    let belongs: Vec<Vec<u8>> =
+        others.rows().map(|row| stitcher.transactions_of_log(&row).iter().map(|id| id.0[0]).collect()).collect();
+    assert_eq!(belongs, [vec![1], vec![1], vec![], vec![1]]);
+}
+
+#[test]
+fn log_record_that_comes_after_its_trace_was_given_out_joins_it_all_the_same() {
+    let mut stitcher = Stitcher::new(limits(&["order.id"]));
+    let text = "
+        shop POST /order 0..40
+
+        pay POST /hook 100..140 order.id=o-17
+    ";
+    stitcher.push(&fixture::table(&lines(text)), 0);
+    assert_eq!(stitcher.advance(7 * SECOND_NS).len(), 2);
+    stitcher.push_logs(&logs(&[(Some(1), 2, ("order.id", "o-17"))]), 8 * SECOND_NS);
+    let done = stitcher.advance(9 * SECOND_NS);
+    let told: Vec<_> = done.iter().map(|one| (trace_list(one), one.revision, one.close_reason.as_str())).collect();
+    assert_eq!(told, [("1+2".to_owned(), 2, "settled"), ("2".to_owned(), 2, "superseded")]);
+    // Of a trace whose spans never come, what logs said is forgotten in time.
+    stitcher.push_logs(&logs(&[(Some(9), 2, ("order.id", "o-19"))]), 10 * SECOND_NS);
+    assert_eq!(stitcher.stats().joins.traces, 3);
+    stitcher.advance(400 * SECOND_NS);
+    assert_eq!((stitcher.stats().joins.traces, stitcher.stats().joins.values), (0, 0));
+}
+
+#[test]
+fn what_is_held_for_joins_is_bounded_by_spans_traces_values_and_time() {
+    let orders = |from: usize, to: usize| {
+        let text: String = (from..to).map(|n| format!("shop POST /order 0..9 order.id=o-{n}\n\n")).collect();
+        let mut drawn = lines(&text);
+        for (one, number) in drawn.iter_mut().zip(from..) {
+            one.at(0, number as u64 + 1);
+        }
+        fixture::table(&drawn)
+    };
+    let held = |limits: StitcherLimits| {
+        let mut stitcher = Stitcher::new(limits);
+        for second in 0..40 {
+            stitcher.push(&orders(second * 5, second * 5 + 5), second as i64 * SECOND_NS);
+            stitcher.advance(second as i64 * SECOND_NS);
+        }
+        stitcher.advance(60 * SECOND_NS);
+        stitcher.advance(62 * SECOND_NS);
+        let joins = stitcher.stats().joins;
+        (joins.kept_spans, joins.traces, joins.values, joins.let_go_early > 0, joins.facts_left_out > 0)
+    };
+    let usual = || limits(&["order.id"]);
+    assert_eq!(held(usual()), (200, 200, 200, false, false));
+    assert_eq!(held(StitcherLimits { joinable_spans_max: 10, ..usual() }), (10, 10, 10, true, false));
+    assert_eq!(held(StitcherLimits { joinable_traces_max: 10, ..usual() }), (10, 10, 10, true, false));
+    assert_eq!(held(StitcherLimits { join_ns: SECOND_NS, ..usual() }), (0, 0, 0, false, false));
+    // Thirty-five orders wait for spans at any time; what is not indexed joins nothing.
+    let (_, _, values, let_go, left_out) = held(StitcherLimits { join_values_max: 20, ..usual() });
+    assert!(values <= 20 && let_go && left_out);
+}
+
+#[test]
+fn facts_of_one_trace_and_keys_that_are_watched_are_bounded_and_counted() {
+    let mut text = String::from("sink consumer batch 0..9");
+    for number in 0..20 {
+        text.push_str(&format!(" link=@sent{number} k{number}.ref=v{number}"));
+    }
+    for number in 0..20 {
+        text.push_str(&format!("\n\ngate producer send 0..1 @sent{number}"));
+    }
+    let mut few = Stitcher::new(StitcherLimits { facts_per_trace_max: 5, ..StitcherLimits::default() });
+    few.push(&fixture::table(&lines(&text)), 0);
+    let done = few.finish(0);
+    assert_eq!(done.iter().filter(|one| one.traces.len() == 2).count(), 5);
+    assert!(few.stats().joins.facts_left_out > 0);
+
+    let mut many = Stitcher::new(StitcherLimits::default());
+    let keys: String = (0..300).map(|number| format!(" k{number}.ref=v{number}")).collect();
+    many.push(&fixture::table(&lines(&format!("a b 0..1{keys}"))), 0);
+    assert_eq!(many.stats().joins.keys_left_out, 300 - 256);
+}
+
+#[test]
+fn trace_that_serves_too_many_transactions_is_not_joined_to_more() {
+    let mut text = String::from("sink consumer batch 50..90");
+    for number in 0..9 {
+        text.push_str(&format!(" link=@sent{number}"));
+    }
+    for number in 0..9 {
+        text.push_str(&format!("\n\ngate producer send {number}..{number} @sent{number}"));
+    }
+    let few = StitcherLimits { transactions_per_trace_max: 4, ..StitcherLimits::default() };
+    let mut stitcher = Stitcher::new(few);
+    stitcher.push(&fixture::table(&lines(&text)), 0);
+    let joined = stitcher.finish(0).iter().filter(|one| one.traces.len() == 2).count();
+    let refused: Vec<_> = stitcher.refused().iter().map(|one| (one.rule.as_str(), one.why.as_str())).collect();
+    assert_eq!((joined, refused), (4, vec![("link", "fan_in")]));
+}
+
+#[test]
+fn too_many_links_to_one_trace_join_none() {
+    let mut text = String::from("boot start 0..9 @boot");
+    for number in 0..6 {
+        text.push_str(&format!("\n\ngate GET /{number} {}..{} link=@boot", number + 10, number + 20));
+    }
+    let few = StitcherLimits { links_to_trace_max: 5, ..StitcherLimits::default() };
+    let mut stitcher = Stitcher::new(few);
+    stitcher.push(&fixture::table(&lines(&text)), 0);
+    assert!(stitcher.finish(0).iter().all(|one| one.traces.len() == 1));
+    let refused: Vec<_> = stitcher.refused().iter().map(|one| (one.rule.as_str(), one.why.as_str())).collect();
+    assert_eq!(refused, [("link", "fan_in")]);
 }

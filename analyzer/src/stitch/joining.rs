@@ -300,7 +300,7 @@ impl Joiner {
         }
         life.revision += 1;
         life.superseded_by = Some(by);
-        let header = Header { id, revision: life.revision, close_reason: life.reason, duplicates: 0 };
+        let header = Header { id, revision: life.revision, close_reason: CloseReason::Superseded, duplicates: 0 };
         let alone = [Part::alone(id)];
         if let Some(given) = self.graph.weave(step.trees, &alone, header) {
             self.stats.superseded += 1;
