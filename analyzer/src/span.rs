@@ -28,6 +28,8 @@ pub struct Site {
     pub is_resend: bool,
     /// Tells apart the sites of one stitcher; never given twice, so that what was learned under it cannot be mistaken.
     pub(crate) number: u64,
+    /// Hash of service and instance: who has one clock.
+    pub(crate) process: u64,
     /// Hash of service and operation, with which the hash of a call path begins.
     pub(crate) shape: u64,
 }

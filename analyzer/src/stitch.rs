@@ -17,6 +17,7 @@ mod read;
 mod refusals;
 mod retry;
 mod site;
+mod skew;
 mod straggler;
 mod tree;
 mod waiting;

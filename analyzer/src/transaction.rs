@@ -165,6 +165,17 @@ impl HopKind {
     }
 }
 
+/// Two processes whose clocks differ, as calls between them tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skew {
+    /// Index of a calling span.
+    pub from: usize,
+    /// Index of the span that it called.
+    pub to: usize,
+    /// Nanoseconds by which the called one's clock is ahead.
+    pub offset_ns: i64,
+}
+
 /// Where a span stands in the tree.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
@@ -206,6 +217,10 @@ pub struct Transaction {
     pub duplicates: usize,
     /// Largest amount by which a child starts before or ends after the call that caused it, nanoseconds: clocks differ.
     pub clock_skew_ns: i64,
+    /// Processes whose clocks are known to differ, each once.
+    pub skews: Vec<Skew>,
+    /// Whether times of the critical path, own times and gaps are as if all had the root's clock; `spans` are as sent.
+    pub is_skew_corrected: bool,
     /// Why it stopped waiting.
     pub close_reason: CloseReason,
     /// Hash of the call path: like transactions share it.

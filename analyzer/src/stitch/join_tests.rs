@@ -441,6 +441,42 @@ fn attempts_of_one_call_are_one_hop_and_the_pauses_between_them_are_named() {
 }
 
 #[test]
+fn clocks_that_differ_are_told_by_calls_and_corrected_unless_that_is_switched_off() {
+    let mut text = String::new();
+    for number in 0..6 {
+        let at = number * 1_000;
+        // The bank's clock is half a second ahead, and its work takes from 20 to 80.
+        text.push_str(&format!("web POST /pay {at}..{}\n  web client POST {}..{}\n", at + 100, at + 10, at + 90));
+        text.push_str(&format!("    bank POST /charge {}..{} on=b1\n", at + 520, at + 580));
+        text.push_str(&format!("      bank book {}..{} on=b1\n\n", at + 530, at + 540));
+    }
+    let paths = |limits: StitcherLimits| -> String {
+        let done = assemble_with(limits, &[fixture::table(&lines(&text))]);
+        let last = &done[5];
+        let offsets: Vec<i64> = last.skews.iter().map(|skew| skew.offset_ns / 1_000_000).collect();
+        format!("{}corrected {} {offsets:?}\n", draw(last), last.is_skew_corrected)
+    };
+    assert_snapshot!(paths(StitcherLimits::default()), @r"
+    6 by 100 ms
+      6 web POST /pay
+      6   web POST
+      6     bank POST /charge
+      6       bank book
+      path web self 10, web network_gap 10, bank self 10, bank self 10, bank self 40, web network_gap 10, web self 10
+    corrected true [500]
+    ");
+    assert_snapshot!(paths(StitcherLimits { corrects_skew: false, ..StitcherLimits::default() }), @r"
+    6 by 580 ms
+      6 web POST /pay
+      6   web POST
+      6     bank POST /charge
+      6       bank book
+      path web self 10, web network_gap 80, bank unexplained 430, bank self 10, bank self 10, bank self 40
+    corrected false [500]
+    ");
+}
+
+#[test]
 fn last_of_several_like_siblings_is_a_straggler_from_when_the_others_are_done() {
     assert_snapshot!(joined(&[], "
         web GET /offers 0..200

@@ -26,6 +26,8 @@ pub struct StitcherLimits {
     pub open_spans_max: usize,
     /// Spans kept of closed transactions, 40 bytes each; at the bound the oldest can no longer be reopened.
     pub closed_spans_max: usize,
+    /// Whether critical paths, own times and gaps are corrected where clocks of two processes are known to differ.
+    pub corrects_skew: bool,
     /// Attribute keys whose values join traces, beside those that are discovered.
     pub join_keys: Vec<String>,
     /// Whether keys are discovered; if not, only those of `join_keys` join traces.
@@ -72,6 +74,7 @@ impl Default for StitcherLimits {
             open_transactions_max: 100_000,
             open_spans_max: 1_000_000,
             closed_spans_max: 300_000,
+            corrects_skew: true,
             join_keys: Vec::new(),
             discovers_keys: true,
             join_wait_ns: 5 * SECOND_NS,

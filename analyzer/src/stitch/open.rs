@@ -89,8 +89,8 @@ impl Stitcher {
         let mut joiner = Joiner::default();
         joiner.graph.discovery.sync(&book);
         let held = Held {
+            trees: Trees::new(limits.corrects_skew),
             limits,
-            trees: Trees::default(),
             open: Map::default(),
             open_spans: 0,
             waiting: Waiting::default(),

@@ -136,6 +136,8 @@ impl Sites {
         [instance, version, peer]: [Option<Arc<str>>; 3],
     ) -> Arc<Site> {
         let shape = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), operation.as_bytes());
+        let instance_name = instance.as_deref().unwrap_or_default();
+        let process = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), instance_name.as_bytes());
         let site = Arc::new(Site {
             service: service.clone(),
             operation: operation.clone(),
@@ -147,6 +149,7 @@ impl Sites {
             has_error: key.manner.has_error,
             is_resend: key.manner.is_resend,
             number: self.next_number(),
+            process,
             shape,
         });
         self.sites.insert(key, site.clone());

@@ -10,6 +10,7 @@ use super::answer::Answers;
 use super::critical::{PathFinder, critical_path};
 use super::hop::hops;
 use super::retry::Retries;
+use super::skew::Skews;
 use crate::hash::fnv;
 use crate::join::{Join, Rule};
 use crate::span::Span;
@@ -41,6 +42,13 @@ impl Children {
                 self.list[self.next[*parent]] = child;
                 self.next[*parent] += 1;
             }
+        }
+    }
+
+    /// Has the children of each span stand by start again, after times changed.
+    fn sort_by_start(&mut self, spans: &[Span]) {
+        for index in 1..self.starts.len() {
+            self.list[self.starts[index - 1]..self.starts[index]].sort_by_key(|&child| spans[child].start_ns);
         }
     }
 
@@ -78,6 +86,8 @@ pub(super) struct JoinedSpans {
     pub(super) missing_parents: usize,
     pub(super) duplicates: usize,
     pub(super) is_complete: bool,
+    /// Whether all spans are the transaction's own.
+    pub(super) is_own: bool,
 }
 
 /// What is known of a tree beside its spans and their parents.
@@ -93,6 +103,10 @@ pub(super) struct Tree<'a> {
     pub(super) entered_by: &'a [Option<Rule>],
     /// Answers by message; none when there is one trace.
     pub(super) answers: Option<&'a Answers>,
+    /// Whether all spans are the transaction's own.
+    is_own: bool,
+    /// By span whether it is of the trace in which the transaction began; empty when all are.
+    origin_spans: &'a [bool],
 }
 
 impl Tree<'_> {
@@ -116,10 +130,17 @@ pub(super) struct Trees {
     hashes: Vec<u64>,
     below: Vec<u64>,
     retries: Retries,
+    skews: Skews,
+    corrects_skew: bool,
     path: PathFinder,
 }
 
 impl Trees {
+    /// Returns room for trees, whose times are corrected where clocks are known to differ, or not.
+    pub(super) fn new(corrects_skew: bool) -> Self {
+        Self { corrects_skew, ..Self::default() }
+    }
+
     /// Returns whether a root and every stated parent is among the spans.
     pub(super) fn is_whole(&mut self, spans: &[Span]) -> bool {
         self.index_by_id(spans);
@@ -150,6 +171,8 @@ impl Trees {
             is_complete,
             entered_by: &[],
             answers: None,
+            is_own: true,
+            origin_spans: &[],
         };
         let mut transaction = self.finish(spans, header, &tree);
         transaction.traces.push(header.id);
@@ -173,6 +196,7 @@ impl Trees {
         let entered_by: Vec<Option<Rule>> = self.order.iter().map(|&(old, _)| entered_by[old]).collect();
         let answered = joins.iter().filter(|join| entered_by[join.to].is_none() && join.rule.is_of_messages());
         let answers = Answers::of(answered.map(|join| (join.from, join.to)), &spans, &self.parents);
+        let origin_spans: Vec<bool> = self.order.iter().map(|&(old, _)| numbers[old] == 0).collect();
         let trace_numbers = self.order.iter().map(|&(old, _)| numbers[old]).collect();
         let tree = Tree {
             root: place[joined.root],
@@ -183,6 +207,8 @@ impl Trees {
             is_complete: joined.is_complete,
             entered_by: &entered_by,
             answers: Some(&answers),
+            is_own: joined.is_own,
+            origin_spans: &origin_spans,
         };
         let transaction = self.finish(spans, header, &tree);
         Some(Transaction { traces, trace_numbers, joins, ..transaction })
@@ -191,13 +217,28 @@ impl Trees {
     /// Works out what follows from the tree; the spans and their parents must be in depth-first order.
     fn finish(&mut self, spans: Vec<Span>, header: Header, tree: &Tree<'_>) -> Transaction {
         self.retries.fill(&spans, &self.children);
+        let mut hops_found = hops(&spans, &self.parents, &self.children, tree, &self.retries);
+        let skews = self.skews.learn(&spans, &hops_found);
+        let mut tree = *tree;
+        let mut corrected = None;
+        if self.corrects_skew && tree.is_own {
+            corrected = self.skews.corrected(&spans, &self.parents, &skews);
+        }
+        if let Some(spans) = &corrected {
+            self.children.sort_by_start(spans);
+            hops_found = hops(spans, &self.parents, &self.children, &tree, &self.retries);
+            (tree.started_ns, tree.ended_ns) = times_ns(spans, tree.origin_spans);
+        }
+        let timed: &[Span] = corrected.as_deref().unwrap_or(&spans);
         let (parents, children) = (&self.parents, &self.children);
         Transaction {
             id: header.id,
             revision: header.revision,
-            nodes: (0..spans.len()).map(|index| self.node(&spans, index)).collect(),
-            critical_path: critical_path(&mut self.path, &spans, parents, children, tree, &self.retries),
-            hops: hops(&spans, parents, children, tree, &self.retries),
+            nodes: (0..spans.len()).map(|index| self.node(timed, index)).collect(),
+            critical_path: critical_path(&mut self.path, timed, parents, children, &tree, &self.retries),
+            hops: hops_found,
+            is_skew_corrected: corrected.is_some(),
+            skews,
             is_complete: tree.is_complete,
             clock_skew_ns: clock_skew_ns(&spans, parents),
             path_id: self.path_id(&spans, tree.root),
@@ -321,6 +362,14 @@ impl Trees {
         }
         self.hashes[root]
     }
+}
+
+/// Returns the first start of the trace in which the transaction began, and the last end of all.
+fn times_ns(spans: &[Span], origin_spans: &[bool]) -> (i64, i64) {
+    let is_origin = |index: usize| origin_spans.get(index).copied().unwrap_or(true);
+    let starts = spans.iter().enumerate().filter(|(index, _)| is_origin(*index)).map(|(_, span)| span.start_ns);
+    let started_ns = starts.min().unwrap_or(0);
+    (started_ns, spans.iter().map(|span| span.end_ns).max().unwrap_or(started_ns).max(started_ns))
 }
 
 /// Cuts the cycle that `member` is on, if it is on one, above its first span.

@@ -41,6 +41,7 @@ impl Graph {
             ended_ns: i64::MIN,
             missing_parents: ready.iter().map(|ready| ready.missing_parents).sum(),
             duplicates: ready.iter().map(|ready| ready.duplicates).sum(),
+            is_own: parts.iter().all(|part| part.belongs.is_empty()),
             is_complete: ready.iter().all(|ready| ready.is_complete),
         };
         for (own, &(number, at)) in places.iter().enumerate() {
