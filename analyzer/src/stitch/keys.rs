@@ -71,6 +71,8 @@ const JOINING_ONE_IN: u64 = 10;
 const REPEATING_ONE_IN: u64 = 4;
 /// One joining value in so many may recur or be crowded, at most.
 const WRONG_ONE_IN: u64 = 50;
+/// The same of numbers, which pass for ids of work by chance: amounts, for example.
+const WRONG_NUMBER_ONE_IN: u64 = 200;
 /// Joining values from which on one wrong value is forgiven.
 const FORGIVING_FROM: u64 = 20;
 /// Values of a named key that repeat, recur or are crowded, from which on it joins nothing while they are the most.
@@ -276,25 +278,42 @@ pub(super) enum ValueState {
     Alone,
     /// They all do the same: the value names a thing, or a person, and not a piece of work.
     Repeating,
-    /// They do different things, and what began the first begins no other after something else was done.
+    /// They do different things, and what began the first begins no other, unless as a retry.
     Joining,
-    /// What began the first begins another, after something else was done: work begins again under this value.
+    /// What began the first begins another, and something else is done: work begins again under this value.
     Recurring,
 }
 
 impl ValueState {
-    /// Returns what a value is by what its traces do, in order of their start. One thing done twice in a row is a retry.
-    pub(super) fn of(mut shapes: impl Iterator<Item = u64>) -> Self {
-        let Some(first) = shapes.next() else { return Self::Unknown };
-        let mut state = Self::Alone;
-        for shape in shapes {
-            state = match state {
-                Self::Alone | Self::Repeating if shape == first => Self::Repeating,
-                Self::Joining if shape == first => return Self::Recurring,
-                _ => Self::Joining,
-            };
+    /// Returns what a value is by what its traces do, in order of their start, and whether they failed.
+    ///
+    /// Work begins again if what began it comes again after something else, unless it had failed; or if it comes twice in
+    /// a row and so does most of the rest: two pieces of work side by side. If the rest comes once, it was a retry.
+    pub(super) fn of(begun: impl Iterator<Item = (u64, bool)>) -> Self {
+        let mut counts: Vec<(u64, u32)> = Vec::new();
+        let mut has_failed = false;
+        for (shape, has_error) in begun {
+            let known = counts.iter().position(|known| known.0 == shape);
+            if known == Some(0) && counts.len() > 1 && !has_failed {
+                return Self::Recurring;
+            }
+            if known.unwrap_or(counts.len()) == 0 {
+                has_failed = has_error;
+            }
+            match known {
+                Some(known) => counts[known].1 += 1,
+                None => counts.push((shape, 1)),
+            }
         }
-        state
+        match &counts[..] {
+            [] => Self::Unknown,
+            [(_, 1)] => Self::Alone,
+            [_] => Self::Repeating,
+            [(_, first), rest @ ..] => {
+                let again = rest.iter().filter(|(_, count)| *count > 1).count();
+                if *first > 1 && again * 2 >= rest.len() { Self::Recurring } else { Self::Joining }
+            }
+        }
     }
 }
 
@@ -486,12 +505,20 @@ impl Behaviour {
         wrong >= GLUE_MIN && wrong > self.joining
     }
 
+    fn is_numeric(&self) -> bool {
+        self.numbers * 2 > self.values
+    }
+
     fn wrong(&self) -> u64 {
         (self.recurring + self.crowded).max(self.contradicted)
     }
 
     fn forgiven(&self) -> u64 {
-        if self.joining >= FORGIVING_FROM { (self.joining / WRONG_ONE_IN).max(1) } else { 0 }
+        match self.joining {
+            joining if self.is_numeric() => joining / WRONG_NUMBER_ONE_IN,
+            joining if joining >= FORGIVING_FROM => (joining / WRONG_ONE_IN).max(1),
+            _ => 0,
+        }
     }
 
     fn is_alone(&self) -> bool {
@@ -499,8 +526,7 @@ impl Behaviour {
     }
 
     fn is_supported(&self) -> bool {
-        let is_numeric = self.numbers * 2 > self.values;
-        self.joining >= if is_numeric { JOINING_NUMBERS_MIN } else { JOINING_MIN }
+        self.joining >= if self.is_numeric() { JOINING_NUMBERS_MIN } else { JOINING_MIN }
             && self.joining * JOINING_ONE_IN >= self.values
             && self.repeating * REPEATING_ONE_IN <= self.joining
             && self.wrong() <= self.forgiven()

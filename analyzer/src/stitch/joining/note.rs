@@ -176,24 +176,25 @@ impl Graph {
     /// Tells discovery that one more closed trace carries a value.
     fn note_value(&mut self, id: TraceId, fact: &Fact) {
         let (token, key) = (fact.token, fact.key);
-        let root = |id: &TraceId| -> Option<(i64, u64, u64)> {
+        let root = |id: &TraceId| -> Option<(i64, u64, (u64, bool))> {
             let ready = self.nodes.get(id)?.ready.as_ref()?;
             let span = &ready.spans[ready.root as usize];
-            Some((span.start_ns, span.site.shape, fnv(FNV_SEED, span.service().as_bytes())))
+            let service = fnv(FNV_SEED, span.service().as_bytes());
+            Some((span.start_ns, service, (span.site.shape, span.has_error())))
         };
-        let Some((start_ns, _, service)) = root(&id) else { return };
+        let Some((start_ns, service, _)) = root(&id) else { return };
         let Some(group) = self.groups.get(&token) else { return };
-        let mut begun: Vec<(i64, TraceId, u64)> = group
+        let mut begun: Vec<(i64, TraceId, (u64, bool))> = group
             .traces
             .iter()
-            .filter_map(|trace| root(trace).map(|(start_ns, shape, _)| (start_ns, *trace, shape)))
+            .filter_map(|trace| root(trace).map(|(start_ns, _, begun)| (start_ns, *trace, begun)))
             .collect();
         begun.sort_unstable();
         let others = begun.iter().filter(|other| other.1 != id);
         let nearest = others.min_by_key(|other| start_ns.saturating_sub(other.0).abs());
         let pause_ns = nearest.map_or(0, |other| start_ns.saturating_sub(other.0).abs());
         let nearest = nearest.map(|other| other.1);
-        let state = ValueState::of(begun.iter().map(|(.., shape)| *shape));
+        let state = ValueState::of(begun.iter().map(|(.., begun)| *begun));
         let Some(group) = self.groups.get_mut(&token) else { return };
         group.noted += 1;
         let was = std::mem::replace(&mut group.state, state);
