@@ -446,32 +446,7 @@ fn run(seed: u64, limits: StitcherLimits, trouble: &Trouble, make: impl Fn(&mut 
         let joins = stitcher.stats().joins;
         assert_eq!((joins.traces, joins.kept_spans, joins.values), (0, 0, 0), "seed {seed}: all is let go of in time");
     }
-    if std::option_env!("SIMULATION_TELLS").is_some() {
-        println!("{:?}\n{:#?}\n{:#?}", stitcher.stats(), stitcher.refused(), stitcher.proposals());
-    }
     let last = last.values().filter(|one| one.superseded_by.is_none());
-    if std::env::var("TELL").is_ok() {
-        let works: BTreeMap<SpanId, Vec<usize>> = world.spans.iter().map(|s| (s.id, s.works.clone())).collect();
-        for one in last.clone() {
-            let mut all: Vec<usize> = one.spans.iter().flat_map(|s| works[&s.span_id].clone()).collect();
-            all.sort();
-            all.dedup();
-            let joins: Vec<_> = one
-                .joins
-                .iter()
-                .map(|j| {
-                    format!("{:?} {:?} {}>{}", j.rule, j.key, one.spans[j.from].service(), one.spans[j.to].service())
-                })
-                .collect();
-            if one.spans.iter().all(|s| works[&s.span_id].len() == 1) && all.len() > 1 {
-                println!(
-                    "BAD {} rev {} {:?} works {all:?} {joins:?} {:?}",
-                    one.id, one.revision, one.close_reason, one.refused
-                );
-            }
-        }
-        println!("{:?}\n{:#?}\n{:#?}", stitcher.stats(), stitcher.refused(), stitcher.proposals());
-    }
     let said = pairs(last.map(|one| one.spans.iter().map(|span| span.span_id).collect()));
     let mut truth: BTreeMap<usize, BTreeSet<SpanId>> = BTreeMap::new();
     for span in world.spans.iter().filter(|span| seen.contains(&span.id)) {
@@ -674,4 +649,57 @@ fn without_an_end_of_the_input_the_same_comes_out_in_time() {
         all.add(score);
     }
     assert!(all.precision() >= 0.999 && all.recall() >= 0.99, "seeds 21 to 23: {all:?}");
+}
+
+/// Every span is a trace of its own; much is going on at once, and customers come back now and then.
+fn spans_alone(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let (order, customer) = (world.dice.uuid(), format!("c-{:08x}", world.dice.below(250) * 7_919));
+    let mut at_ns = start_ns;
+    for step in ["web", "cart", "price", "pay", "fraud", "stock", "label", "mail"] {
+        let (first, second) = (world.names[0].clone(), world.names[1].clone());
+        let length_ns = world.dice.ms(5, 60);
+        let kind = if step == "mail" { SpanKind::Consumer } else { SpanKind::Server };
+        let root = world.root(&[work], step, &format!("do {step}"), kind, (at_ns, length_ns));
+        world.say(root, &first, &order);
+        if world.dice.is(2) {
+            world.say(root, &second, &customer);
+        }
+        at_ns += world.dice.ms(20, 700);
+    }
+}
+
+#[test]
+fn spans_that_are_traces_of_their_own_come_together_while_much_goes_on_at_once() {
+    assert_scores("spans alone", &StitcherLimits::default(), |world| often(world, 200, 10, spans_alone));
+}
+
+#[test]
+fn few_pieces_of_work_are_enough_whoever_does_them() {
+    assert_scores("four pieces of work", &StitcherLimits::default(), |world| often(world, 4, 2_000, spans_alone));
+}
+
+/// A session of many kinds of work of one person: nothing but the person joins them.
+fn session(world: &mut World, start_ns: i64) {
+    let person = world.dice.uuid();
+    let mut at_ns = start_ns;
+    for _ in 0..world.dice.below(5) + 2 {
+        let work = world.work();
+        let (operation, key) =
+            [("GET /look", 1), ("POST /book", 2), ("POST /cancel", 3)][usize::try_from(world.dice.below(3)).unwrap()];
+        let id = world.dice.uuid();
+        for service in ["front", "core"] {
+            let root = world.request(work, service, operation, at_ns);
+            let (own, of_all) = (world.names[key].clone(), world.names[0].clone());
+            world.say(root, &own, &id);
+            world.say(root, &of_all, &person);
+            at_ns += world.dice.ms(70, 300);
+        }
+        at_ns += world.dice.ms(2_000, 9_000);
+    }
+}
+
+#[test]
+fn what_one_person_does_in_a_session_stays_apart() {
+    assert_scores("sessions", &StitcherLimits::default(), |world| often(world, 60, 1_000, session));
 }
