@@ -8,6 +8,7 @@ mod dependencies;
 pub mod detect;
 #[cfg(test)]
 mod fixture;
+pub mod flow;
 mod hash;
 mod hops;
 pub mod incident;
@@ -20,6 +21,7 @@ pub mod transaction;
 
 pub use analyzer::{Analyzer, AnalyzerLimits, Outcome};
 pub use dependencies::Dependencies;
+pub use flow::{FlowKind, flow_kind};
 pub use hops::hops;
 pub use incident::{Incident, IncidentEvent};
 pub use join::{Join, Proposal, Refusal, Refused, Rule};

@@ -93,7 +93,10 @@ impl Joiner {
     /// Lets go of a value that joins too much; what it had joined is looked at again.
     fn crowd(&mut self, fact: &Fact, id: TraceId, now_ns: i64) {
         let Some(mut group) = self.graph.groups.remove(&fact.token) else { return };
-        self.graph.refusals.note_group(&mut group, Refusal::FanIn, id);
+        // Of a key that is only watched nothing was asked.
+        if fact.rule != Rule::DiscoveredKey || self.graph.discovery.joins(fact.key) {
+            self.graph.refusals.note_group(&mut group, Refusal::FanIn, id);
+        }
         self.graph.discovery.note_crowd(fact.key, true);
         if self.crowded.len() >= CROWDED_MAX {
             self.crowded.clear();
