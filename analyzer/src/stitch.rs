@@ -6,6 +6,7 @@ mod answer;
 mod closed;
 mod closure;
 mod critical;
+mod discovery;
 mod facts;
 mod graph;
 mod hop;
@@ -47,9 +48,5 @@ pub fn assemble_with<'a>(limits: StitcherLimits, tables: impl IntoIterator<Item 
     transactions
 }
 
-#[cfg(test)]
-mod join_simulation;
-#[cfg(test)]
-mod join_tests;
 #[cfg(test)]
 mod tests;

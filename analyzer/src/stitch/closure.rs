@@ -137,7 +137,7 @@ impl Graph {
         if is_only_ours && (is_root_caused || own.start_ns >= first.start_ns) {
             return Vec::new();
         }
-        let entrances = Entrances::of(own, &edges.causes);
+        let entrances = &edges.entrances;
         let mut belongs = vec![Belongs::No; own.spans.len()];
         let is_ours = |at: u32| part.entries.iter().any(|edge| edge.to_at == at);
         let root = own.root as usize;
@@ -174,15 +174,16 @@ impl Graph {
     }
 }
 
-/// Where causes enter a trace.
-struct Entrances {
-    /// By span: whether its causes are among those of the entrance above it, so that it serves fewer transactions; by
-    /// index of the span.
-    narrows: Map<u32, bool>,
+/// Where causes enter a trace that several traces caused.
+#[derive(Debug, Default)]
+pub(super) struct Entrances {
+    /// By span, if a cause enters there: whether all that enter there enter above it too, so that it serves fewer
+    /// transactions than what is above. Empty when all causes are of one trace.
+    narrows: Vec<Option<bool>>,
 }
 
 impl Entrances {
-    fn of(ready: &Ready, causes: &[Edge]) -> Self {
+    pub(super) fn of(ready: &Ready, causes: &[Edge]) -> Self {
         let mut from: Map<u32, Vec<TraceId>> = Map::default();
         for edge in causes {
             from.entry(edge.to_at).or_default().push(edge.from);
@@ -190,19 +191,19 @@ impl Entrances {
         for traces in from.values_mut() {
             traces.sort_unstable();
         }
-        let narrows = from.iter().map(|(&at, traces)| {
+        let mut narrows = vec![None; ready.spans.len()];
+        for (&at, traces) in &from {
             let mut above = ready.parents[at as usize];
             while above != NOWHERE && !from.contains_key(&above) {
                 above = ready.parents[above as usize];
             }
             let is_within = |enclosing: &Vec<TraceId>| traces.iter().all(|id| enclosing.binary_search(id).is_ok());
-            (at, from.get(&above).is_none_or(is_within))
-        });
-        let narrows = narrows.collect();
+            narrows[at as usize] = Some(from.get(&above).is_none_or(is_within));
+        }
         Self { narrows }
     }
 
     fn at(&self, span: u32) -> Option<bool> {
-        self.narrows.get(&span).copied()
+        self.narrows.get(span as usize).copied().flatten()
     }
 }

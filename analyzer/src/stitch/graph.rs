@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use collector_table::{SpanId, SpanKind, TraceId};
 
+use super::closure::Entrances;
+use super::discovery::{Discovery, ValueState};
 use super::facts::{Fact, LinkFact, Side};
-use super::keys::{Discovery, KeyId, NO_KEY, ValueState};
+use super::keys::{KeyId, NO_KEY};
 use super::limits::StitcherLimits;
 use super::refusals::Refusals;
 use crate::hash::Map;
@@ -106,6 +108,8 @@ pub(super) struct Edge {
 pub(super) struct Edges {
     pub(super) causes: Vec<Edge>,
     pub(super) effects: Vec<Edge>,
+    /// By span whether a cause enters there that also enters above; see [`super::closure`].
+    pub(super) entrances: Entrances,
 }
 
 /// All traces that may be joined.
@@ -120,6 +124,8 @@ pub(super) struct Graph {
     /// Edges worked out since something changed.
     known: Map<TraceId, Arc<Edges>>,
     known_strong: Map<TraceId, Arc<Edges>>,
+    /// Whether a trace lacks another, and whether one that shares something with it is open, since something changed.
+    pub(super) known_waits: Map<TraceId, (bool, bool)>,
 }
 
 impl Graph {
@@ -127,6 +133,7 @@ impl Graph {
     pub(super) fn changed(&mut self) {
         self.known.clear();
         self.known_strong.clear();
+        self.known_waits.clear();
     }
 
     /// Returns the edges of a trace that is ready; none of any other.
@@ -169,8 +176,11 @@ impl Graph {
         // Of several edges between two traces at one span the strongest speaks.
         all.sort_unstable();
         all.dedup_by_key(|edge| (edge.from, edge.to, edge.to_at));
-        let (causes, effects) = all.into_iter().partition(|edge| edge.to == id);
-        Edges { causes, effects }
+        let (causes, effects): (Vec<Edge>, Vec<Edge>) = all.into_iter().partition(|edge| edge.to == id);
+        let ready = self.nodes.get(&id).and_then(|node| node.ready.as_ref());
+        let is_shared = causes.iter().any(|cause| cause.from != causes[0].from);
+        let entrances = ready.filter(|_| is_shared).map(|ready| Entrances::of(ready, &causes)).unwrap_or_default();
+        Edges { causes, effects, entrances }
     }
 
     fn link_edges(&mut self, limits: &StitcherLimits, id: TraceId, edges: &mut Vec<Edge>) {

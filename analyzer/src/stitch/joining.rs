@@ -163,6 +163,17 @@ impl Joiner {
         self.stirred.extend(self.graph.partners(id));
     }
 
+    /// Returns whether a trace lacks another, and whether one that shares something with it is open. A batch is asked for
+    /// every transaction that it serves.
+    fn waits(&mut self, step: &Step<'_>, id: TraceId) -> (bool, bool) {
+        if let Some(known) = self.graph.known_waits.get(&id) {
+            return *known;
+        }
+        let waits = (self.lacks(step, id), self.graph.partners(id).into_iter().any(step.is_open));
+        self.graph.known_waits.insert(id, waits);
+        waits
+    }
+
     /// Returns whether a trace seems to lack one that it caused, or that caused it.
     fn lacks(&mut self, step: &Step<'_>, id: TraceId) -> bool {
         let edges = self.graph.edges(step.limits, id);
@@ -185,6 +196,7 @@ impl Joiner {
             self.wakes.pop();
             self.stirred.insert(id);
         }
+        self.graph.known_waits.clear();
         if !self.stirred.is_empty() {
             let stirred = std::mem::take(&mut self.stirred);
             self.give_out(step, stirred, Patience::Usual);
@@ -271,15 +283,15 @@ impl Joiner {
         }
         for part in parts {
             let due_ns = self.lives.get(&part.id).map_or(i64::MIN, |life| life.due_ns);
-            if due_ns > step.now_ns && self.lacks(step, part.id) {
+            let (lacks, is_awaited) = self.waits(step, part.id);
+            if due_ns > step.now_ns && lacks {
                 self.wake(part.id, due_ns);
                 return true;
             }
-        }
-        let is_awaited = |part: &Part| self.graph.partners(part.id).into_iter().any(step.is_open);
-        if parts.iter().any(is_awaited) {
-            self.wake(origin, patience_until_ns);
-            return true;
+            if is_awaited {
+                self.wake(origin, patience_until_ns);
+                return true;
+            }
         }
         false
     }
@@ -405,3 +417,6 @@ fn ready(closing: &Closing) -> Ready {
         many_valued: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

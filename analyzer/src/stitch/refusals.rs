@@ -3,8 +3,9 @@
 
 use collector_table::TraceId;
 
+use super::discovery::Discovery;
 use super::graph::Group;
-use super::keys::{Discovery, KeyId};
+use super::keys::KeyId;
 use crate::hash::{Map, Set};
 use crate::join::{Refusal, Refused, Rule};
 

@@ -5,9 +5,10 @@ use collector_table::{SpanId, TraceId};
 use super::Joiner;
 use crate::hash::{FNV_SEED, Map, fnv};
 use crate::join::{Refusal, Rule};
+use crate::stitch::discovery::{ValueNews, ValueState};
 use crate::stitch::facts::{Fact, Found, LinkFact};
 use crate::stitch::graph::{Graph, Group, Held, NOWHERE, Node, Ready};
-use crate::stitch::keys::{KeyId, NO_KEY, ValueNews, ValueState, differ};
+use crate::stitch::keys::{KeyId, NO_KEY, differ};
 use crate::stitch::limits::StitcherLimits;
 
 /// Spans of one trace that are remembered to carry one value.

@@ -8,7 +8,7 @@ use collector_table::{
     LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
 };
 
-use super::{Stitcher, StitcherLimits};
+use crate::stitch::{Stitcher, StitcherLimits};
 use crate::transaction::Transaction;
 
 const MS_NS: i64 = 1_000_000;

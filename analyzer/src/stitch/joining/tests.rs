@@ -4,8 +4,10 @@
 use collector_table::{LogEntry, LogTable, LogTableBuilder, ResourceFields, SpanId, TraceId, ValueType};
 use insta::assert_snapshot;
 
-use super::{Stitcher, StitcherLimits, assemble_with};
+mod simulation;
+
 use crate::fixture::{self, Drawn, lines};
+use crate::stitch::{Stitcher, StitcherLimits, assemble_with};
 use crate::transaction::Transaction;
 
 const SECOND_NS: i64 = 1_000_000_000;
