@@ -5,6 +5,7 @@ use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
 use crate::incident::Incident;
+use crate::paths::{PathTotals, TypePath};
 use crate::stitch::{Stitcher, StitcherLimits};
 use crate::summary::{JoinSummary, Summary};
 use crate::transaction::Transaction;
@@ -34,6 +35,7 @@ pub struct Outcome {
 pub struct Analyzer {
     stitcher: Stitcher,
     detector: Detector,
+    paths: PathTotals,
     /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
     clock_ns: i64,
     /// Arrival time at which the clock was last moved.
@@ -46,6 +48,7 @@ impl Analyzer {
         Self {
             stitcher: Stitcher::new(limits.stitcher),
             detector: Detector::new(limits.detector),
+            paths: PathTotals::default(),
             clock_ns: i64::MIN,
             clock_set_ns: i64::MIN,
         }
@@ -77,6 +80,11 @@ impl Analyzer {
         self.stitcher.transactions_of(id)
     }
 
+    /// Returns where the time of each transaction type goes, added up since the start.
+    pub fn paths(&self) -> Vec<TypePath> {
+        self.paths.list()
+    }
+
     /// Returns what pages show of joins.
     pub fn joins(&self) -> JoinSummary {
         JoinSummary {
@@ -104,6 +112,7 @@ impl Analyzer {
             // A sender whose clock runs ahead must not make everyone else late.
             let ended_ns = transaction.root_span().end_ns.min(now_ns);
             self.detector.observe(transaction, ended_ns);
+            self.paths.add(transaction);
             if ended_ns > self.clock_ns {
                 self.clock_ns = ended_ns;
                 self.clock_set_ns = now_ns;
@@ -133,6 +142,7 @@ impl Analyzer {
             ("join_facts_left_out", stats.joins.facts_left_out),
             ("join_keys_left_out", stats.joins.keys_left_out),
             ("joinable_traces_let_go", stats.joins.let_go_early),
+            ("paths_of_further_types", self.paths.left_out()),
         ];
         at_bounds.extend(self.detector.at_bounds());
         Summary {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use collector_table::TraceId;
 use serde::Serialize;
 
+use crate::flow::flow_kind;
 use crate::join::{Join, Refused, Rule, TRACE_ID_CONFIDENCE};
 use crate::span::Span;
 
@@ -253,8 +254,31 @@ pub struct TransactionJson {
     stitched_by: Vec<StitchedBy>,
     critical_path: Vec<SegmentJson>,
     revision: u32,
+    flow: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joins: Vec<JoinJson>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<RefusedJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<String>,
+}
+
+/// A join, between spans by trace and span id.
+#[derive(Debug, Serialize)]
+struct JoinJson {
+    from: [String; 2],
+    to: [String; 2],
+    rule: &'static str,
+    key: Option<String>,
+    confidence: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedJson {
+    rule: &'static str,
+    key: Option<String>,
+    why: &'static str,
+    count: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -324,7 +348,21 @@ impl Transaction {
             stitched_by: self.stitched_by(),
             critical_path: self.critical_path.iter().map(|segment| self.segment_json(segment)).collect(),
             revision: self.revision,
+            flow: flow_kind(self).as_str(),
+            joins: self.joins.iter().map(|join| self.join_json(join)).collect(),
+            refused: self.refused.iter().map(refused_json).collect(),
             superseded_by: self.superseded_by.map(|id| id.to_string()),
+        }
+    }
+
+    fn join_json(&self, join: &Join) -> JoinJson {
+        let place = |index: usize| [self.trace_of(index).to_string(), self.spans[index].span_id.to_string()];
+        JoinJson {
+            from: place(join.from),
+            to: place(join.to),
+            rule: join.rule.as_str(),
+            key: join.key.as_deref().map(str::to_owned),
+            confidence: join.confidence,
         }
     }
 
@@ -351,5 +389,14 @@ impl Transaction {
             cause: segment.cause.as_str(),
             self_ns: segment.end_ns - segment.start_ns,
         }
+    }
+}
+
+fn refused_json(refused: &Refused) -> RefusedJson {
+    RefusedJson {
+        rule: refused.rule.as_str(),
+        key: refused.key.as_deref().map(str::to_owned),
+        why: refused.why.as_str(),
+        count: refused.count,
     }
 }
