@@ -4,14 +4,18 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::facts::ValueForm;
 use super::keys::{KeyBook, KeyId, Use};
+use crate::hash::Map;
 use crate::join::Proposal;
 
 /// Values that must join traces before a key is used; of numbers more, because they are equal by chance more often.
 const JOINING_MIN: u64 = 3;
 const JOINING_NUMBERS_MIN: u64 = 20;
 /// One value in so many must join traces, at least.
-const JOINING_ONE_IN: u64 = 10;
+const JOINING_ONE_IN: u64 = 5;
+/// The same of short values: some of those that are drawn at random are equal, but not most.
+const JOINING_SHORT_ONE_IN: u64 = 2;
 /// For so many joining values one may be shared by traces that all do the same.
 const REPEATING_ONE_IN: u64 = 4;
 /// One joining value in so many may recur or be crowded, at most.
@@ -32,6 +36,14 @@ const CROWD_TRACES: u64 = 200;
 const ALONE_MIN: u64 = 1_000;
 /// Of so many values that left memory one must have joined traces in a key that is watched on.
 const ALONE_ONE_IN: u64 = 50;
+/// Pairs of things done that are counted for each key; what is beyond counts as seen once.
+const ORDERS_MAX: usize = 512;
+/// Of so many orders seen again one may be turned round, at most: clocks differ.
+const TURNED_ONE_IN: u64 = 8;
+/// If one in so many is, they are at random.
+const TURNED_RANDOM_ONE_IN: u64 = 4;
+/// Orders from which on it can be said that they are at random.
+const ORDERS_JUDGED_FROM: u64 = 8;
 /// Services that are told apart for each key.
 const SERVICES_MAX: usize = 16;
 /// Latest pauses between traces of one value that are remembered for each key.
@@ -40,6 +52,50 @@ const PAUSES_MAX: usize = 128;
 const PAUSE_FACTOR: i64 = 4;
 /// And across such pauses in any case.
 const PAUSE_MIN_NS: i64 = 10_000_000_000;
+
+/// In what order things are done under the values of one key. Work runs in like ways; what is equal by chance does not.
+#[derive(Debug, Default)]
+struct Orders {
+    /// Of two things that are done, by which number is smaller: how often it came first, and how often the other.
+    pairs: Map<(u64, u64), (u64, u64)>,
+    all: u64,
+    /// Of those, how many are of pairs seen more than once.
+    again: u64,
+    /// Of those again, how many were the other way round than most of their pair.
+    turned: u64,
+}
+
+impl Orders {
+    fn note(&mut self, before: u64, after: u64) {
+        self.all += 1;
+        let key = (before.min(after), before.max(after));
+        if self.pairs.len() >= ORDERS_MAX && !self.pairs.contains_key(&key) {
+            return;
+        }
+        let counts = self.pairs.entry(key).or_default();
+        let turned = counts.0.min(counts.1);
+        if before < after {
+            counts.0 += 1;
+        } else {
+            counts.1 += 1;
+        }
+        self.turned += counts.0.min(counts.1) - turned;
+        self.again += match counts.0 + counts.1 {
+            1 => 0,
+            2 => 2,
+            _ => 1,
+        };
+    }
+
+    fn are_alike(&self) -> bool {
+        self.again * 2 >= self.all && self.turned * TURNED_ONE_IN <= self.again
+    }
+
+    /// Returns whether it is certain that they are not alike.
+    fn are_at_random(&self) -> bool {
+        self.all >= ORDERS_JUDGED_FROM && (self.again * 3 < self.all || self.turned * TURNED_RANDOM_ONE_IN > self.again)
+    }
+}
 
 /// How the values of one key behaved.
 #[derive(Debug)]
@@ -56,8 +112,10 @@ struct Behaviour {
     gone: u64,
     gone_alone: u64,
     numbers: u64,
+    strong: u64,
     confirmed: u64,
     contradicted: u64,
+    orders: Orders,
     services: Vec<u64>,
     pauses_ns: Vec<i64>,
     pause_next: usize,
@@ -97,6 +155,8 @@ pub(super) struct ValueNews {
     pub(super) was: ValueState,
     /// What it seems to be with this trace.
     pub(super) state: ValueState,
+    /// What the first trace under the value does and what another does, if that is something else.
+    pub(super) order: Option<(u64, u64)>,
 }
 
 /// What the traces that carry a value have in common.
@@ -180,18 +240,22 @@ impl Discovery {
     }
 
     /// Notes that one more trace carries a value.
-    pub(super) fn note(&mut self, key: KeyId, is_number: bool, service: u64, news: ValueNews) {
+    pub(super) fn note(&mut self, key: KeyId, form: ValueForm, service: u64, news: ValueNews) {
         let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
         if known.services.len() < SERVICES_MAX && !known.services.contains(&service) {
             known.services.push(service);
         }
         if news.was == ValueState::Unknown {
             known.values += 1;
-            known.numbers += u64::from(is_number);
+            known.numbers += u64::from(form == ValueForm::Number);
+            known.strong += u64::from(form == ValueForm::Strong);
         }
         if news.traces > 1 {
             known.shared_traces += if news.traces == 2 { 2 } else { 1 };
             known.note_pause(news.pause_ns);
+        }
+        if let Some((before, after)) = news.order {
+            known.orders.note(before, after);
         }
         if let Some(count) = known.count_of(news.was) {
             *count = count.saturating_sub(1);
@@ -243,7 +307,7 @@ impl Discovery {
             Standing::Named | Standing::Barred if known.is_glue() => Standing::Barred,
             Standing::Named | Standing::Barred => Standing::Named,
             _ if known.is_crowded() || known.is_alone() => Standing::Dropped,
-            Standing::Used if known.wrong() > known.forgiven() => Standing::Dropped,
+            Standing::Used if known.wrong() > known.forgiven() || known.orders.are_at_random() => Standing::Dropped,
             Standing::Watched if known.is_supported() => Standing::Used,
             standing => standing,
         };
@@ -282,8 +346,10 @@ impl Behaviour {
             gone: 0,
             gone_alone: 0,
             numbers: 0,
+            strong: 0,
             confirmed: 0,
             contradicted: 0,
+            orders: Orders::default(),
             services: Vec::new(),
             pauses_ns: Vec::new(),
             pause_next: 0,
@@ -335,6 +401,10 @@ impl Behaviour {
         wrong >= GLUE_MIN && wrong > self.joining
     }
 
+    fn joining_one_in(&self) -> u64 {
+        if self.strong * 2 > self.values { JOINING_ONE_IN } else { JOINING_SHORT_ONE_IN }
+    }
+
     fn is_numeric(&self) -> bool {
         self.numbers * 2 > self.values
     }
@@ -357,9 +427,10 @@ impl Behaviour {
 
     fn is_supported(&self) -> bool {
         self.joining >= if self.is_numeric() { JOINING_NUMBERS_MIN } else { JOINING_MIN }
-            && self.joining * JOINING_ONE_IN >= self.values
+            && self.joining * self.joining_one_in() >= self.values
             && self.repeating * REPEATING_ONE_IN <= self.joining
             && self.wrong() <= self.forgiven()
+            && self.orders.are_alike()
     }
 
     fn proposal(&self) -> Proposal {

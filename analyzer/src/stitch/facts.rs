@@ -72,6 +72,29 @@ pub(super) enum Side {
     Either,
 }
 
+/// How easily values that look alike are equal by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ValueForm {
+    /// Plain digits: amounts and sizes look the same.
+    Number,
+    /// A short word with a digit.
+    Short,
+    /// As long as UUIDs and hashes are, or nearly.
+    Strong,
+}
+
+impl ValueForm {
+    fn of(value: &str) -> Self {
+        if value.len() < STRONG_ID_BYTES && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            Self::Number
+        } else if value.len() < STRONG_ID_BYTES {
+            Self::Short
+        } else {
+            Self::Strong
+        }
+    }
+}
+
 /// Something that a span shares with spans of other traces, named by the hash of what it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fact {
@@ -81,8 +104,8 @@ pub(super) struct Fact {
     pub(super) key: KeyId,
     pub(super) rule: Rule,
     pub(super) side: Side,
-    /// Whether it is a plain number: these are equal by chance more often.
-    pub(super) is_number: bool,
+    /// How easily values of a business key like this one are equal by chance.
+    pub(super) form: ValueForm,
 }
 
 /// A link as a span states it.
@@ -173,8 +196,8 @@ impl<'a> RowFacts<'a> {
                     _ => return,
                 };
                 let token = book.hasher.hash_one((KEY_TOKEN, key, value));
-                let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
-                found.facts.push(Fact { is_number, ..fact(speaker, token, key, rule, Side::Either) });
+                let form = ValueForm::of(value);
+                found.facts.push(Fact { form, ..fact(speaker, token, key, rule, Side::Either) });
             }
         }
     }
@@ -213,7 +236,7 @@ impl<'a> RowFacts<'a> {
 pub(super) const KEY_TOKEN: u8 = 255;
 
 fn fact(speaker: &Speaker, token: u64, key: KeyId, rule: Rule, side: Side) -> Fact {
-    Fact { token, span_id: speaker.span_id, start_ns: speaker.start_ns, key, rule, side, is_number: false }
+    Fact { token, span_id: speaker.span_id, start_ns: speaker.start_ns, key, rule, side, form: ValueForm::Strong }
 }
 
 /// Ids of this length with a digit in them, as UUIDs and hashes are, do not occur twice by chance.

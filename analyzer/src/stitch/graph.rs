@@ -56,6 +56,8 @@ pub(super) struct Node {
     pub(super) ready: Option<Ready>,
     /// Tokens of which discovery was told, between placing facts and telling it of the others.
     pub(super) noted: Vec<u64>,
+    /// Whether discovery was told of it.
+    pub(super) is_noted: bool,
 }
 
 impl Node {

@@ -160,6 +160,7 @@ impl Joiner {
     pub(super) fn note_values(&mut self, id: TraceId) {
         let Some(node) = self.graph.nodes.get_mut(&id) else { return };
         let noted = std::mem::take(&mut node.noted);
+        node.is_noted = true;
         let watched = node.tokens().filter(|held| held.fact.key != NO_KEY && !noted.contains(&held.fact.token));
         let facts: Vec<Fact> = watched.map(|held| held.fact).collect();
         for fact in facts {
@@ -181,7 +182,7 @@ impl Graph {
     fn note_value(&mut self, id: TraceId, fact: &Fact) {
         let (token, key) = (fact.token, fact.key);
         let root = |id: &TraceId| -> Option<(i64, u64, (u64, bool))> {
-            let ready = self.nodes.get(id)?.ready.as_ref()?;
+            let ready = self.nodes.get(id).filter(|node| node.is_noted)?.ready.as_ref()?;
             let span = &ready.spans[ready.root as usize];
             let service = fnv(FNV_SEED, span.service().as_bytes());
             Some((span.start_ns, service, (span.site.shape, span.has_error())))
@@ -199,14 +200,15 @@ impl Graph {
         let pause_ns = nearest.map_or(0, |other| start_ns.saturating_sub(other.0).abs());
         let nearest = nearest.map(|other| other.1);
         let state = ValueState::of(begun.iter().map(|(.., begun)| *begun));
+        let order = order_of(&begun, id);
         let Some(group) = self.groups.get_mut(&token) else { return };
         group.noted += 1;
         let was = std::mem::replace(&mut group.state, state);
         if group.rule == Rule::DiscoveredKey && state == ValueState::Recurring && self.discovery.joins(key) {
             self.refusals.note_group(group, Refusal::Recurs, id);
         }
-        let news = ValueNews { traces: group.noted, pause_ns, was, state };
-        self.discovery.note(key, fact.is_number, service, news);
+        let news = ValueNews { traces: group.noted, pause_ns, was, state, order };
+        self.discovery.note(key, fact.form, service, news);
         if let Some(other) = nearest {
             let (is_confirmed, is_contradicted) = self.other_rules(id, other, key);
             self.discovery.note_other_rules(key, is_confirmed, is_contradicted);
@@ -224,6 +226,14 @@ impl Graph {
         let named = |node: &Node| node.values(|held| held.fact.rule == Rule::NamedKey);
         (links || shares, differ(&named(one), &named(other)))
     }
+}
+
+/// Returns what a trace and the first of the others do, in order of time, unless they do the same.
+fn order_of(begun: &[(i64, TraceId, (u64, bool))], id: TraceId) -> Option<(u64, u64)> {
+    let (first, own) = (begun.first()?, begun.iter().find(|one| one.1 == id)?);
+    let later = if first.1 == id { begun.get(1)? } else { own };
+    let (before, after) = (first.2.0, later.2.0);
+    (before != after).then_some((before, after))
 }
 
 /// Returns how many traces may share one value.

@@ -679,6 +679,26 @@ fn few_pieces_of_work_are_enough_whoever_does_them() {
     assert_scores("four pieces of work", &StitcherLimits::default(), |world| often(world, 4, 2_000, spans_alone));
 }
 
+/// Requests of many kinds that share nothing but values drawn at random.
+fn strangers(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let service = format!("svc{}", world.dice.below(8));
+    let operation = format!("GET /look{}er", ["a", "b", "c"][usize::try_from(world.dice.below(3)).unwrap()]);
+    let root = world.request(work, &service, &operation, start_ns);
+    let (size, shard) = (world.dice.below(4_000) + 1_000, world.dice.below(4_000));
+    world.say(root, "body.size", &size.to_string());
+    world.say(root, "part.slot", &format!("s{shard}x"));
+    let host = world.dice.below(300) * 7_919;
+    world.say(root, "worker.ref", &format!("worker-{host:012}"));
+}
+
+#[test]
+fn values_drawn_at_random_join_nobody() {
+    for count in [100, 400, 1_500] {
+        assert_scores("strangers", &StitcherLimits::default(), |world| often(world, count, 20, strangers));
+    }
+}
+
 /// A session of many kinds of work of one person: nothing but the person joins them.
 fn session(world: &mut World, start_ns: i64) {
     let person = world.dice.uuid();
