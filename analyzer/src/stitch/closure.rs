@@ -4,9 +4,9 @@
 use collector_table::TraceId;
 
 use super::graph::{Edge, Graph, Held, NOWHERE, Ready};
-use super::keys::{NO_KEY, differ};
+use super::keys::{KeyId, NO_KEY, differ};
 use super::limits::StitcherLimits;
-use crate::hash::{FNV_SEED, Map, fnv};
+use crate::hash::{FNV_SEED, Map, Set, fnv};
 use crate::join::Refusal;
 
 /// How a span of a trace belongs to a transaction.
@@ -50,13 +50,15 @@ impl Graph {
         let mut places: Map<TraceId, usize> = Map::default();
         places.insert(origin, 0);
         let mut todo = std::collections::VecDeque::from([0]);
+        let mut contradicted: Vec<Edge> = Vec::new();
         while let Some(place) = todo.pop_front() {
             let id = parts[place].id;
             if place > 0 {
                 parts[place].belongs = self.belongs(limits, origin, &parts[place]);
             }
             let edges = self.edges(limits, id);
-            let is_batch = place > 0 && edges.causes.iter().any(|cause| cause.from != edges.causes[0].from);
+            // Looked at again when another way to it is found: what all belongs to this transaction is no batch.
+            let is_batch = place > 0 && !edges.causes.iter().all(|cause| parts[place].entries.contains(cause));
             for edge in &edges.effects {
                 if parts[place].belonging(edge.from_at) == Belongs::No {
                     continue;
@@ -67,8 +69,8 @@ impl Graph {
                     continue;
                 }
                 // Of what a batch caused, that which names other work is the other work's.
-                if is_batch && self.names_other_work(origin, edge.to) {
-                    self.refusals.note_once(origin, edge.rule, edge.key, Refusal::Contradicted, edge.to);
+                if is_batch && self.names_other_work(origin, edge.to, &edges.causes) {
+                    contradicted.push(*edge);
                     continue;
                 }
                 if !self.serves(limits, edge) {
@@ -99,6 +101,9 @@ impl Graph {
                 }
             }
         }
+        for edge in contradicted.iter().filter(|edge| !places.contains_key(&edge.to)) {
+            self.refusals.note_once(origin, edge.rule, edge.key, Refusal::Contradicted, edge.to);
+        }
         parts
     }
 
@@ -113,13 +118,22 @@ impl Graph {
         }
     }
 
-    /// Returns whether a trace carries values of business keys, none of which the origin carries, though it has others.
-    fn names_other_work(&self, origin: TraceId, other: TraceId) -> bool {
-        let values = |id: TraceId| {
-            let is_used = |held: &Held| held.fact.key != NO_KEY && self.discovery.joins(held.fact.key);
-            self.nodes.get(&id).map(|node| node.values(is_used)).unwrap_or_default()
+    /// Returns whether a trace that a batch caused carries values of business keys that are those of other work: the
+    /// origin carries others, or one of the batch's other causes carries the same.
+    fn names_other_work(&self, origin: TraceId, other: TraceId, causes: &[Edge]) -> bool {
+        let named = self.values_used(other);
+        let is_claimed = |(_, token): &(_, u64)| {
+            let traces = self.groups.get(token).map(|group| &group.traces[..]).unwrap_or_default();
+            let is_cause = |id: &TraceId| causes.binary_search_by_key(id, |cause| cause.from).is_ok();
+            !traces.contains(&origin) && traces.iter().any(is_cause)
         };
-        differ(&values(origin), &values(other))
+        differ(&self.values_used(origin), &named) || named.iter().any(is_claimed)
+    }
+
+    /// Returns the values of keys that join, which a trace carries.
+    fn values_used(&self, id: TraceId) -> Vec<(KeyId, u64)> {
+        let is_used = |held: &Held| held.fact.key != NO_KEY && self.discovery.joins(held.fact.key);
+        self.nodes.get(&id).map(|node| node.values(is_used)).unwrap_or_default()
     }
 
     fn spans_len(&self, id: TraceId) -> usize {
@@ -134,10 +148,19 @@ impl Graph {
         let is_root_caused = part.entries.iter().any(|edge| edge.to_at == own.root);
         let is_only_ours = edges.causes.iter().all(|cause| part.entries.contains(cause));
         // A loop that began before the transaction did is not caused by it, whatever it fetched.
-        if is_only_ours && (is_root_caused || own.start_ns >= first.start_ns) {
+        // Nor is what is left of a trace whose spans were lost: another message may have been among them.
+        let is_whole = own.missing_parents == 0 && own.start_ns >= first.start_ns;
+        if is_only_ours && (is_root_caused || is_whole) {
             return Vec::new();
         }
         let entrances = &edges.entrances;
+        let named = self.values_used(origin);
+        let is_foreign = |held: &&Held| {
+            let mut same_key = named.iter().filter(|(key, _)| *key == held.fact.key).peekable();
+            same_key.peek().is_some() && same_key.all(|(_, token)| *token != held.fact.token)
+        };
+        let facts = self.nodes.get(&part.id).map(|node| &node.facts[..]).unwrap_or_default();
+        let foreign: Set<u32> = facts.iter().filter(is_foreign).map(|held| held.at).collect();
         let mut belongs = vec![Belongs::No; own.spans.len()];
         let is_ours = |at: u32| part.entries.iter().any(|edge| edge.to_at == at);
         let root = own.root as usize;
@@ -145,13 +168,15 @@ impl Graph {
             if is_ours(own.root) || entrances.at(own.root).is_none() { Belongs::Shared } else { Belongs::No };
         for (at, parent) in (0u32..).zip(own.parents.iter().copied()) {
             let above = match parent {
-                // Spans whose parent is lost are taken to be below the root.
-                NOWHERE if at as usize != root && is_ours(own.root) => Belongs::Own,
-                NOWHERE => outermost,
+                NOWHERE if at as usize == root => outermost,
+                // Whom a span serves whose parent is lost, nobody can say; to say everybody would be wrong for most.
+                NOWHERE => Belongs::No,
                 parent => belongs[parent as usize],
             };
             belongs[at as usize] = match entrances.at(at) {
                 _ if is_ours(at) => Belongs::Own,
+                // It names other work.
+                _ if at != own.root && foreign.contains(&at) => Belongs::No,
                 Some(narrows) if narrows => Belongs::No,
                 _ => above,
             };

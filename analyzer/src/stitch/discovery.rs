@@ -41,9 +41,9 @@ const ORDERS_MAX: usize = 512;
 /// Of so many orders seen again one may be turned round, at most: clocks differ.
 const TURNED_ONE_IN: u64 = 8;
 /// If one in so many is, they are at random.
-const TURNED_RANDOM_ONE_IN: u64 = 4;
+const TURNED_RANDOM_ONE_IN: u64 = 7;
 /// Orders from which on it can be said that they are at random.
-const ORDERS_JUDGED_FROM: u64 = 8;
+const ORDERS_JUDGED_FROM: u64 = 40;
 /// Services that are told apart for each key.
 const SERVICES_MAX: usize = 16;
 /// Latest pauses between traces of one value that are remembered for each key.
@@ -93,7 +93,7 @@ impl Orders {
 
     /// Returns whether it is certain that they are not alike.
     fn are_at_random(&self) -> bool {
-        self.all >= ORDERS_JUDGED_FROM && (self.again * 3 < self.all || self.turned * TURNED_RANDOM_ONE_IN > self.again)
+        self.all >= ORDERS_JUDGED_FROM && (self.again * 2 < self.all || self.turned * TURNED_RANDOM_ONE_IN > self.again)
     }
 }
 
