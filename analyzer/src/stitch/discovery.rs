@@ -40,10 +40,12 @@ const ALONE_ONE_IN: u64 = 50;
 const ORDERS_MAX: usize = 512;
 /// Of so many orders seen again one may be turned round, at most: clocks differ.
 const TURNED_ONE_IN: u64 = 8;
-/// If one in so many is, they are at random.
-const TURNED_RANDOM_ONE_IN: u64 = 7;
-/// Orders from which on it can be said that they are at random.
-const ORDERS_JUDGED_FROM: u64 = 40;
+/// Orders that a pair must have been seen in on the average.
+const ORDERS_PER_PAIR_MIN: u64 = 3;
+/// Orders from which on that is asked.
+const ORDERS_JUDGED_FROM: u64 = 30;
+/// Times that a key goes out of use for that before it is dropped: it would be given and taken for ever.
+const DOUBTS_MAX: u64 = 3;
 /// Services that are told apart for each key.
 const SERVICES_MAX: usize = 16;
 /// Latest pauses between traces of one value that are remembered for each key.
@@ -87,13 +89,10 @@ impl Orders {
         };
     }
 
+    /// Returns whether most were seen before, few the other way round, and each pair often enough on the whole.
     fn are_alike(&self) -> bool {
-        self.again * 2 >= self.all && self.turned * TURNED_ONE_IN <= self.again
-    }
-
-    /// Returns whether it is certain that they are not alike.
-    fn are_at_random(&self) -> bool {
-        self.all >= ORDERS_JUDGED_FROM && (self.again * 2 < self.all || self.turned * TURNED_RANDOM_ONE_IN > self.again)
+        let is_varied = self.all >= ORDERS_JUDGED_FROM && self.pairs.len() as u64 * ORDERS_PER_PAIR_MIN > self.all;
+        self.again * 2 >= self.all && self.turned * TURNED_ONE_IN <= self.again && !is_varied
     }
 }
 
@@ -116,6 +115,7 @@ struct Behaviour {
     confirmed: u64,
     contradicted: u64,
     orders: Orders,
+    doubts: u64,
     services: Vec<u64>,
     pauses_ns: Vec<i64>,
     pause_next: usize,
@@ -307,7 +307,9 @@ impl Discovery {
             Standing::Named | Standing::Barred if known.is_glue() => Standing::Barred,
             Standing::Named | Standing::Barred => Standing::Named,
             _ if known.is_crowded() || known.is_alone() => Standing::Dropped,
-            Standing::Used if known.wrong() > known.forgiven() || known.orders.are_at_random() => Standing::Dropped,
+            Standing::Used if known.wrong() > known.forgiven() => Standing::Dropped,
+            Standing::Used if !known.orders.are_alike() && known.doubts >= DOUBTS_MAX => Standing::Dropped,
+            Standing::Used if !known.orders.are_alike() => Standing::Watched,
             Standing::Watched if known.is_supported() => Standing::Used,
             standing => standing,
         };
@@ -317,6 +319,7 @@ impl Discovery {
         if next == Standing::Used || matches!(known.standing, Standing::Used | Standing::Named | Standing::Barred) {
             self.changed.push(key);
         }
+        known.doubts += u64::from(next == Standing::Watched);
         if next == Standing::Dropped {
             self.dropped.push(key);
         }
@@ -350,6 +353,7 @@ impl Behaviour {
             confirmed: 0,
             contradicted: 0,
             orders: Orders::default(),
+            doubts: 0,
             services: Vec::new(),
             pauses_ns: Vec::new(),
             pause_next: 0,

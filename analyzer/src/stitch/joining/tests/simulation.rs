@@ -699,6 +699,25 @@ fn values_drawn_at_random_join_nobody() {
     }
 }
 
+/// The same of two kinds only.
+fn like_strangers(world: &mut World, start_ns: i64) {
+    let work = world.work();
+    let service = format!("svc{}", world.dice.below(2));
+    let root = world.request(work, &service, "GET /look", start_ns);
+    let (size, shard) = (world.dice.below(4_000) + 1_000, world.dice.below(400));
+    world.say(root, "body.size", &size.to_string());
+    world.say(root, "part.slot", &format!("s{shard}x"));
+    let host = world.dice.below(300) * 7_919;
+    world.say(root, "worker.ref", &format!("worker-{host:012}"));
+}
+
+#[test]
+fn values_drawn_at_random_join_nobody_where_all_do_like_things() {
+    for count in [20, 100, 400] {
+        assert_scores("like strangers", &StitcherLimits::default(), |world| often(world, count, 20, like_strangers));
+    }
+}
+
 /// A session of many kinds of work of one person: nothing but the person joins them.
 fn session(world: &mut World, start_ns: i64) {
     let person = world.dice.uuid();
