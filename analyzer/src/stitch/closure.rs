@@ -60,7 +60,9 @@ impl Graph {
             // Looked at again when another way to it is found: what all belongs to this transaction is no batch.
             let is_batch = place > 0 && !edges.causes.iter().all(|cause| parts[place].entries.contains(cause));
             for edge in &edges.effects {
-                if parts[place].belonging(edge.from_at) == Belongs::No {
+                // What a shared span caused serves somebody, and nobody can say whom; it is also what stands for a span
+                // that was lost.
+                if parts[place].belonging(edge.from_at) != Belongs::Own {
                     continue;
                 }
                 if edge.to == origin {
