@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use ::bytes::{Buf, Bytes};
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use ::bytes::{Buf, Bytes};
 use collector_table::TableName;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};

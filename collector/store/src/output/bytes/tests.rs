@@ -155,7 +155,8 @@ fn a_dictionary_that_grows_too_large_is_given_up_within_a_page() {
 
 #[test]
 fn ids_of_neighbouring_rows_are_kept_once() {
-    let ids: Vec<[u8; 16]> = (0..20_000_u128).map(|n| (n / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()).collect();
+    let ids: Vec<[u8; 16]> =
+        (0..20_000_u128).map(|n| (n / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()).collect();
     let column: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter(ids.iter()).unwrap());
     let read = read_back(Field::new("id", DataType::FixedSizeBinary(16), false), &column);
     assert_eq!(read.column, bytes_of(&column));
