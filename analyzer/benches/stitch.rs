@@ -14,7 +14,7 @@ use collector_table::{
 use rustix::time::{ClockId, clock_gettime};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SECONDS: i64 = 30;
 const SECOND_NS: i64 = 1_000_000_000;

@@ -34,7 +34,7 @@ async fn open(folder: &tempfile::TempDir) -> (Store, StoreSource) {
             close_reason: "settled",
             spans_count: 14,
             errors_count: 0,
-            path_id: "a1",
+            path_id: 0xa1,
             clock_skew_ns: 0,
             trace_ids: &[trace_id(number)],
             services: &["gateway", "bank"],

@@ -59,6 +59,26 @@ fn request<'a>(body: &'a [u8], limits: &Limits, items: &mut impl Items<'a>, tall
     Ok(())
 }
 
+/// Returns how many items a request has, up to where it is damaged.
+fn count(body: &[u8]) -> usize {
+    let mut count = 0;
+    let mut resources = Reader::new(body);
+    while let Ok(Some((number, resource))) = resources.field() {
+        let Ok(mut scopes) = resource.message() else { break };
+        while number == 1
+            && let Ok(Some((number, scope))) = scopes.field()
+        {
+            let Ok(mut items) = scope.message() else { continue };
+            while number == 2
+                && let Ok(Some((number, _))) = items.field()
+            {
+                count += usize::from(number == 2);
+            }
+        }
+    }
+    count
+}
+
 /// Walks over a `ResourceSpans` or `ResourceLogs`; twice, because the resource may lie behind what it is of.
 fn resource_items<'a>(
     message: Reader<'a>,

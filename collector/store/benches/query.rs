@@ -149,7 +149,7 @@ fn derived(from: u64) -> Vec<(TableName, RecordBatch)> {
             close_reason: "complete",
             spans_count: 11,
             errors_count: 0,
-            path_id: "0011223344556677",
+            path_id: 0x0011_2233_4455_6677,
             clock_skew_ns: 0,
             trace_ids: &[trace_id(trace)],
             services: &SERVICES[..3],

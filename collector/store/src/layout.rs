@@ -20,8 +20,9 @@ pub(crate) const ROW_GROUP_ROWS_MAX: usize = 512 * 1024;
 /// Rows of a page: what finding one trace decodes of each column.
 pub(crate) const PAGE_ROWS_MAX: usize = 16_384;
 /// Rows of a row group whose Bloom filter is still as exact as [`BLOOM_FALSE`]; distinct ids are far fewer.
-const BLOOM_IDS_MAX: u64 = 65_536;
-const BLOOM_FALSE: f64 = 0.01;
+pub(crate) const BLOOM_IDS_MAX: u64 = 65_536;
+/// Share of Bloom filters' answers that may be wrong.
+pub(crate) const BLOOM_FALSE: f64 = 0.01;
 /// Larger dictionaries are given up: then values hardly repeat.
 pub(crate) const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// Columns of the memory form that are numbers there, and words in segments.
@@ -88,6 +89,11 @@ fn id_columns(table: TableName) -> &'static [&'static str] {
         TableName::Transactions => &["transaction_id"],
         TableName::Metrics | TableName::Red | TableName::Dependencies => &[],
     }
+}
+
+/// Returns whether single values of this column are looked up.
+pub(crate) fn has_bloom(table: TableName, field: &Field) -> bool {
+    id_columns(table).contains(&field.name().as_str())
 }
 
 /// Columns whose pages are skipped by their smallest and largest value.

@@ -4,7 +4,7 @@
 //! A file that refused a write or a sync is never written again: after a failed fdatasync the kernel may have dropped
 //! the pages and still report success the next time. It is cut to what was durable and the next group starts a new one.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,8 +17,8 @@ mod record;
 
 pub(crate) use record::{Record, Records};
 
-/// Most capacity that the encoding buffer keeps between groups.
-const BUFFER_BYTES_KEPT: usize = 16 * 1024 * 1024;
+/// Pieces that are handed to the system at once, which takes no more.
+const PIECES_MAX: usize = 1_024;
 
 /// A log file that is no longer written.
 #[derive(Debug)]
@@ -50,7 +50,6 @@ pub(crate) struct Log {
     active: Option<ActiveFile>,
     closed: Vec<ClosedFile>,
     next_seq: u64,
-    buffer: Vec<u8>,
 }
 
 impl Log {
@@ -63,7 +62,7 @@ impl Log {
         closed: Vec<ClosedFile>,
         next_seq: u64,
     ) -> Self {
-        let log = Self { dir, disk, counters, durability, active: None, closed, next_seq, buffer: Vec::new() };
+        let log = Self { dir, disk, counters, durability, active: None, closed, next_seq };
         log.count_bytes();
         log
     }
@@ -71,16 +70,13 @@ impl Log {
     /// Writes the requests, and syncs once or leaves that to [`Self::sync`]. Their numbers are never used again, whether it succeeds or not.
     pub(crate) fn commit<'a>(&mut self, requests: impl Iterator<Item = (u8, &'a [u8])>) -> io::Result<()> {
         let first_seq = self.next_seq;
-        self.buffer.clear();
-        for (kind, payload) in requests {
-            record::encode(&mut self.buffer, Record { seq: self.next_seq, kind, payload });
-            self.next_seq += 1;
-        }
-        let result = self.write(first_seq);
+        let records: Vec<Record<'a>> =
+            (first_seq..).zip(requests).map(|(seq, (kind, payload))| Record { seq, kind, payload }).collect();
+        self.next_seq += records.len() as u64;
+        let result = self.write(first_seq, &records);
         if result.is_err() {
             self.abandon();
         }
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
         self.count_bytes();
         result
     }
@@ -162,12 +158,12 @@ impl Log {
         self.active.as_ref().map_or(0, |active| active.bytes)
     }
 
-    fn write(&mut self, first_seq: u64) -> io::Result<()> {
+    fn write(&mut self, first_seq: u64, records: &[Record<'_>]) -> io::Result<()> {
         if self.active.is_none() {
             self.active = Some(self.create(first_seq)?);
         }
         let active = self.active.as_mut().expect("it was created above");
-        active.file.write_all(&self.buffer)?;
+        let bytes = write_records(&mut *active.file, records)?;
         let started = Instant::now();
         if self.durability == Durability::Always {
             active.file.sync()?;
@@ -175,7 +171,7 @@ impl Log {
         } else {
             active.unsynced_since.get_or_insert(started);
         }
-        active.bytes += u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        active.bytes += bytes;
         Ok(())
     }
 
@@ -209,6 +205,24 @@ impl Log {
         let closed: u64 = self.closed.iter().map(|file| file.bytes).sum();
         self.counters.set_wal_bytes(closed + self.active_bytes());
     }
+}
+
+/// Writes the records from where their payloads lie; returns how many bytes they are.
+fn write_records(file: &mut dyn DiskFile, records: &[Record<'_>]) -> io::Result<u64> {
+    let headers: Vec<_> = records.iter().map(|record| record::header(*record)).collect();
+    let pieces = headers.iter().zip(records).flat_map(|(header, record)| [&header[..], record.payload]);
+    let mut pieces: Vec<IoSlice<'_>> = pieces.filter(|piece| !piece.is_empty()).map(IoSlice::new).collect();
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut rest = &mut pieces[..];
+    while !rest.is_empty() {
+        match file.write_vectored(&rest[..rest.len().min(PIECES_MAX)]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes as u64)
 }
 
 /// Returns the log files of a folder with the number of their first record, in order.

@@ -4,25 +4,27 @@
 
 use std::sync::Arc;
 
+use ::bytes::{Buf, Bytes};
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use bytes::{Buf, Bytes};
 use collector_table::TableName;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
+use parquet::basic::ZstdLevel;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::{ColumnCloseResult, ColumnWriter};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use zstd::bulk::Compressor;
 
 use crate::files::{FileReader, Sink};
 use crate::layout::{self, ROW_GROUP_ROWS_MAX};
 
-mod texts;
+mod bytes;
 
-use texts::TextColumn;
+use self::bytes::{ByteColumn, Manner};
 
 /// A segment that is being written.
 pub(crate) struct Output {
@@ -30,13 +32,15 @@ pub(crate) struct Output {
     factory: ArrowRowGroupWriterFactory,
     table: TableName,
     schema: SchemaRef,
+    /// One for all columns: each holds hundreds of kilobytes.
+    compressor: Compressor<'static>,
     /// Columns of the row group that is being encoded, and its rows.
     encoding: Option<(Vec<Encoding>, usize)>,
 }
 
 /// One column of the row group that is being encoded. Every column of our tables is one leaf.
 enum Encoding {
-    Texts(TextColumn),
+    Bytes(Box<ByteColumn>),
     Other(Box<ArrowColumnWriter>),
 }
 
@@ -48,7 +52,8 @@ impl Output {
         let columns = ArrowSchemaConverter::new().convert(&schema)?;
         let file = SerializedFileWriter::new(sink, columns.root_schema_ptr(), Arc::new(properties))?;
         let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
-        Ok(Self { file, factory, table, schema, encoding: None })
+        let compressor = Compressor::new(ZstdLevel::default().compression_level())?;
+        Ok(Self { file, factory, table, schema, compressor, encoding: None })
     }
 
     /// Returns the columns.
@@ -70,7 +75,7 @@ impl Output {
             for ((field, rows), column) in self.schema.fields().iter().zip(rows).zip(&mut columns) {
                 let rows = rows.slice(from, count);
                 match column {
-                    Encoding::Texts(texts) => texts.push(&rows)?,
+                    Encoding::Bytes(values) => values.push(&rows, &mut self.compressor)?,
                     Encoding::Other(writer) => {
                         for leaf in compute_leaves(field, &rows)? {
                             writer.write(&leaf)?;
@@ -89,21 +94,28 @@ impl Output {
 
     fn begin_encoding(&self, rows: &[ArrayRef]) -> Result<Vec<Encoding>> {
         let writers = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
-        let columns = rows.iter().zip(writers).map(|(rows, writer)| match TextColumn::like(rows) {
-            Some(texts) => Encoding::Texts(texts),
-            None => Encoding::Other(Box::new(writer)),
-        });
-        Ok(columns.collect())
+        let leaves = self.file.schema_descr().columns();
+        let mut columns = Vec::with_capacity(rows.len());
+        for (((field, rows), writer), leaf) in self.schema.fields().iter().zip(rows).zip(writers).zip(leaves) {
+            columns.push(if ByteColumn::takes(field, rows) {
+                let has_range = layout::has_useful_range(self.table, field);
+                let has_bloom = layout::has_bloom(self.table, field);
+                let manner = Manner { column: leaf.clone(), has_range, has_bloom };
+                Encoding::Bytes(Box::new(ByteColumn::new(manner, rows)?))
+            } else {
+                Encoding::Other(Box::new(writer))
+            });
+        }
+        Ok(columns)
     }
 
     fn end_encoding(&mut self) -> Result<()> {
         let Some((columns, _)) = self.encoding.take() else { return Ok(()) };
-        let leaves = self.file.schema_descr().columns().to_vec();
         let mut group = self.file.next_row_group()?;
-        for ((column, leaf), field) in columns.into_iter().zip(&leaves).zip(self.schema.fields()) {
+        for column in columns {
             match column {
-                Encoding::Texts(texts) => {
-                    let (bytes, close) = texts.close(leaf, layout::has_useful_range(self.table, field))?;
+                Encoding::Bytes(values) => {
+                    let (bytes, close) = values.close(&mut self.compressor)?;
                     group.append_column(&bytes, close)?;
                 }
                 Encoding::Other(writer) => writer.close()?.append_to_row_group(&mut group)?,
@@ -183,7 +195,7 @@ impl Length for Chunk {
 }
 
 impl ChunkReader for Chunk {
-    type T = bytes::buf::Reader<Bytes>;
+    type T = ::bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
         let from = usize::try_from(start - self.start).unwrap_or(usize::MAX);

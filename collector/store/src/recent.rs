@@ -2,32 +2,37 @@
 //! the writer asks here and acknowledges them without storing them twice. Recovery fills it from the log.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampNanosecondType;
 use collector_table::TableName;
+use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 /// Requests that are remembered; the oldest is forgotten first. About 3 MiB.
 const REQUESTS_MAX: usize = 65_536;
 
-/// Hashes of a request under two keys that nobody outside this process can know, so that nobody can make up a request
-/// that passes for another one's retry. Not cryptographic, because no hash ever leaves the process, and SHA-256 cost as
-/// much as reading the request.
-pub(crate) type Fingerprint = [u64; 2];
+/// Bytes of the secret that fingerprints are made with; the longest that the algorithm makes use of.
+const SECRET_BYTES: usize = 192;
+
+/// What a request is, and the hash of its bytes under a secret that nobody outside this process can know, so that nobody
+/// can make up a request that passes for another one's retry. Not cryptographic, because no hash ever leaves the process,
+/// and SHA-256 cost as much as reading the request.
+pub(crate) type Fingerprint = (u8, u128);
 
 /// Makes fingerprints. Those of two instances have nothing in common.
 #[derive(Clone)]
 pub(crate) struct Fingerprints {
-    keys: [ahash::RandomState; 2],
+    secret: [u8; SECRET_BYTES],
 }
 
 impl Default for Fingerprints {
     fn default() -> Self {
         // The standard library seeds its hash maps from the operating system.
-        let seed = |n: u64| std::collections::hash_map::RandomState::new().hash_one(n);
-        let key = |_| ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3));
-        Self { keys: [(); 2].map(key) }
+        let word = |n: usize| std::collections::hash_map::RandomState::new().hash_one(n).to_le_bytes();
+        let mut secret = [0; SECRET_BYTES];
+        secret.chunks_exact_mut(8).enumerate().for_each(|(n, bytes)| bytes.copy_from_slice(&word(n)));
+        Self { secret }
     }
 }
 
@@ -41,12 +46,7 @@ impl Fingerprints {
         if payload.is_empty() || (table != TableName::Spans && !has_times()) {
             return None;
         }
-        Some([0, 1].map(|key| {
-            let mut hasher = self.keys[key].build_hasher();
-            hasher.write_u8(kind);
-            hasher.write(payload);
-            hasher.finish()
-        }))
+        Some((kind, xxh3_128_with_secret(payload, &self.secret)))
     }
 }
 

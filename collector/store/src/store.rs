@@ -139,7 +139,7 @@ impl Store {
             snapshot,
             upkeep: upkeep.clone(),
         };
-        Writer::new(surroundings, found).start(inbox, lock).map_err(starting)?;
+        Writer::new(surroundings, found).and_then(|writer| writer.start(inbox, lock)).map_err(starting)?;
         let shared = Shared { config, disk, reader, counters, fingerprints, evidence, upkeep, writer, replays };
         Ok((Self { shared: Arc::new(shared) }, report))
     }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,8 @@ pub(crate) struct Writer {
     /// Requests taken from the inbox; bounded by the queue's limits, whose room they still hold.
     waiting: Vec<Append>,
     derived: Vec<Derived>,
+    /// Where seals run.
+    sealer: Sender<sealing::Work>,
     /// A seal that runs or failed.
     seal: Option<Arc<Seal>>,
     is_sealing: bool,
@@ -141,7 +144,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Takes over what recovery found and publishes it.
-    pub(crate) fn new(surroundings: Surroundings, mut found: Found) -> Self {
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub(crate) fn new(surroundings: Surroundings, mut found: Found) -> io::Result<Self> {
         let Surroundings { config, disk, files, counters, snapshot, upkeep } = surroundings;
         let folder = config.dir.join(LOG_FOLDER);
         let seal = found.take_gaps().map(Arc::new);
@@ -170,6 +176,7 @@ impl Writer {
             subscriber: None,
             waiting: Vec::new(),
             derived: Vec::new(),
+            sealer: sealing::start_sealer()?,
             seal,
             is_sealing: false,
             promoted,
@@ -180,7 +187,7 @@ impl Writer {
             seal_awaited: Vec::new(),
         };
         writer.publish();
-        writer
+        Ok(writer)
     }
 
     /// Runs until closed. Holds the folder's lock as long.

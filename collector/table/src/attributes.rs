@@ -107,6 +107,14 @@ impl Default for AttributesBuilder {
 }
 
 impl AttributesBuilder {
+    /// Makes room for so many rows, and for attributes whose values are of so many bytes together.
+    pub(crate) fn reserve(&mut self, rows: usize, attributes: usize, bytes: usize) {
+        self.offsets.reserve_exact(rows);
+        self.keys.reserve_exact(attributes);
+        self.types.reserve_exact(attributes);
+        self.values.reserve(attributes, bytes);
+    }
+
     /// Returns the number of a key, for [`Self::push_keyed`].
     ///
     /// # Errors

@@ -89,6 +89,11 @@ impl<const N: usize> Default for IdColumn<N> {
 }
 
 impl<const N: usize> IdColumn<N> {
+    /// Makes room for so many rows.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.bytes.reserve_exact(rows.saturating_mul(N));
+    }
+
     pub(crate) fn push(&mut self, id: Option<&[u8; N]>) {
         self.bytes.extend_from_slice(id.unwrap_or(&[0; N]));
         self.validity.append(id.is_some());
@@ -113,6 +118,12 @@ impl Default for UncheckedTexts {
 }
 
 impl UncheckedTexts {
+    /// Makes room for so many texts of so many bytes together.
+    pub(crate) fn reserve(&mut self, texts: usize, bytes: usize) {
+        self.offsets.reserve_exact(texts);
+        self.bytes.reserve_exact(bytes);
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);

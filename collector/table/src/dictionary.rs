@@ -2,9 +2,9 @@
 //! resources and scopes. Must never be quadratic, whatever the texts are: the small cache in front may miss, the index
 //! behind it is hashed with a random key.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use ahash::RandomState;
 use arrow::array::{ArrayRef, DictionaryArray, PrimitiveArray, StringBuilder};
 use arrow::datatypes::UInt32Type;
 use hashbrown::HashTable;
@@ -88,6 +88,11 @@ pub(crate) struct KeyedColumns<const N: usize> {
 impl<const N: usize> KeyedColumns<N> {
     pub(crate) fn new(is_nullable: [bool; N]) -> Self {
         Self { entries: Dictionary::new(is_nullable), keys: Vec::new() }
+    }
+
+    /// Makes room for so many rows.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.keys.reserve_exact(rows);
     }
 
     pub(crate) fn push(&mut self, key: u32) {

@@ -37,6 +37,10 @@ impl Resources {
         ])
     }
 
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.0.reserve(rows);
+    }
+
     pub(crate) fn push(&mut self, resource: u32) {
         self.0.push(resource);
     }
@@ -59,6 +63,10 @@ impl Scopes {
     /// Returns the number of the scope, which is added if it is new.
     pub(crate) fn intern(&mut self, name: Option<&str>, version: Option<&str>) -> u32 {
         self.0.entries.intern([name.unwrap_or_default(), version.unwrap_or_default()])
+    }
+
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.0.reserve(rows);
     }
 
     pub(crate) fn push(&mut self, scope: u32) {

@@ -1,7 +1,6 @@
 //! The `transactions` table: what stitching makes of spans. The analysis' owner appends, SQL reads.
 //! A transaction that late spans change is appended again with a higher revision; readers take the highest.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
@@ -9,6 +8,7 @@ use arrow::array::{
     ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int64Array, ListBuilder, RecordBatch, StringBuilder, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use hashbrown::HashTable;
 
 use crate::TraceId;
 use crate::columns::{IdColumn, timestamps, utc};
@@ -53,8 +53,8 @@ pub struct TransactionFields<'a> {
     pub spans_count: u32,
     /// Spans with status error.
     pub errors_count: u32,
-    /// Hash of the call path, in hex.
-    pub path_id: &'a str,
+    /// Hash of the call path; the row has it in hex.
+    pub path_id: u64,
     /// Largest clock skew noted between two of its services, in nanoseconds.
     pub clock_skew_ns: i64,
     /// Traces it spans.
@@ -114,6 +114,7 @@ pub struct TransactionTableBuilder {
     trace_ids: ListBuilder<FixedSizeBinaryBuilder>,
     services: StringBuilder,
     critical_path: StringBuilder,
+    path: PathWriter,
 }
 
 impl Default for TransactionTableBuilder {
@@ -136,6 +137,7 @@ impl Default for TransactionTableBuilder {
             trace_ids: ListBuilder::new(FixedSizeBinaryBuilder::new(16)).with_field(trace_id_item()),
             services: StringBuilder::new(),
             critical_path: StringBuilder::new(),
+            path: PathWriter::default(),
         }
     }
 }
@@ -145,7 +147,7 @@ impl TransactionTableBuilder {
     pub fn append(&mut self, transaction: &TransactionFields<'_>) {
         self.transaction_id.push(Some(&transaction.transaction_id.0));
         self.revision.push(transaction.revision);
-        self.transaction_type.append_value(format!("{} {}", transaction.service_name, transaction.operation));
+        append_joined(&mut self.transaction_type, " ", &[transaction.service_name, transaction.operation]);
         self.service_name.append_value(transaction.service_name);
         self.operation.append_value(transaction.operation);
         self.started_ns.push(transaction.started_ns);
@@ -155,11 +157,13 @@ impl TransactionTableBuilder {
         self.close_reason.append_value(transaction.close_reason);
         self.spans_count.push(transaction.spans_count);
         self.errors_count.push(transaction.errors_count);
-        self.path_id.append_value(transaction.path_id);
+        // Into the builder's own memory, as everything that would otherwise be a text of its own for each row.
+        let _ = write!(self.path_id, "{:016x}", transaction.path_id);
+        self.path_id.append_value("");
         self.clock_skew_ns.push(transaction.clock_skew_ns);
         self.append_trace_ids(transaction);
-        self.services.append_value(transaction.services.join(", "));
-        self.critical_path.append_value(critical_path_json(transaction.critical_path));
+        append_joined(&mut self.services, ", ", transaction.services);
+        self.critical_path.append_value(self.path.json(transaction.critical_path));
     }
 
     /// Null stands for the usual case: the one trace that gave the transaction its id.
@@ -209,36 +213,74 @@ impl TransactionTableBuilder {
     }
 }
 
-/// Returns `[["service","operation","cause",self_ns],…]`, merged by owner and cause, largest first, at most
-/// [`CRITICAL_PATH_MAX`]; the rest is one `["","","other",self_ns]`, so that the numbers still sum to the duration.
-fn critical_path_json(segments: &[SegmentFields<'_>]) -> String {
-    let mut merged: Vec<(&SegmentFields<'_>, i64)> = Vec::new();
-    let mut known: HashMap<(&str, &str, &str), usize> = HashMap::new();
-    for segment in segments {
-        let owner = (segment.service_name, segment.operation, segment.cause);
-        let index = *known.entry(owner).or_insert_with(|| {
-            merged.push((segment, 0));
-            merged.len() - 1
-        });
-        merged[index].1 = merged[index].1.saturating_add(segment.self_ns);
+fn append_joined(column: &mut StringBuilder, separator: &str, texts: &[&str]) {
+    for (at, text) in texts.iter().enumerate() {
+        // Writing to a builder's memory cannot fail.
+        let _ = column.write_str(if at == 0 { "" } else { separator });
+        let _ = column.write_str(text);
     }
-    merged.sort_by_key(|(_, self_ns)| std::cmp::Reverse(*self_ns));
-    let rest = merged.get(CRITICAL_PATH_MAX..).unwrap_or_default();
-    let rest_ns: Option<i64> = rest.iter().map(|(_, self_ns)| *self_ns).reduce(i64::saturating_add);
-    merged.truncate(CRITICAL_PATH_MAX);
-    let named = merged.iter().map(|(owner, ns)| (owner.service_name, owner.operation, owner.cause, *ns));
-    let other = rest_ns.map(|ns| ("", "", "other", ns));
-    let mut json = String::from("[");
-    for (service, operation, cause, self_ns) in named.chain(other) {
-        json.push_str(if json.len() > 1 { ",[" } else { "[" });
-        for text in [service, operation, cause] {
-            write_text(&mut json, text);
-            json.push(',');
+    column.append_value("");
+}
+
+/// Writes critical paths; keeps its room from one to the next.
+#[derive(Default)]
+struct PathWriter {
+    json: String,
+    /// Place of an owner and cause in the merged path, by hash.
+    known: HashTable<usize>,
+    hasher: ahash::RandomState,
+}
+
+impl PathWriter {
+    /// Returns `[["service","operation","cause",self_ns],…]`, merged by owner and cause, largest first, at most
+    /// [`CRITICAL_PATH_MAX`]; the rest is one `["","","other",self_ns]`, so that the numbers still sum to the duration.
+    fn json(&mut self, segments: &[SegmentFields<'_>]) -> &str {
+        let mut merged = self.merge(segments);
+        merged.sort_by_key(|(_, self_ns)| std::cmp::Reverse(*self_ns));
+        let rest = merged.get(CRITICAL_PATH_MAX..).unwrap_or_default();
+        let rest_ns: Option<i64> = rest.iter().map(|(_, self_ns)| *self_ns).reduce(i64::saturating_add);
+        merged.truncate(CRITICAL_PATH_MAX);
+        let named = merged.iter().map(|(owner, ns)| (owner.service_name, owner.operation, owner.cause, *ns));
+        let other = rest_ns.map(|ns| ("", "", "other", ns));
+        let json = &mut self.json;
+        json.clear();
+        json.push('[');
+        for (service, operation, cause, self_ns) in named.chain(other) {
+            json.push_str(if json.len() > 1 { ",[" } else { "[" });
+            for text in [service, operation, cause] {
+                write_text(json, text);
+                json.push(',');
+            }
+            json.push_str(itoa::Buffer::new().format(self_ns));
+            json.push(']');
         }
-        let _ = write!(json, "{self_ns}]");
+        json.push(']');
+        json
     }
-    json.push(']');
-    json
+
+    fn merge<'a, 'b>(&mut self, segments: &'b [SegmentFields<'a>]) -> Vec<(&'b SegmentFields<'a>, i64)> {
+        let Self { known, hasher, .. } = self;
+        let mut merged: Vec<(&SegmentFields<'a>, i64)> = Vec::with_capacity(segments.len().min(CRITICAL_PATH_MAX));
+        known.clear();
+        for segment in segments {
+            let owner = segment.owner();
+            let hash = hasher.hash_one(owner);
+            let place = known.find(hash, |place| merged[*place].0.owner() == owner).copied().unwrap_or_else(|| {
+                merged.push((segment, 0));
+                let rehash = |place: &usize| hasher.hash_one(merged[*place].0.owner());
+                known.insert_unique(hash, merged.len() - 1, rehash);
+                merged.len() - 1
+            });
+            merged[place].1 = merged[place].1.saturating_add(segment.self_ns);
+        }
+        merged
+    }
+}
+
+impl<'a> SegmentFields<'a> {
+    fn owner(&self) -> (&'a str, &'a str, &'a str) {
+        (self.service_name, self.operation, self.cause)
+    }
 }
 
 #[cfg(test)]

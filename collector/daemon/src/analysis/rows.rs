@@ -1,10 +1,11 @@
 //! Transactions as rows of the table `transactions`. Called by the analysis for what it keeps.
 
-use std::collections::HashSet;
-
 use analyzer::Transaction;
 use analyzer::transaction::Segment;
 use collector_table::{SegmentFields, TransactionFields, TransactionTableBuilder};
+
+/// Services that a row names; further ones are left out.
+const SERVICES_MAX: usize = 64;
 
 /// Appends the row of a transaction.
 pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transaction) {
@@ -31,7 +32,7 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
         close_reason: transaction.close_reason.as_str(),
         spans_count: u32::try_from(transaction.spans.len()).unwrap_or(u32::MAX),
         errors_count: u32::try_from(errors).unwrap_or(u32::MAX),
-        path_id: &format!("{:016x}", transaction.path_id),
+        path_id: transaction.path_id,
         clock_skew_ns: transaction.clock_skew_ns,
         trace_ids: &[transaction.id],
         services: &services(transaction),
@@ -39,11 +40,20 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
     });
 }
 
-/// Returns the services of a transaction in order of their first start.
+/// Returns the services of a transaction in order of their first start, at most [`SERVICES_MAX`].
 fn services(transaction: &Transaction) -> Vec<&str> {
-    let mut by_start: Vec<(i64, &str)> = transaction.spans.iter().map(|span| (span.start_ns, span.service())).collect();
-    // Spans that start together keep their order: a parent stands before its children.
-    by_start.sort_by_key(|(start_ns, _)| *start_ns);
-    let mut seen: HashSet<&str> = HashSet::new();
-    by_start.into_iter().map(|(_, service)| service).filter(|service| seen.insert(service)).collect()
+    let mut firsts: Vec<(i64, &str)> = Vec::new();
+    for span in transaction.spans.iter() {
+        let service = span.service();
+        // Names are shared, so that equal ones mostly lie at the same place.
+        let is_this = |known: &str| std::ptr::eq(known, service) || known == service;
+        if let Some((first_ns, _)) = firsts.iter_mut().rev().find(|(_, known)| is_this(known)) {
+            *first_ns = span.start_ns.min(*first_ns);
+        } else if firsts.len() < SERVICES_MAX {
+            firsts.push((span.start_ns, service));
+        }
+    }
+    // Services that start together keep their order: a parent stands before its children.
+    firsts.sort_by_key(|(first_ns, _)| *first_ns);
+    firsts.into_iter().map(|(_, service)| service).collect()
 }

@@ -7,7 +7,7 @@ use collector_table::{
 };
 
 use super::attribute::{Cutter, Value};
-use super::{Items, Origin, request};
+use super::{Items, Origin, count, request};
 use crate::tally::{ENTRY_BYTES, Tally, present, time_ns};
 use crate::wire::{Content, Damaged, Reader, text};
 use crate::{DecodedBatch, Limits, RejectReason, Signal};
@@ -16,11 +16,20 @@ use crate::{DecodedBatch, Limits, RejectReason, Signal};
 const SPAN_DEPTH: usize = 4;
 const STEP_DEPTH: usize = 5;
 
+/// Bytes of a valid span at least: its ids and times.
+const SPAN_BYTES_MIN: usize = 40;
+/// What room is made for attributes: of one in so many bytes of the request, and for the values a part of them. Columns
+/// that need more grow.
+const ATTRIBUTE_BYTES: usize = 64;
+const VALUES_PARTS: usize = 4;
+
 /// Returns one row for every valid span.
 pub(crate) fn spans(body: &[u8], limits: &Limits) -> Result<DecodedBatch, Damaged> {
     let mut tally = Tally::new(limits);
-    let mut spans =
-        Spans { limits, table: SpanTableBuilder::default(), attributes: Vec::new(), steps: Steps::default() };
+    // A count is the sender's to choose, so room is made for no more than its bytes can hold.
+    let spans_count = count(body).min(body.len() / SPAN_BYTES_MIN);
+    let table = SpanTableBuilder::with_room(spans_count, body.len() / ATTRIBUTE_BYTES, body.len() / VALUES_PARTS);
+    let mut spans = Spans { limits, table, attributes: Vec::new(), steps: Steps::default() };
     request(body, limits, &mut spans, &mut tally)?;
     let table = spans.table.try_finish().map_err(|_| Damaged)?;
     Ok(tally.finish(Signal::Traces, table.batch().clone()))

@@ -16,14 +16,15 @@ pub(crate) struct Record<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// Appends a record's bytes to the buffer. The payload is shorter than 4 GiB: the handle refuses longer ones.
-pub(crate) fn encode(buffer: &mut Vec<u8>, record: Record<'_>) {
+/// Returns what stands before a record's payload. The payload is shorter than 4 GiB: the handle refuses longer ones.
+pub(crate) fn header(record: Record<'_>) -> [u8; RECORD_HEADER_BYTES] {
     let len = u32::try_from(record.payload.len()).expect("the handle refuses payloads of 4 GiB");
-    buffer.extend_from_slice(&len.to_le_bytes());
-    buffer.extend_from_slice(&checksum(len, record).to_le_bytes());
-    buffer.extend_from_slice(&record.seq.to_le_bytes());
-    buffer.push(record.kind);
-    buffer.extend_from_slice(record.payload);
+    let mut header = [0; RECORD_HEADER_BYTES];
+    header[..4].copy_from_slice(&len.to_le_bytes());
+    header[4..8].copy_from_slice(&checksum(len, record).to_le_bytes());
+    header[8..16].copy_from_slice(&record.seq.to_le_bytes());
+    header[16] = record.kind;
+    header
 }
 
 /// Records of one log file, in order.

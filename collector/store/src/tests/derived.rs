@@ -19,7 +19,7 @@ fn transaction(trace_no: u64, revision: u32) -> RecordBatch {
         close_reason: "root",
         spans_count: 1,
         errors_count: 0,
-        path_id: "0",
+        path_id: 0,
         clock_skew_ns: 0,
         trace_ids: &[trace(trace_no)],
         services: &["shop"],

@@ -1,9 +1,11 @@
 //! When the writer seals, and what it does with the result; how it ends. Part of the writer's state machine, kept apart
 //! from the way of a request.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,21 @@ use crate::seal::{Seal, Sealed};
 
 /// Wait after a seal that failed.
 const SEAL_RETRY: Duration = Duration::from_secs(5);
+
+/// One seal.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
+
+/// Starts the thread that seals run on, one after the other; it ends when nobody can send it more. A thread for each
+/// seal would be simpler, but allocators give each new thread memory of its own, and get it back late.
+///
+/// # Errors
+/// When there can be no more threads.
+pub(super) fn start_sealer() -> io::Result<Sender<Work>> {
+    let (sealer, works) = mpsc::channel::<Work>();
+    let run = move || works.into_iter().for_each(|work| work());
+    thread::Builder::new().name("store-seal".to_owned()).spawn(run)?;
+    Ok(sealer)
+}
 
 impl Writer {
     /// Returns for how long there is nothing to do without a message.
@@ -69,9 +86,8 @@ impl Writer {
             let broken = |_| Err(StoreError::Broken { doing: "sealing" });
             let _ = outbox.send(Message::Sealed(result.unwrap_or_else(broken)));
         };
-        if let Err(source) = thread::Builder::new().name("store-seal".to_owned()).spawn(run) {
-            let path = self.config.dir.clone();
-            self.finish_seal(Err(StoreError::Io { doing: "starting the seal of", path, source }));
+        if self.sealer.send(Box::new(run)).is_err() {
+            self.finish_seal(Err(StoreError::Broken { doing: "sealing" }));
         }
     }
 

@@ -107,6 +107,33 @@ impl Default for SpanTableBuilder {
 }
 
 impl SpanTableBuilder {
+    /// Returns a builder with room for so many spans, and for attributes whose values are of so many bytes together.
+    /// Without room, rows are copied again and again while columns grow, into memory of which half is never used.
+    pub fn with_room(spans: usize, attributes: usize, bytes: usize) -> Self {
+        let texts = || StringBuilder::with_capacity(spans, 0);
+        let mut table = Self {
+            start_ns: Vec::with_capacity(spans),
+            duration_ns: Vec::with_capacity(spans),
+            kind: Vec::with_capacity(spans),
+            status_code: Vec::with_capacity(spans),
+            status_message: texts(),
+            trace_state: texts(),
+            flags: Vec::with_capacity(spans),
+            events: texts(),
+            links: texts(),
+            dropped: [(); 3].map(|()| Vec::with_capacity(spans)),
+            ..Self::default()
+        };
+        table.trace_id.reserve(spans);
+        table.span_id.reserve(spans);
+        table.parent_span_id.reserve(spans);
+        table.name.reserve(spans);
+        table.resources.reserve(spans);
+        table.scopes.reserve(spans);
+        table.attributes.reserve(spans, attributes, bytes);
+        table
+    }
+
     /// Returns the attributes of the span that is appended next.
     #[inline]
     pub fn attributes(&mut self) -> &mut AttributesBuilder {

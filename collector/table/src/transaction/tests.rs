@@ -17,7 +17,7 @@ fn row(trace_ids: &[TraceId], critical_path: &[SegmentFields<'_>]) -> RecordBatc
         close_reason: "settled",
         spans_count: 3,
         errors_count: 0,
-        path_id: "00",
+        path_id: 0,
         clock_skew_ns: 0,
         trace_ids,
         services: &["shop", "bank"],
