@@ -46,6 +46,8 @@ const CATALOG: &str = "throughline";
 const SCHEMA: &str = "public";
 /// Name of the view that is computed from spans.
 const HOPS: &str = "hops";
+/// Every revision of `transactions`, also of those that are part of another by now.
+const TRANSACTION_REVISIONS: &str = "transaction_revisions";
 
 /// What all queries share.
 pub(super) struct Engine {
@@ -91,6 +93,8 @@ impl Engine {
         for table in TableName::ALL {
             schema.register_table(table.as_str().to_owned(), self.table(table, snapshot)?)?;
         }
+        let revisions: Arc<dyn TableProvider> = Arc::new(self.stored(TableName::Transactions, snapshot));
+        schema.register_table(TRANSACTION_REVISIONS.to_owned(), revisions)?;
         if let Some(hops_of) = hops_of {
             let [spans, transactions] = [TableName::Spans, TableName::Transactions].map(|of| self.stored(of, snapshot));
             schema.register_table(HOPS.to_owned(), Arc::new(HopsView::new(spans, transactions, hops_of)))?;

@@ -1,5 +1,6 @@
-//! `transactions` and `hops` as queries see them: only rows of the highest revision of each transaction. A view with a
-//! filter, so that time ranges and ids still reach the segments; used only while some transaction has been revised.
+//! `transactions` as queries see it: only rows of the highest revision of each transaction, and none of one that turned
+//! out to be part of another. A view with a filter, so that time ranges and ids still reach the segments; used only while
+//! some transaction has been revised, and none is superseded by its first revision.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,12 +13,15 @@ use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
-    ColumnarValue, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col,
+    ColumnarValue, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col, lit,
 };
 
 use crate::revisions::Revised;
 
-/// Returns the table without superseded rows.
+/// Close reason of the last revision of a transaction that is part of another one.
+const SUPERSEDED: &str = "superseded";
+
+/// Returns the table without rows that a later revision replaced or took back.
 pub(super) fn view(
     table: TableName,
     stored: Arc<dyn TableProvider>,
@@ -26,6 +30,7 @@ pub(super) fn view(
     let is_latest = ScalarUDF::from(IsLatest::new(revised));
     let plan = LogicalPlanBuilder::scan(table.as_str(), provider_as_source(stored), None)?
         .filter(is_latest.call(vec![col("transaction_id"), col("revision")]))?
+        .filter(col("close_reason").not_eq(lit(SUPERSEDED)))?
         .build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
 }

@@ -6,6 +6,10 @@ use futures::FutureExt;
 use super::*;
 
 fn transaction(trace_no: u64, revision: u32) -> RecordBatch {
+    transaction_closed(trace_no, revision, "root")
+}
+
+fn transaction_closed(trace_no: u64, revision: u32, close_reason: &str) -> RecordBatch {
     let mut transactions = TransactionTableBuilder::default();
     transactions.append(&TransactionFields {
         transaction_id: trace(trace_no),
@@ -16,7 +20,7 @@ fn transaction(trace_no: u64, revision: u32) -> RecordBatch {
         duration_ns: i64::from(revision) * 10,
         status: "ok",
         is_complete: true,
-        close_reason: "root",
+        close_reason,
         spans_count: 1,
         errors_count: 0,
         path_id: 0,
@@ -83,6 +87,25 @@ async fn only_the_highest_revision_of_a_transaction_is_shown() {
     store.close().await;
     let (store, _) = open(dir.path()).await;
     assert_eq!(shown(&store).await, ["1:2", "2:1"], "a restart knows which were revised");
+}
+
+#[tokio::test]
+async fn transaction_that_became_part_of_another_is_shown_only_among_the_revisions() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    derive(&store, 1, 1).await;
+    derive(&store, 2, 1).await;
+    store.seal().await;
+    let taken_back = vec![(TableName::Transactions, transaction_closed(2, 2, "superseded"))];
+    store.append_derived(taken_back).await.unwrap();
+    assert_eq!(shown(&store).await, ["1:1"]);
+    assert_eq!(count(&store, "SELECT count(*) FROM transaction_revisions").await, 3);
+    store.close().await;
+    let (store, _) = open(dir.path()).await;
+    assert_eq!(shown(&store).await, ["1:1"], "a restart knows it");
+    // It turned out to be one of its own after all.
+    derive(&store, 2, 3).await;
+    assert_eq!(shown(&store).await, ["1:1", "2:3"]);
 }
 
 #[tokio::test]
