@@ -328,6 +328,22 @@ impl Transaction {
         self.traces.get(self.trace_number(index)).copied().unwrap_or(self.id)
     }
 
+    /// Returns what takes back a transaction that was given out as `part` and is a trace of this one now. It has this
+    /// one's spans: only its id, revision and what it is superseded by are of use.
+    pub fn superseding(&self, part: TraceId, revision: u32) -> Self {
+        let first = (0..self.spans.len()).find(|&index| self.trace_of(index) == part).unwrap_or(self.root);
+        Self {
+            id: part,
+            revision,
+            root: first,
+            started_ns: self.spans[first].start_ns,
+            traces: vec![part],
+            close_reason: CloseReason::Superseded,
+            superseded_by: Some(self.id),
+            ..self.clone()
+        }
+    }
+
     /// Returns whether its root reports an error.
     pub fn has_error(&self) -> bool {
         self.root_span().has_error()

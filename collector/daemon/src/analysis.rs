@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
 use collector_store::{AppendError, Committed, CommittedReceiver, QueryResult, Store};
-use collector_table::{SpanTable, TableName};
+use collector_table::{LogTable, SpanTable, TableName};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -155,9 +155,20 @@ impl Analysis {
 
     async fn take(&mut self, committed: Committed) {
         // What the log still held was read back with the rest of the history.
-        if committed.table != TableName::Spans || committed.is_replay {
+        if committed.is_replay {
             return;
         }
+        match committed.table {
+            TableName::Spans => self.take_spans(committed).await,
+            TableName::Logs => match LogTable::from_batch(committed.rows) {
+                Ok(table) => self.analyzer.push_logs(&table, now_ns()),
+                Err(error) => tracing::error!(error = error_chain(&error), "committed log records cannot be read"),
+            },
+            _ => {}
+        }
+    }
+
+    async fn take_spans(&mut self, committed: Committed) {
         match SpanTable::from_batch(committed.rows) {
             Ok(table) => {
                 let outcome = self.analyzer.push(&table, now_ns());

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use collector_store::{QueryParam, SqlError};
-use collector_table::SpanTable;
+use collector_table::{LogTable, SpanTable};
 use tokio::time::Instant;
 
 use super::{Analysis, only_time, stored};
@@ -162,9 +162,21 @@ impl Analysis {
         for batch in &stored.batches {
             self.stored.add(batch);
         }
-        let is_whole = !stored.truncated && !spans.truncated;
+        let is_whole = self.read_logs(range(started_ns.start), started_ns.end.min(last_ns)).await?;
+        let is_whole = is_whole && !stored.truncated && !spans.truncated;
         self.analyse(unended.ended(spans.batches, started_ns.end), started_ns.end.min(last_ns)).await?;
         Ok(if is_whole { Step::Whole } else { Step::Truncated })
+    }
+
+    /// Reads the log records that were written in a step: keys in them join traces. Returns whether all were read.
+    async fn read_logs(&mut self, written: Vec<QueryParam>, now_ns: i64) -> anyhow::Result<bool> {
+        let sql = "SELECT * FROM logs WHERE time >= $1 AND time < $2 AND trace_id IS NOT NULL";
+        let logs = self.store.query_with(sql, written).await.context("reading back log records")?;
+        for batch in logs.batches {
+            let table = LogTable::from_batch(batch).context("reading back log records")?;
+            self.analyzer.push_logs(&table, now_ns);
+        }
+        Ok(!logs.truncated)
     }
 
     async fn analyse(&mut self, spans: anyhow::Result<Vec<SpanTable>>, now_ns: i64) -> anyhow::Result<()> {
@@ -203,7 +215,10 @@ impl Missing {
             tracing::warn!(steps = self.failed, "recent spans could not be read back: {error:#}");
         }
         if self.truncated > 0 {
-            tracing::warn!(steps = self.truncated, "recent spans were too many to read back all of them");
+            tracing::warn!(
+                steps = self.truncated,
+                "recent spans or log records were too many to read back all of them"
+            );
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
         errors_count: u32::try_from(errors).unwrap_or(u32::MAX),
         path_id: transaction.path_id,
         clock_skew_ns: transaction.clock_skew_ns,
-        trace_ids: &[transaction.id],
+        trace_ids: &transaction.traces,
         services: &services(transaction),
         critical_path: &transaction.critical_path.iter().map(segment).collect::<Vec<_>>(),
     });

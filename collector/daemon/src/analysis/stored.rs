@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use analyzer::Transaction;
+use analyzer::transaction::CloseReason;
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType, UInt32Type};
 use collector_table::TraceId;
@@ -11,12 +12,14 @@ use collector_table::TraceId;
 /// Transactions that are remembered; of more, those that are derived again are stored twice, and counted. About 25 MiB.
 const STORED_MAX: usize = 400_000;
 
-/// The columns that [`StoredBefore::add`] needs, of transactions that started in `$1..$2`.
-pub(super) const QUERY: &str = "SELECT transaction_id, revision, spans_count, started_at, duration_ns FROM transactions
-    WHERE started_at >= $1 AND started_at < $2";
+/// The columns that [`StoredBefore::add`] needs, of transactions that started in `$1..$2`; of every revision, because a
+/// superseded one says that its spans are stored as part of another.
+pub(super) const QUERY: &str = "SELECT transaction_id, revision, spans_count, close_reason, started_at, duration_ns
+    FROM transaction_revisions WHERE started_at >= $1 AND started_at < $2";
 /// The same, but only those that lasted at least `$3` nanoseconds.
-pub(super) const QUERY_LONG: &str = "SELECT transaction_id, revision, spans_count, started_at, duration_ns
-    FROM transactions WHERE started_at >= $1 AND started_at < $2 AND duration_ns >= $3";
+pub(super) const QUERY_LONG: &str =
+    "SELECT transaction_id, revision, spans_count, close_reason, started_at, duration_ns
+    FROM transaction_revisions WHERE started_at >= $1 AND started_at < $2 AND duration_ns >= $3";
 
 /// What was stored, by transaction.
 #[derive(Default)]
@@ -28,8 +31,14 @@ pub(super) struct StoredBefore {
 #[derive(Clone, Copy)]
 struct Stored {
     revision: u32,
+    /// Of the highest revision.
     spans_count: u32,
     ended_ns: i64,
+    /// Its highest revision says that it is part of another.
+    is_superseded: bool,
+    /// Revision, as the analysis counts since the start, with which it knew all that is stored: where a later one says
+    /// less, that is meant.
+    reached: Option<u32>,
 }
 
 impl StoredBefore {
@@ -39,11 +48,12 @@ impl StoredBefore {
             let ids = rows.column_by_name("transaction_id")?.as_fixed_size_binary_opt()?;
             let revisions = rows.column_by_name("revision")?.as_primitive_opt::<UInt32Type>()?;
             let spans = rows.column_by_name("spans_count")?.as_primitive_opt::<UInt32Type>()?;
+            let reasons = rows.column_by_name("close_reason")?.as_string_opt::<i32>()?;
             let started = rows.column_by_name("started_at")?.as_primitive_opt::<TimestampNanosecondType>()?;
             let durations = rows.column_by_name("duration_ns")?.as_primitive_opt::<Int64Type>()?;
-            Some((ids, revisions, spans, started, durations))
+            Some((ids, revisions, spans, reasons, started, durations))
         })();
-        let Some((ids, revisions, spans, started, durations)) = columns else {
+        let Some((ids, revisions, spans, reasons, started, durations)) = columns else {
             self.left_out += rows.num_rows() as u64;
             return;
         };
@@ -53,11 +63,19 @@ impl StoredBefore {
                 self.left_out += 1;
                 continue;
             }
-            let (revision, spans_count) = (revisions.value(row), spans.value(row));
-            let ended_ns = started.value(row).saturating_add(durations.value(row));
-            let stored = self.stored.entry(id).or_insert(Stored { revision, spans_count, ended_ns });
-            stored.revision = stored.revision.max(revision);
-            stored.spans_count = stored.spans_count.max(spans_count);
+            let found = Stored {
+                revision: revisions.value(row),
+                spans_count: spans.value(row),
+                ended_ns: started.value(row).saturating_add(durations.value(row)),
+                is_superseded: reasons.value(row) == CloseReason::Superseded.as_str(),
+                reached: None,
+            };
+            let stored = self.stored.entry(id).or_insert(found);
+            let ended_ns = stored.ended_ns.max(found.ended_ns);
+            if found.revision > stored.revision {
+                *stored = found;
+            }
+            stored.ended_ns = ended_ns;
         }
     }
 
@@ -76,19 +94,56 @@ impl StoredBefore {
         self.left_out
     }
 
-    /// Returns those of the transactions that know more spans than what is stored, as later revisions of it.
-    pub(super) fn only_news(&mut self, mut transactions: Vec<Transaction>) -> Vec<Transaction> {
-        transactions.retain_mut(|transaction| {
-            let Some(stored) = self.stored.get_mut(&transaction.id) else { return true };
-            let spans_count = u32::try_from(transaction.spans.len()).unwrap_or(u32::MAX);
-            if spans_count <= stored.spans_count {
-                return false;
+    /// Returns those of the transactions that differ from what is stored by more than not knowing all of it yet, as later
+    /// revisions of it; and what takes back transactions that are stored and turned out to be part of one of these.
+    pub(super) fn only_news(&mut self, transactions: Vec<Transaction>) -> Vec<Transaction> {
+        let mut news = Vec::with_capacity(transactions.len());
+        for mut transaction in transactions {
+            let superseding = self.superseding(&transaction);
+            if self.is_news(&mut transaction) {
+                news.push(transaction);
             }
-            transaction.revision = transaction.revision.max(stored.revision + 1);
-            (stored.revision, stored.spans_count) = (transaction.revision, spans_count);
-            true
-        });
-        transactions
+            news.extend(superseding);
+        }
+        news
+    }
+
+    fn is_news(&mut self, transaction: &mut Transaction) -> bool {
+        let Some(stored) = self.stored.get_mut(&transaction.id) else { return true };
+        let spans_count = u32::try_from(transaction.spans.len()).unwrap_or(u32::MAX);
+        let is_superseded = transaction.superseded_by.is_some();
+        let is_same = is_superseded == stored.is_superseded && (is_superseded || spans_count == stored.spans_count);
+        let is_more = is_superseded || !stored.is_superseded && spans_count > stored.spans_count;
+        let is_meant = stored.reached.is_some_and(|reached| transaction.revision > reached);
+        if is_same || is_more || is_meant {
+            stored.reached = Some(transaction.revision);
+        }
+        if is_same || !is_more && !is_meant {
+            return false;
+        }
+        transaction.revision = transaction.revision.max(stored.revision + 1);
+        (stored.revision, stored.spans_count) = (transaction.revision, spans_count);
+        stored.is_superseded = is_superseded;
+        true
+    }
+
+    /// Before a crash, a trace may have been stored as a transaction of its own, and what takes it back not yet. After the
+    /// restart it may be joined at once, so that nothing else would take it back.
+    fn superseding(&mut self, transaction: &Transaction) -> Vec<Transaction> {
+        let mut superseding = Vec::new();
+        if transaction.superseded_by.is_some() {
+            return superseding;
+        }
+        for part in transaction.traces.iter().filter(|part| **part != transaction.id) {
+            let Some(stored) = self.stored.get_mut(part) else { continue };
+            stored.reached = stored.reached.or(Some(0));
+            if !stored.is_superseded {
+                stored.revision += 1;
+                stored.is_superseded = true;
+                superseding.push(transaction.superseding(*part, stored.revision));
+            }
+        }
+        superseding
     }
 }
 
