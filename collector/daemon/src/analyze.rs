@@ -10,19 +10,22 @@ use analyzer::{Analyzer, AnalyzerLimits, Incident, Outcome};
 use anyhow::Context as _;
 use collector_otlp::recording::{BODY_BYTES_MAX, Recording};
 use collector_otlp::{DecodedBatch, Limits, PayloadKind, Signal, decode};
-use collector_table::SpanTable;
+use collector_table::{LogTable, SpanTable};
 use indicatif::{ProgressBar, ProgressStyle};
+use transactions::Transactions;
+
+mod transactions;
 
 /// What to replay and what to write.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Recordings of traces, replayed one after the other; `-` is standard input.
     pub traces: Vec<PathBuf>,
-    /// Recordings of logs: read and counted; nothing is concluded from them yet.
+    /// Recordings of logs, replayed beside the traces.
     pub logs: Vec<PathBuf>,
     /// Where incidents go, one JSON object a line; `-` is standard output.
     pub incidents: PathBuf,
-    /// Where transactions go, one JSON object a line for every revision.
+    /// Where transactions go, one JSON object a line: a file has each once, a stream has every revision.
     pub transactions: Option<PathBuf>,
     /// Bounds and settings of the analysis.
     pub limits: AnalyzerLimits,
@@ -37,8 +40,10 @@ pub struct Report {
     pub logs: u64,
     /// Items left out because they are invalid.
     pub rejected: u64,
-    /// Transactions written, revisions included.
+    /// Transactions written; to a stream with revisions included.
     pub transactions: u64,
+    /// Lines of transactions that a later line replaces or takes back, because too many were revised to tell.
+    pub outdated: u64,
     /// Incidents written.
     pub incidents: u64,
 }
@@ -51,22 +56,19 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut replay = Replay {
         analyzer: Analyzer::new(plan.limits.clone()),
         incidents: BTreeMap::new(),
-        transactions: plan.transactions.as_deref().map(create).transpose()?,
+        transactions: Transactions::create(plan.transactions.as_deref())?,
         arrival: Arrival::default(),
         report: Report::default(),
     };
     let mut incidents = create(&plan.incidents)?;
     let progress = progress_of(plan);
+    let mut logs = Logs::new(&plan.logs, &progress);
     for path in &plan.traces {
-        read(path, Signal::Traces, &progress, |batch| replay.take(batch))?;
+        for batch in read(path, Signal::Traces, &progress)? {
+            replay.take(batch?, &mut logs)?;
+        }
     }
-    for path in &plan.logs {
-        read(path, Signal::Logs, &progress, |batch| {
-            replay.report.logs += batch.accepted as u64;
-            replay.report.rejected += batch.rejected_count();
-            Ok(())
-        })?;
-    }
+    replay.take_logs(&mut logs, i64::MAX)?;
     let outcome = replay.analyzer.finish(replay.arrival.now_ns);
     replay.keep(outcome)?;
     progress.finish_and_clear();
@@ -75,17 +77,15 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         replay.report.incidents += 1;
     }
     incidents.flush().context("writing incidents")?;
-    if let Some(mut transactions) = replay.transactions {
-        transactions.flush().context("writing transactions")?;
-    }
-    Ok(replay.report)
+    let written = replay.transactions.finish(replay.report.transactions)?;
+    Ok(Report { transactions: written.lines, outdated: written.outdated, ..replay.report })
 }
 
 struct Replay {
     analyzer: Analyzer,
     /// By number, as each was last told.
     incidents: BTreeMap<u64, Incident>,
-    transactions: Option<Box<dyn Write>>,
+    transactions: Transactions,
     /// Event time of arrival.
     arrival: Arrival,
     report: Report,
@@ -116,23 +116,32 @@ impl Arrival {
 }
 
 impl Replay {
-    fn take(&mut self, batch: DecodedBatch) -> anyhow::Result<()> {
+    fn take(&mut self, batch: DecodedBatch, logs: &mut Logs<'_>) -> anyhow::Result<()> {
         self.report.spans += batch.accepted as u64;
         self.report.rejected += batch.rejected_count();
         let table = SpanTable::from_batch(batch.rows).context("reading decoded spans")?;
         if let Some(ended_ns) = median_end_ns(&table) {
             self.arrival.note(ended_ns);
         }
+        self.take_logs(logs, self.arrival.now_ns)?;
         let outcome = self.analyzer.push(&table, self.arrival.now_ns);
         self.keep(outcome)
     }
 
+    /// Takes in the log records that were written by then.
+    fn take_logs(&mut self, logs: &mut Logs<'_>, until_ns: i64) -> anyhow::Result<()> {
+        while let Some(LogBatch { table, rejected, .. }) = logs.next_until(until_ns)? {
+            self.report.logs += table.len() as u64;
+            self.report.rejected += rejected;
+            self.analyzer.push_logs(&table, self.arrival.now_ns);
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, outcome: Outcome) -> anyhow::Result<()> {
         self.report.transactions += outcome.transactions.len() as u64;
-        if let Some(out) = &mut self.transactions {
-            for transaction in &outcome.transactions {
-                write_line(out, &transaction.to_json())?;
-            }
+        for transaction in &outcome.transactions {
+            self.transactions.write(transaction)?;
         }
         for change in outcome.changes {
             self.incidents.insert(change.incident.number, change.incident);
@@ -145,29 +154,75 @@ impl Replay {
 fn median_end_ns(table: &SpanTable) -> Option<i64> {
     let columns = table.columns();
     let spans = columns.starts_ns.iter().zip(columns.durations_ns);
-    let mut ends: Vec<i64> = spans.map(|(start_ns, duration_ns)| start_ns.saturating_add(*duration_ns)).collect();
-    let middle = ends.len() / 2;
-    (!ends.is_empty()).then(|| *ends.select_nth_unstable(middle).1)
+    median(spans.map(|(start_ns, duration_ns)| start_ns.saturating_add(*duration_ns)).collect())
 }
 
-/// Calls `take` for every request of a recording.
-fn read(
-    path: &Path,
+fn median(mut times_ns: Vec<i64>) -> Option<i64> {
+    let middle = times_ns.len() / 2;
+    (!times_ns.is_empty()).then(|| *times_ns.select_nth_unstable(middle).1)
+}
+
+/// The log records of all recordings, one request at a time, each when its time has come.
+struct Logs<'a> {
+    paths: std::slice::Iter<'a, PathBuf>,
+    progress: &'a ProgressBar,
+    open: Option<Box<dyn Iterator<Item = anyhow::Result<DecodedBatch>> + 'a>>,
+    /// Read, and of a time that has not come.
+    ahead: Option<LogBatch>,
+}
+
+struct LogBatch {
+    table: LogTable,
+    rejected: u64,
+    written_ns: i64,
+}
+
+impl<'a> Logs<'a> {
+    fn new(paths: &'a [PathBuf], progress: &'a ProgressBar) -> Self {
+        Self { paths: paths.iter(), progress, open: None, ahead: None }
+    }
+
+    fn next_until(&mut self, until_ns: i64) -> anyhow::Result<Option<LogBatch>> {
+        if self.ahead.is_none() {
+            self.ahead = self.read()?;
+        }
+        Ok(self.ahead.take_if(|ahead| ahead.written_ns <= until_ns))
+    }
+
+    fn read(&mut self) -> anyhow::Result<Option<LogBatch>> {
+        loop {
+            let Some(open) = &mut self.open else {
+                let Some(path) = self.paths.next() else { return Ok(None) };
+                self.open = Some(Box::new(read(path, Signal::Logs, self.progress)?));
+                continue;
+            };
+            let Some(batch) = open.next().transpose()? else {
+                self.open = None;
+                continue;
+            };
+            let rejected = batch.rejected_count();
+            let table = LogTable::from_batch(batch.rows).context("reading decoded log records")?;
+            let written_ns = median(table.rows().map(|row| row.time_ns).collect()).unwrap_or(i64::MIN);
+            return Ok(Some(LogBatch { table, rejected, written_ns }));
+        }
+    }
+}
+
+/// Returns the requests of a recording.
+fn read<'a>(
+    path: &'a Path,
     signal: Signal,
     progress: &ProgressBar,
-    mut take: impl FnMut(DecodedBatch) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<DecodedBatch>> + 'a> {
     let limits = Limits::default();
     let shown = path.display();
     let source = open(path, progress).with_context(|| format!("opening {shown}"))?;
-    for body in Recording::new(source, BODY_BYTES_MAX) {
+    Ok(Recording::new(source, BODY_BYTES_MAX).map(move |body| {
         let body = body.with_context(|| format!("reading {shown}"))?;
         let kind = PayloadKind { signal, encoding: body.encoding };
-        let batch = decode(kind, &body.bytes, &limits)
-            .with_context(|| format!("decoding {shown}, request at byte {} of its content", body.offset))?;
-        take(batch)?;
-    }
-    Ok(())
+        decode(kind, &body.bytes, &limits)
+            .with_context(|| format!("decoding {shown}, request at byte {} of its content", body.offset))
+    }))
 }
 
 /// Opens a file or standard input and sees through gzip and zstd by their first bytes.

@@ -35,7 +35,7 @@ const COMMITTED: Share = Share {
 const ANALYSIS: Share = Share {
     name: "spans of open transactions",
     parts: 5,
-    meaning: "spans whose transaction may still grow; beyond it the oldest transactions are closed early, and counted",
+    meaning: "spans whose transaction may still grow, and traces that others may join; beyond it the oldest are closed early or let go of, and counted",
 };
 const QUERIES: Share = Share {
     name: "queries",

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::{Complaint, Config, Override};
 use crate::query::{Format, Place};
-use crate::serve::{Addresses, Daemon};
+use crate::serve::{Addresses, Daemon, stitcher_limits};
 use crate::telemetry;
 use crate::{analyze, demo, query};
 
@@ -76,15 +76,21 @@ struct AnalyzeArgs {
     /// Recordings of traces, replayed one after the other.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     traces: Vec<PathBuf>,
-    /// Recordings of logs: read and counted; nothing is concluded from them yet.
+    /// Recordings of logs, replayed beside the traces: keys in them join traces.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     logs: Vec<PathBuf>,
     /// Where incidents go, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     incidents: PathBuf,
-    /// Where transactions go, one JSON object a line; a later line for the same id replaces the earlier.
+    /// Where transactions go, one JSON object a line.
+    ///
+    /// A file has each transaction once, as it was known at the end, in order of start. Standard output ("-") has a line
+    /// for every revision: a later line for the same id replaces the earlier, and one with "superseded_by" takes it back.
     #[arg(long, value_name = "FILE")]
     transactions: Option<PathBuf>,
+    /// Attribute key whose value names one piece of work, such as order.id; beside those of the configuration.
+    #[arg(long, value_name = "KEY")]
+    join_key: Vec<String>,
     /// False incidents a week that are tolerated; the setting's value when left out.
     #[arg(long, value_name = "N")]
     false_alarms_per_week: Option<f64>,
@@ -278,7 +284,9 @@ async fn demonstrate(config: Config) -> anyhow::Result<()> {
 
 fn run_analyze(settings: &Settings, args: AnalyzeArgs) -> Result<(), Failure> {
     let config = load(settings)?;
-    let mut limits = AnalyzerLimits::default();
+    let mut stitching = config.stitching.clone();
+    stitching.join_keys.extend(args.join_key);
+    let mut limits = AnalyzerLimits { stitcher: stitcher_limits(&stitching), ..AnalyzerLimits::default() };
     limits.detector.false_alarms_per_week =
         args.false_alarms_per_week.unwrap_or(config.detection.false_alarms_per_week);
     let AnalyzeArgs { traces, logs, incidents, transactions, .. } = args;
@@ -287,6 +295,9 @@ fn run_analyze(settings: &Settings, args: AnalyzeArgs) -> Result<(), Failure> {
         "{} spans, {} log records, {} items rejected; {} transactions, {} incidents",
         report.spans, report.logs, report.rejected, report.transactions, report.incidents
     );
+    if report.outdated > 0 {
+        eprintln!("too many transactions were revised: {} lines replace or take back others", report.outdated);
+    }
     Ok(())
 }
 

@@ -35,6 +35,8 @@ pub struct Config {
     pub storage: Storage,
     /// How long and how much is kept.
     pub retention: Retention,
+    /// What traces are joined by.
+    pub stitching: Stitching,
     /// How often it may be wrong.
     pub detection: Detection,
     /// Who is told.
@@ -128,6 +130,17 @@ pub struct Kept {
     pub time: Option<Duration>,
     /// All files together, bytes.
     pub bytes: Option<usize>,
+}
+
+/// What traces are joined by, and how time is read.
+#[derive(Debug, Clone)]
+pub struct Stitching {
+    /// Attribute keys whose values join traces.
+    pub join_keys: Vec<String>,
+    /// Whether further keys are discovered.
+    pub discovers_keys: bool,
+    /// Whether critical paths are corrected where clocks are known to differ.
+    pub corrects_clock_skew: bool,
 }
 
 /// How often detection may be wrong.
@@ -260,6 +273,11 @@ impl Config {
                     time: reader.take("retention.evidence.time", units::optional(units::duration)),
                     bytes: reader.take("retention.evidence.bytes", units::optional(units::size)),
                 },
+            },
+            stitching: Stitching {
+                join_keys: reader.take("stitching.join_keys", checks::join_keys),
+                discovers_keys: reader.take("stitching.discover_keys", units::flag),
+                corrects_clock_skew: reader.take("stitching.correct_clock_skew", units::flag),
             },
             detection: Detection {
                 false_alarms_per_week: reader.take("detection.false_alarms_per_week", units::positive),

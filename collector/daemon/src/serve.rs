@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use analyzer::AnalyzerLimits;
+use analyzer::stitch::StitcherLimits;
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::Uri;
@@ -22,7 +23,7 @@ use web::{Endpoints, Setting, StoreSource};
 use crate::analysis::Analysis;
 use crate::budget::Budget;
 use crate::clock::now_ns;
-use crate::config::{Config, Kept, Sync};
+use crate::config::{Config, Kept, Stitching, Sync};
 use crate::intake::Intake;
 use crate::memory::Memory;
 use crate::notify::{Notifier, NotifyConfig};
@@ -33,9 +34,14 @@ use crate::views::{Owners, Views};
 /// Longest that everything but the store may take to finish when the daemon stops.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// What the analysis holds for a span of an open and of a closed transaction, as its limits say.
-const OPEN_SPAN_BYTES: usize = 60;
-const CLOSED_SPAN_BYTES: usize = 48;
+/// What the analysis holds, by its limits: its share of memory in so many parts, of which each has some, and bytes of one.
+/// Closed transactions can be reopened; what is open comes first.
+const ANALYSIS_PARTS: usize = 32;
+const OPEN_SPANS: Held = Held { parts: 17, bytes: 60 };
+const CLOSED_SPANS: Held = Held { parts: 3, bytes: 48 };
+const JOINABLE_SPANS: Held = Held { parts: 3, bytes: 50 };
+const JOINABLE_TRACES: Held = Held { parts: 5, bytes: 500 };
+const JOIN_VALUES: Held = Held { parts: 4, bytes: 150 };
 /// How often segments are merged and expired.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -263,13 +269,42 @@ fn retention(kept: Kept) -> Retention {
     Retention { time: kept.time, bytes: kept.bytes.map(|bytes| bytes as u64) }
 }
 
+/// A share of what the analysis holds.
+struct Held {
+    parts: usize,
+    bytes: usize,
+}
+
+impl Held {
+    fn count_of(&self, analysis_bytes: usize) -> usize {
+        analysis_bytes / ANALYSIS_PARTS * self.parts / self.bytes
+    }
+}
+
+/// Returns what the configuration says of stitching, with the usual bounds.
+pub(crate) fn stitcher_limits(stitching: &Stitching) -> StitcherLimits {
+    StitcherLimits {
+        join_keys: stitching.join_keys.clone(),
+        discovers_keys: stitching.discovers_keys,
+        corrects_skew: stitching.corrects_clock_skew,
+        ..StitcherLimits::default()
+    }
+}
+
 fn analyzer_limits(config: &Config) -> AnalyzerLimits {
     let analysis_bytes = Budget::of(config.limits.memory_bytes).analysis_bytes;
-    let mut limits = AnalyzerLimits::default();
-    // Closed transactions can be reopened; what is open comes first.
-    limits.stitcher.open_spans_max = analysis_bytes / 5 * 4 / OPEN_SPAN_BYTES;
-    limits.stitcher.closed_spans_max = analysis_bytes / 5 / CLOSED_SPAN_BYTES;
-    limits.stitcher.open_transactions_max = config.limits.open_transactions;
+    let mut limits = AnalyzerLimits {
+        stitcher: StitcherLimits {
+            open_spans_max: OPEN_SPANS.count_of(analysis_bytes),
+            closed_spans_max: CLOSED_SPANS.count_of(analysis_bytes),
+            open_transactions_max: config.limits.open_transactions,
+            joinable_spans_max: JOINABLE_SPANS.count_of(analysis_bytes),
+            joinable_traces_max: JOINABLE_TRACES.count_of(analysis_bytes),
+            join_values_max: JOIN_VALUES.count_of(analysis_bytes),
+            ..stitcher_limits(&config.stitching)
+        },
+        ..AnalyzerLimits::default()
+    };
     limits.detector.false_alarms_per_week = config.detection.false_alarms_per_week;
     limits
 }

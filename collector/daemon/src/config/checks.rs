@@ -18,6 +18,9 @@ const HTTP: &str = "receivers.otlp.protocols.http.endpoint";
 const WEB: &str = "web.endpoint";
 /// Every request is compared with each of them.
 const ALLOWED_HOSTS_MAX: usize = 100;
+/// Fewer than the keys that stitching watches, so that some are left to be discovered.
+const JOIN_KEYS_MAX: usize = 100;
+const JOIN_KEY_BYTES_MAX: usize = 255;
 /// Longer, and the log could grow by seconds of traffic that nothing has synced.
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// prost's own limit is 100; ours must be the one that speaks.
@@ -62,6 +65,25 @@ fn host_name(value: &Value) -> Parsed<String> {
         return Err(format!("{text:?} is not a host name alone, such as obs.example.com: no scheme, port or slash"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// Returns attribute keys, each once.
+pub(super) fn join_keys(value: &Value) -> Parsed<Vec<String>> {
+    let items = units::list(value)?;
+    if items.len() > JOIN_KEYS_MAX {
+        return Err(format!("there are {} keys, more than {JOIN_KEYS_MAX}", items.len()));
+    }
+    let mut keys = Vec::with_capacity(items.len());
+    for item in &items {
+        let key = units::text(item)?;
+        if key.is_empty() || key.len() > JOIN_KEY_BYTES_MAX {
+            return Err(format!("{key:?} is not an attribute's key of 1 to {JOIN_KEY_BYTES_MAX} bytes"));
+        }
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
 }
 
 /// Returns how log lines look.

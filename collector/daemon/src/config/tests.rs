@@ -46,6 +46,28 @@ fn the_commented_example_is_complete_and_says_the_defaults() {
 }
 
 #[test]
+fn join_keys_are_few_short_and_named_once() {
+    let written = |keys: &str| loaded(&format!("stitching: {{join_keys: {keys}}}"), &[], Vec::new());
+    assert_snapshot!(
+        written("[order.id, payment.id]"),
+        @r#"stitching.join_keys = ["order.id","payment.id"] [throughline.yaml]"#
+    );
+    assert_snapshot!(
+        written("order"),
+        @"stitching.join_keys: expected a list; in the environment, a JSON list [throughline.yaml]; the default is []"
+    );
+    assert_snapshot!(
+        written("['']"),
+        @r#"stitching.join_keys: "" is not an attribute's key of 1 to 255 bytes [throughline.yaml]; the default is []"#
+    );
+    let many = serde_json::to_string(&(0..101).map(|n| format!("k{n}")).collect::<Vec<_>>()).unwrap();
+    assert_snapshot!(
+        written(&many),
+        @"stitching.join_keys: there are 101 keys, more than 100 [throughline.yaml]; the default is []"
+    );
+}
+
+#[test]
 fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     let yaml = "
 data_dir: from-file
