@@ -154,6 +154,7 @@ impl Analyzer {
             spans: stats.spans,
             transactions: stats.closed,
             at_bounds,
+            joins: self.joins(),
         }
     }
 }

@@ -27,7 +27,7 @@ mod weave;
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
 pub use open::{OpenTransaction, Stitcher};
 
-use collector_table::SpanTable;
+use collector_table::{LogTable, SpanTable};
 
 use crate::transaction::Transaction;
 
@@ -39,7 +39,19 @@ pub fn assemble<'a>(tables: impl IntoIterator<Item = &'a SpanTable>) -> Vec<Tran
 
 /// Does what [`assemble`] does by an operator's limits; those on what is held do not apply, the tables being there.
 pub fn assemble_with<'a>(limits: StitcherLimits, tables: impl IntoIterator<Item = &'a SpanTable>) -> Vec<Transaction> {
+    assemble_with_logs(limits, tables, [])
+}
+
+/// Does what [`assemble_with`] does, with log records whose keys join their traces, too.
+pub fn assemble_with_logs<'a, 'b>(
+    limits: StitcherLimits,
+    tables: impl IntoIterator<Item = &'a SpanTable>,
+    logs: impl IntoIterator<Item = &'b LogTable>,
+) -> Vec<Transaction> {
     let mut stitcher = Stitcher::new(limits.unbounded());
+    for table in logs {
+        stitcher.push_logs(table, 0);
+    }
     for table in tables {
         stitcher.push(table, 0);
     }

@@ -24,6 +24,8 @@ pub struct Summary {
     pub transactions: u64,
     /// Counters of what happened at a bound, by name.
     pub at_bounds: Vec<(&'static str, u64)>,
+    /// How traces are joined.
+    pub joins: JoinSummary,
 }
 
 /// How traces are joined, at one moment.

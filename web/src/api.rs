@@ -21,7 +21,7 @@ use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
-use crate::{State, format, incident, logs, search, table, trace};
+use crate::{State, format, incident, logs, search, table, trace, whole};
 
 /// Largest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -130,16 +130,15 @@ async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejectio
 
 async fn one_transaction(state: Shared, path: PathText) -> ApiResult {
     let id = read_id(&read_path(path)?)?;
-    let trace = state.source.trace(id).await?;
-    if trace.is_cut {
+    let stored = whole::load(&state, id).await?;
+    if stored.stored.is_cut || stored.unread > 0 {
         let text = "this transaction has more spans than one query may return, so its critical path is not known";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
     }
     on_blocking_thread(move || {
-        let stitched = analyzer::stitch::assemble(&trace.spans);
-        let found = stitched.iter().find(|transaction| transaction.id == id);
         let missing = || Problem::new(StatusCode::NOT_FOUND, "no span of this transaction is stored");
-        Ok(Json(found.ok_or_else(missing)?.to_json()).into_response())
+        let whole = whole::stitch(&state, &stored, true).ok_or_else(missing)?;
+        Ok(Json(whole.transaction.to_json()).into_response())
     })
     .await
 }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use crate::State;
 use crate::error::PageError;
 use crate::page::{Frame, PageResult, Shared, on_blocking_thread, render};
-use crate::source::StoredTrace;
 use crate::trace::critical::{Step, cause_words, steps};
+use crate::whole::{self, StoredWhole};
 use crate::{chart, format};
 
 /// Steps shown; what the others differ is one line.
@@ -67,29 +67,29 @@ pub(crate) async fn compare(state: Shared, Query(params): Query<Params>) -> Page
     let left = load(&state, &params.a).await?;
     let right = load(&state, &params.b).await?;
     on_blocking_thread(move || {
-        let (left, right) = (stitched(&left)?, stitched(&right)?);
+        let (left, right) = (stitched(&state, &left)?, stitched(&state, &right)?);
         Ok(render(&page(&left, &right)))
     })
     .await
 }
 
-async fn load(state: &Arc<State>, id: &str) -> Result<StoredTrace, PageError> {
+async fn load(state: &Arc<State>, id: &str) -> Result<StoredWhole, PageError> {
     let wrong = |_| PageError::BadRequest("Give two trace ids: /compare?a=…&b=…".to_owned());
     let id: TraceId = id.trim().to_lowercase().parse().map_err(wrong)?;
-    let trace = state.source.trace(id).await?;
-    if trace.is_cut {
+    let stored = whole::load(state, id).await?;
+    if stored.stored.is_cut || stored.unread > 0 {
         let text = format!("Trace {id} has more spans than one query may return: it cannot be compared.");
         return Err(PageError::BadRequest(text));
     }
-    Ok(trace)
+    Ok(stored)
 }
 
-fn stitched(trace: &StoredTrace) -> Result<Transaction, PageError> {
+fn stitched(state: &State, stored: &StoredWhole) -> Result<Transaction, PageError> {
     let missing = || PageError::NotFound {
         what: "One of the two traces is not stored".to_owned(),
         hint: "It may still be on its way, or have been sampled away by the sender.".to_owned(),
     };
-    analyzer::stitch::assemble(&trace.spans).into_iter().next().ok_or_else(missing)
+    Ok(whole::stitch(state, stored, true).ok_or_else(missing)?.transaction)
 }
 
 fn page(left: &Transaction, right: &Transaction) -> ComparePage {

@@ -30,6 +30,7 @@ mod trace;
 mod tx;
 mod tx_type;
 mod webhooks;
+mod whole;
 
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ use axum::routing::get;
 pub use ingest::{IngestView, Refusal, SenderView, SignalView, StoreView};
 pub use source::{
     Answer, LogQuery, Source, SourceError, StoreSource, StoredTrace, TransactionQuery, TransactionRow,
-    TransactionSegment,
+    TransactionSegment, TransactionTraces,
 };
 pub use state::{Endpoints, OtlpJson, Setting, State};
 pub use webhooks::{

@@ -27,6 +27,10 @@ pub trait Source: Send + Sync {
     /// Returns the spans of a trace and the log records written in it; empty when it is unknown.
     fn trace(&self, trace_id: TraceId) -> Answer<'_, StoredTrace>;
 
+    /// Returns the transactions that a trace is part of, with their traces, the earliest first; empty when none is kept
+    /// yet. `started_ns` is when the trace began.
+    fn transactions_of(&self, trace_id: TraceId, started_ns: i64) -> Answer<'_, Vec<TransactionTraces>>;
+
     /// Returns the latest revision of each transaction that fits.
     fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>>;
 
@@ -49,6 +53,15 @@ pub struct StoredTrace {
     pub logs: Vec<LogTable>,
     /// Whether there are more spans than the store's limit on rows.
     pub is_cut: bool,
+}
+
+/// Which traces a transaction consists of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TransactionTraces {
+    /// Id: the trace in which it began.
+    pub id: TraceId,
+    /// Its traces, the one in which it began first.
+    pub traces: Vec<TraceId>,
 }
 
 /// Which transactions are wanted. Empty fields do not restrict.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use analyzer::Summary;
+use analyzer::stitch::StitcherLimits;
 use collector_table::SpanTable;
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ pub struct State {
     pub ready: Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
     /// Writes spans as an OTLP/JSON `ExportTraceServiceRequest`.
     pub otlp_json: OtlpJson,
+    /// How traces are joined: a page stitches one transaction as the analysis does.
+    pub stitching: StitcherLimits,
     /// Returns the time in unix nanoseconds: only the daemon reads the clock.
     pub now_ns: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Effective configuration, secrets already masked.

@@ -18,12 +18,14 @@ use crate::error::PageError;
 use crate::page::{Frame, PageResult, Shared, on_blocking_thread, plain, render};
 use crate::search::StripPart;
 use crate::source::StoredTrace;
+use crate::whole::{self, StoredWhole, Whole};
 use crate::{chart, format, text};
 
 mod bars;
 mod choice;
 pub(crate) mod critical;
 mod details;
+pub(crate) mod joins;
 mod rows;
 mod waterfall;
 
@@ -32,9 +34,15 @@ use critical::Owner;
 use details::Details;
 use rows::Row;
 
-/// A trace as it is stored, and what stitching makes of it.
+/// Traces as they are stored, and what stitching makes of them.
 struct Loaded {
     transaction: Transaction,
+    /// Traces that were part of it when it was kept, and that nothing joins to it now.
+    apart: Vec<TraceId>,
+    /// Other transactions that the asked trace is part of.
+    further: Vec<TraceId>,
+    /// Its traces that were not read.
+    unread: usize,
     spans: Vec<SpanTable>,
     logs: Vec<LogTable>,
     /// Whether more spans are stored than were read.
@@ -56,9 +64,12 @@ struct TracePage {
     owners: Vec<Owner>,
     strip: Vec<StripPart>,
     notes: Vec<String>,
+    refused: Vec<String>,
+    others: Vec<OtherTrace>,
     ticks: Vec<chart::Tick>,
     find: String,
     view: Vec<ViewLink>,
+    skew_link: Option<ViewLink>,
     logs_link: ViewLink,
     matches: Option<String>,
     context: Vec<Row>,
@@ -69,6 +80,13 @@ struct TracePage {
     next_url: Option<String>,
     details: Option<Details>,
     logs_url: String,
+}
+
+/// A link to a trace or transaction that is not drawn here.
+struct OtherTrace {
+    url: String,
+    id: String,
+    what: &'static str,
 }
 
 /// A link to another view of the same trace.
@@ -89,6 +107,8 @@ pub(crate) struct Params {
     only: String,
     /// `off` hides logs and events.
     logs: String,
+    /// `off` corrects no clock.
+    skew: String,
     /// Span whose details are shown.
     span: String,
     /// Page, from 0.
@@ -106,8 +126,8 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
         hint: "A trace id has 32 hexadecimal digits; a transaction's id is the id of the trace in which it began."
             .to_owned(),
     })?;
-    let trace = state.source.trace(id).await?;
-    if trace.spans.iter().all(SpanTable::is_empty) {
+    let stored = whole::load(&state, id).await?;
+    if stored.is_empty() {
         return Err(PageError::NotFound {
             what: format!("No span of trace {id} is stored"),
             hint:
@@ -117,26 +137,22 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
         });
     }
     let (shared, form) = (Arc::clone(&state.0), form.to_owned());
-    on_blocking_thread(move || answer(&shared, id, trace, &form, &params)).await
+    on_blocking_thread(move || answer(&shared, stored, &form, &params)).await
 }
 
 /// Stitches and draws: for a large trace a core's work for a while.
-fn answer(state: &State, id: TraceId, trace: StoredTrace, form: &str, params: &Params) -> PageResult {
+fn answer(state: &State, stored: StoredWhole, form: &str, params: &Params) -> PageResult {
     if form == "json" {
-        return Ok(Json(as_otlp(state, &trace)).into_response());
+        return Ok(Json(as_otlp(state, &stored.stored)).into_response());
     }
-    let StoredTrace { spans, logs, is_cut } = trace;
-    let mut stitched = analyzer::stitch::assemble(&spans);
-    let found = stitched.iter().position(|transaction| transaction.id == id).unwrap_or(0);
-    if stitched.is_empty() {
-        return Err(PageError::Unavailable);
-    }
-    let transaction = stitched.swap_remove(found);
+    let stitched = whole::stitch(state, &stored, params.skew != "off");
+    let Whole { transaction, apart, further } = stitched.ok_or(PageError::Unavailable)?;
+    let StoredWhole { stored: StoredTrace { spans, logs, is_cut }, unread, .. } = stored;
     if form == "txt" {
         let note = if is_cut { cut_note(&transaction) + "\n\n" } else { String::new() };
         return Ok(plain(note + &waterfall::draw(&transaction)));
     }
-    let loaded = Loaded { transaction, spans, logs, is_cut };
+    let loaded = Loaded { transaction, apart, further, unread, spans, logs, is_cut };
     Ok(render(&page(state, &loaded, params)))
 }
 
@@ -174,9 +190,12 @@ fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
         strip: critical::strip(transaction, &mut colours),
         owners,
         notes: notes(loaded),
+        refused: transaction.refused.iter().map(joins::refused_words).collect(),
+        others: others(loaded),
         ticks: ticks(transaction),
         find: params.find.clone(),
         view: view_links(transaction, params),
+        skew_link: skew_link(transaction, params),
         logs_link: ViewLink {
             url: choice.url(transaction.id, |params| {
                 params.logs = if params.logs == "off" { String::new() } else { "off".to_owned() };
@@ -209,6 +228,10 @@ fn facts(loaded: &Loaded, known: Option<&TypeSummary>) -> Vec<String> {
     facts.push(format::precise(transaction.started_ns));
     facts.push(format::counted(services.len(), "service", "services"));
     facts.push(format::counted(transaction.spans.len(), "span", "spans"));
+    if transaction.traces.len() > 1 {
+        facts.push(format::counted(transaction.traces.len(), "trace", "traces"));
+    }
+    facts.push(joins::flow_words(transaction).to_owned());
     if logs > 0 {
         facts.push(format::counted(logs, "log record", "log records"));
     }
@@ -220,6 +243,8 @@ fn facts(loaded: &Loaded, known: Option<&TypeSummary>) -> Vec<String> {
     facts
 }
 
+/// Traces and transactions listed beside the timeline.
+const OTHERS_MAX: usize = 20;
 /// Below this, differences between clocks are what a network does.
 const SKEW_SHOWN_NS: i64 = 1_000_000;
 
@@ -238,7 +263,13 @@ fn notes(loaded: &Loaded) -> Vec<String> {
     } else if !transaction.is_complete {
         notes.push("There is more than one root, or none: this may not be the whole transaction.".to_owned());
     }
-    if transaction.clock_skew_ns >= SKEW_SHOWN_NS {
+    if loaded.unread > 0 {
+        let unread = format::counted(loaded.unread, "further trace", "further traces");
+        notes.push(format!("{unread} of this transaction are not drawn: there are more than one page reads."));
+    }
+    if let Some(words) = joins::skew_words(transaction) {
+        notes.push(words);
+    } else if transaction.clock_skew_ns >= SKEW_SHOWN_NS {
         notes.push(format!(
             "Clocks differ by at least {}: some spans start before or end after the call that caused them. Times are \
              shown as they were sent.",
@@ -250,6 +281,27 @@ fn notes(loaded: &Loaded) -> Vec<String> {
         notes.push(format!("{copies} left out."));
     }
     notes
+}
+
+fn others(loaded: &Loaded) -> Vec<OtherTrace> {
+    let other = |what| move |id: &TraceId| OtherTrace { url: format!("/trace/{id}"), id: id.to_string(), what };
+    let apart = "was part of it when it was kept; what joined it is not known any more";
+    let further = "is another transaction that this trace is part of";
+    loaded.apart.iter().map(other(apart)).chain(loaded.further.iter().map(other(further))).take(OTHERS_MAX).collect()
+}
+
+/// Returns the way to the same view with, or without, correction of clocks; nothing where clocks are not known to differ.
+fn skew_link(transaction: &Transaction, params: &Params) -> Option<ViewLink> {
+    let is_off = params.skew == "off";
+    (is_off || !transaction.skews.is_empty()).then(|| ViewLink {
+        url: choice::url(
+            transaction.id,
+            &Params { skew: if is_off { String::new() } else { "off".to_owned() }, ..params.clone() },
+        ),
+        label: if is_off { "correct clocks" } else { "do not correct clocks" },
+        key: "k",
+        is_current: false,
+    })
 }
 
 fn cut_note(transaction: &Transaction) -> String {

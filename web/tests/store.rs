@@ -96,6 +96,50 @@ async fn transactions_are_found_by_every_filter() {
     assert_eq!((row.critical_path[0].service.as_str(), row.critical_path[0].self_ns), ("bank", 7));
 }
 
+/// Stores a transaction of two traces, of which only the second has an attribute.
+async fn store_joined(store: &Store) {
+    let mail = shop::Drawn { attributes: vec![("mail.id", "m-1")], ..shop::span(1, 0, "mail", "send", 0.0, 5.0) };
+    let spans = table(trace_id(21), NOW_NS + 1_000_000, &[mail]);
+    store.append(1, Bytes::from("mail"), TableName::Spans, spans.batch().clone()).await.unwrap();
+    let mut transactions = TransactionTableBuilder::default();
+    transactions.append(&TransactionFields {
+        transaction_id: trace_id(20),
+        revision: 1,
+        service_name: "shop",
+        operation: "POST /order",
+        started_ns: NOW_NS,
+        duration_ns: 6_000_000,
+        status: "ok",
+        is_complete: true,
+        close_reason: "settled",
+        spans_count: 2,
+        errors_count: 0,
+        path_id: 0,
+        clock_skew_ns: 0,
+        trace_ids: &[trace_id(20), trace_id(21)],
+        services: &["shop", "mail"],
+        critical_path: &[],
+    });
+    store.append_derived(vec![(TableName::Transactions, transactions.finish())]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_is_found_by_any_of_its_traces() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, source) = open(&folder).await;
+    store_joined(&store).await;
+    let whole = web::TransactionTraces { id: trace_id(20), traces: vec![trace_id(20), trace_id(21)] };
+    for id in [20, 21] {
+        assert_eq!(source.transactions_of(trace_id(id), NOW_NS).await.unwrap(), std::slice::from_ref(&whole), "{id}");
+    }
+    let alone = web::TransactionTraces { id: trace_id(1), traces: vec![trace_id(1)] };
+    assert_eq!(source.transactions_of(trace_id(1), NOW_NS).await.unwrap(), [alone]);
+    assert_eq!(source.transactions_of(trace_id(99), NOW_NS).await.unwrap(), []);
+    let by_part = TransactionQuery { attributes: vec![("mail.id".to_owned(), "m-1".to_owned())], ..everything() };
+    let found = source.transactions(by_part).await.unwrap();
+    assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [trace_id(20)]);
+}
+
 #[tokio::test]
 async fn logs_are_found_by_every_filter() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,9 +4,12 @@
 
 mod shop;
 
+use analyzer::{JoinSummary, Proposal, Refusal, Refused, Rule, Summary};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
+use collector_table::SpanKind;
 use shop::{Drawn, Fake, NOW_NS, log_table, slow_checkout, span, table, trace_id};
+use web::TransactionTraces;
 
 async fn get(fake: Fake, query: &str) -> (StatusCode, String) {
     let state = shop::state(fake, shop::findings::summary(), web::IngestView::default(), shop::FakeWebhooks::default());
@@ -198,6 +201,122 @@ async fn broken_traces_are_drawn_with_what_there_is() {
         assert_eq!(rows(&page), count, "{words}");
         assert!(page.contains(words), "{words}");
     }
+}
+
+/// A shop whose order goes on in two further traces, by an id of the message and by a key.
+fn stored_apart() -> Fake {
+    let order = ("order.id", "o-1");
+    let message =
+        [("messaging.system", "kafka"), ("messaging.destination.name", "orders"), ("messaging.message.id", "m-1")];
+    let of_kind = |kind, span: Drawn<'static>| Drawn { kind, attributes: message.to_vec(), ..span };
+    let shop = [
+        Drawn { attributes: vec![order], ..span(1, 0, "shop", "POST /order", 0.0, 40.0) },
+        of_kind(SpanKind::Producer, span(2, 1, "shop", "orders send", 30.0, 35.0)),
+    ];
+    let mail = [of_kind(SpanKind::Consumer, span(3, 0, "mail", "orders process", 100.0, 160.0))];
+    let invoice = [Drawn { attributes: vec![order], ..span(4, 0, "billing", "POST /invoices", 300.0, 400.0) }];
+    let traces = [&shop[..], &mail, &invoice];
+    Fake {
+        spans: (1..).zip(traces).map(|(number, spans)| table(trace_id(number), NOW_NS, spans)).collect(),
+        kept: vec![TransactionTraces { id: trace_id(1), traces: (1..=3).map(trace_id).collect() }],
+        ..Fake::default()
+    }
+}
+
+async fn get_joined(fake: Fake, join_keys: &[&str], joins: JoinSummary, path: &str) -> String {
+    let summary = Summary { joins, ..Summary::default() };
+    let mut state = shop::state(fake, summary, web::IngestView::default(), shop::FakeWebhooks::default());
+    state.stitching.join_keys = join_keys.iter().map(|key| (*key).to_owned()).collect();
+    let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(web::router(state), request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "{path}");
+    let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_timeline_shows_all_traces_and_what_joins_them_in_place() {
+    for id in 1..=3 {
+        let path = format!("/trace/{}", trace_id(id));
+        let page = get_joined(stored_apart(), &["order.id"], JoinSummary::default(), &path).await;
+        let places = ["trace 1 of 3", "message id, confidence 98%", "65 ms in the queue", "orders process"];
+        let places = places.into_iter().chain(["named key order.id, confidence 90%", "POST /invoices"]);
+        let mut from = page.find("role=\"table\"").unwrap();
+        for words in places {
+            from +=
+                page[from..].find(words).unwrap_or_else(|| panic!("{words} is missing, or not in its place: {page}"));
+        }
+        assert!(!page.contains("style=") && !page.contains("Not joined"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn traces_that_nothing_joins_any_more_are_listed_below() {
+    let path = format!("/trace/{}", trace_id(3));
+    let page = get_joined(stored_apart(), &[], JoinSummary::default(), &path).await;
+    assert!(page.contains("<h1><span class=\"quiet\">billing</span> POST /invoices</h1>"), "{page}");
+    let others = page.split("What else belongs here").nth(1).unwrap();
+    assert!(others.contains(&format!("/trace/{}", trace_id(1))), "{others}");
+}
+
+fn discovered(key: &str) -> Proposal {
+    Proposal {
+        key: key.to_owned(),
+        is_used: true,
+        is_named: false,
+        values: 40,
+        joining_values: 30,
+        traces_per_shared_value: 2.5,
+        services: 3,
+        crowded_values: 0,
+        repeating_values: 0,
+        recurring_values: 0,
+        confirmed: 12,
+        contradicted: 0,
+    }
+}
+
+#[tokio::test]
+async fn a_discovered_key_in_use_is_told_as_such_and_one_that_crowds_joins_only_what_nothing_else_does() {
+    let refused = Refused {
+        rule: Rule::DiscoveredKey,
+        key: Some("tenant.id".into()),
+        why: Refusal::FanIn,
+        count: 3,
+        trace_id: trace_id(77),
+    };
+    let joins = JoinSummary {
+        proposals: vec![discovered("order.id"), discovered("tenant.id")],
+        refused: vec![refused],
+        ..JoinSummary::default()
+    };
+    let mut fake = stored_apart();
+    let keys = vec![("order.id", "o-1"), ("tenant.id", "t")];
+    let tenant = [Drawn { attributes: keys, ..span(4, 0, "billing", "POST /invoices", 300.0, 400.0) }];
+    fake.spans[2] = table(trace_id(3), NOW_NS, &tenant);
+    let page = get_joined(fake, &[], joins.clone(), &format!("/trace/{}", trace_id(1))).await;
+    assert!(page.contains("discovered key order.id, confidence 80%"), "{page}");
+    let refused = page.split("Not joined, and why").nth(1).unwrap();
+    assert!(refused.contains("discovered key tenant.id, 3 times: more traces share the value"), "{refused}");
+    let settings = get_joined(stored_apart(), &[], joins, "/settings").await;
+    assert!(settings.contains("discovered, joins") && settings.contains("tenant.id, 3 times"), "{settings}");
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_told_and_their_correction_can_be_switched_off() {
+    let mut spans = vec![span(1, 0, "web", "GET /", 0.0, 100.0)];
+    for call in 0..6_u32 {
+        let (at, id) = (f64::from(call) * 15.0, u64::from(call) * 2 + 2);
+        let client = span(id, 1, "web", "GET cart", at + 2.0, at + 12.0);
+        spans.push(Drawn { kind: SpanKind::Client, ..client });
+        // By the cart's own clock, which is 4 ms ahead.
+        spans.push(span(id + 1, id, "cart", "GET /cart", at + 8.0, at + 14.0));
+    }
+    let (_, page) = get(stored(&spans), "").await;
+    assert!(page.contains("cart is 4.0 ms ahead of web") && page.contains("corrected for it"), "{page}");
+    assert!(page.contains("skew=off"), "{page}");
+    let (_, page) = get(stored(&spans), "?skew=off").await;
+    assert!(page.contains("correct clocks") && !page.contains("are corrected for it"), "{page}");
 }
 
 #[tokio::test]

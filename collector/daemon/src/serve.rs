@@ -114,6 +114,7 @@ impl Daemon {
             otlp_json: Arc::new(|tables| {
                 collector_otlp::export::traces_json(tables.iter().flat_map(collector_table::SpanTable::rows))
             }),
+            stitching: stitcher_limits(&config.stitching),
             now_ns: Arc::new(now_ns),
             settings: settings(&config),
             allowed_hosts: allowed_hosts(&config, &public_url),

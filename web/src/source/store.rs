@@ -4,19 +4,26 @@
 use std::fmt::Write;
 
 use arrow::array::{
-    AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
-    UInt32Array,
+    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampNanosecondArray, UInt32Array,
 };
 use bytes::Bytes;
 use collector_store::{QueryParam, QueryResult, Reader, SqlError};
 use collector_table::{LogTable, SpanTable, TraceId};
 
-use super::{Answer, LogQuery, Source, SourceError, StoredTrace, TransactionQuery, TransactionRow, TransactionSegment};
+use super::{
+    Answer, LogQuery, Source, SourceError, StoredTrace, TransactionQuery, TransactionRow, TransactionSegment,
+    TransactionTraces,
+};
 
 /// Services listed at most.
 const SERVICES_MAX: usize = 1_000;
 /// How much later than its transaction a span with a wanted attribute may start, nanoseconds.
 const SPAN_LATER_NS: i64 = 3_600_000_000_000;
+/// How much earlier than one of its traces a transaction may begin: a day.
+const TRANSACTION_EARLIER_NS: i64 = 24 * SPAN_LATER_NS;
+/// Transactions that one trace is part of, at most.
+const TRANSACTIONS_OF_MAX: usize = 50;
 const MINUTE_NS: i64 = 60_000_000_000;
 
 /// The store as a source.
@@ -81,6 +88,19 @@ impl Source for StoreSource {
         })
     }
 
+    fn transactions_of(&self, trace_id: TraceId, started_ns: i64) -> Answer<'_, Vec<TransactionTraces>> {
+        Box::pin(async move {
+            let mut statement = Statement::new("SELECT transaction_id, trace_ids FROM transactions WHERE ");
+            statement.with("transaction_id = ?", id_param(trace_id));
+            let own = transaction_traces(&self.run(statement.paged(1, 0)).await?);
+            if !own.is_empty() {
+                return Ok(own);
+            }
+            let result = self.run(transactions_of_statement(trace_id, started_ns)).await?;
+            Ok(transaction_traces(&result))
+        })
+    }
+
     fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>> {
         Box::pin(async move {
             let result = self.run(transactions_statement(&query)).await?;
@@ -121,6 +141,19 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> SourceE
     SourceError::Unavailable(Box::new(error))
 }
 
+fn transactions_of_statement(trace_id: TraceId, started_ns: i64) -> Statement {
+    let mut statement =
+        Statement::new("SELECT transaction_id, trace_ids FROM transactions WHERE trace_ids IS NOT NULL");
+    let from_ns = started_ns.saturating_sub(TRANSACTION_EARLIER_NS);
+    statement.with(" AND started_at >= ?", QueryParam::TimestampNs(from_ns));
+    statement.with(" AND started_at <= ?", QueryParam::TimestampNs(started_ns.saturating_add(SPAN_LATER_NS)));
+    // An id is nothing but hexadecimal digits.
+    write!(statement.sql, " AND array_has(trace_ids, arrow_cast(X'{trace_id}', 'FixedSizeBinary(16)'))")
+        .expect("writing to a string cannot fail");
+    statement.sql.push_str(" ORDER BY started_at");
+    statement.paged(TRANSACTIONS_OF_MAX, 0)
+}
+
 fn transactions_statement(query: &TransactionQuery) -> Statement {
     let mut statement = Statement::new(
         "SELECT transaction_id, service_name, operation, started_at, duration_ns, status, complete, spans_count, \
@@ -144,14 +177,7 @@ fn transactions_statement(query: &TransactionQuery) -> Statement {
         }
     }
     for (key, value) in &query.attributes {
-        statement.with(
-            " AND transaction_id IN (SELECT trace_id FROM spans WHERE start_time >= ?",
-            QueryParam::TimestampNs(query.from_ns),
-        );
-        let to_ns = query.to_ns.saturating_add(SPAN_LATER_NS);
-        statement.with(" AND start_time < ?", QueryParam::TimestampNs(to_ns));
-        write!(statement.sql, " AND attributes[{}]", quoted(key)).expect("writing to a string cannot fail");
-        statement.with(" = ?)", QueryParam::Text(value.clone()));
+        with_attribute(&mut statement, query, key, value);
     }
     statement.sql.push_str(if query.is_slowest_first {
         " ORDER BY duration_ns DESC, started_at DESC"
@@ -159,6 +185,25 @@ fn transactions_statement(query: &TransactionQuery) -> Statement {
         " ORDER BY started_at DESC"
     });
     statement.paged(query.limit, query.offset)
+}
+
+/// Restricts to transactions that have a span with an attribute, in any of their traces.
+fn with_attribute(statement: &mut Statement, query: &TransactionQuery, key: &str, value: &str) {
+    let spans = |statement: &mut Statement| {
+        statement.with("(SELECT trace_id FROM spans WHERE start_time >= ?", QueryParam::TimestampNs(query.from_ns));
+        let to_ns = query.to_ns.saturating_add(SPAN_LATER_NS);
+        statement.with(" AND start_time < ?", QueryParam::TimestampNs(to_ns));
+        write!(statement.sql, " AND attributes[{}]", quoted(key)).expect("writing to a string cannot fail");
+        statement.with(" = ?)", QueryParam::Text(value.to_owned()));
+    };
+    statement.sql.push_str(" AND (transaction_id IN ");
+    spans(statement);
+    statement.sql.push_str(" OR transaction_id IN (SELECT transaction_id FROM (");
+    statement.sql.push_str("SELECT transaction_id, unnest(trace_ids) AS part FROM transactions ");
+    statement.with("WHERE trace_ids IS NOT NULL AND started_at >= ?", QueryParam::TimestampNs(query.from_ns));
+    statement.with(" AND started_at < ?) WHERE part IN ", QueryParam::TimestampNs(query.to_ns));
+    spans(statement);
+    statement.sql.push_str("))");
 }
 
 /// Returns an SQL string literal.
@@ -194,6 +239,22 @@ fn log_tables(result: &QueryResult) -> Result<Vec<LogTable>, SourceError> {
 fn column<'a, A: 'static>(batch: &'a RecordBatch, name: &str) -> &'a A {
     let array = batch.column_by_name(name).expect("the statement names this column");
     array.as_any().downcast_ref().expect("a query's result has the types of the table's SQL form")
+}
+
+fn transaction_traces(result: &QueryResult) -> Vec<TransactionTraces> {
+    let mut found = Vec::new();
+    for batch in &result.batches {
+        let id: &FixedSizeBinaryArray = column(batch, "transaction_id");
+        let lists: &ListArray = column(batch, "trace_ids");
+        found.extend((0..batch.num_rows()).map(|row| {
+            let id = TraceId::from_otlp(id.value(row)).unwrap_or_default();
+            let traces = lists.is_valid(row).then(|| lists.value(row));
+            let traces = traces.as_ref().and_then(|traces| traces.as_fixed_size_binary_opt());
+            let traces = traces.map(|ids| ids.iter().flatten().filter_map(TraceId::from_otlp).collect());
+            TransactionTraces { id, traces: traces.unwrap_or_else(|| vec![id]) }
+        }));
+    }
+    found
 }
 
 fn transaction_rows(result: &QueryResult) -> Vec<TransactionRow> {
@@ -249,8 +310,11 @@ mod tests {
             ..TransactionQuery::default()
         };
         let statement = transactions_statement(&query);
-        assert_eq!(statement.sql.matches("OR 1=1").count(), 1);
-        assert!(statement.sql.contains("attributes['''] = '''' OR 1=1 --'] = $7)"), "{}", statement.sql);
-        assert_eq!(statement.params.len(), 7);
+        assert_eq!(statement.sql.matches("OR 1=1").count(), 2);
+        for value in ["$7", "$12"] {
+            let condition = format!("attributes['''] = '''' OR 1=1 --'] = {value})");
+            assert!(statement.sql.contains(&condition), "{}", statement.sql);
+        }
+        assert_eq!(statement.params.len(), 12);
     }
 }

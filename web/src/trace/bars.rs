@@ -92,7 +92,8 @@ impl<'a> Drawing<'a> {
         self.scale.percent(format::to_millis(ns.saturating_sub(self.transaction.started_ns)))
     }
 
-    fn stretch(&self, from_ns: i64, to_ns: i64) -> Stretch {
+    /// Returns a stretch of time.
+    pub(super) fn stretch(&self, from_ns: i64, to_ns: i64) -> Stretch {
         let width = (self.percent(to_ns) - self.percent(from_ns)).max(WIDTH_MIN);
         let x = self.percent(from_ns).min(100.0 - width);
         Stretch { x: chart::percentage(x), width: chart::percentage(width), end: chart::percentage(x + width) }

@@ -109,6 +109,7 @@ pub(super) fn url(id: TraceId, params: &Params) -> String {
         ("find", params.find.as_str()),
         ("only", &params.only),
         ("logs", &params.logs),
+        ("skew", &params.skew),
         ("p", &page),
         ("span", &params.span),
     ];

@@ -7,6 +7,7 @@ use collector_table::{LogRow, SpanId, SpanKind, SpanRow};
 
 use super::bars::{Bars, Drawing};
 use super::choice::Choice;
+use super::joins::{Lane, Lanes};
 use super::{Loaded, Params};
 use crate::colour::Colours;
 use crate::logs::severity;
@@ -23,6 +24,8 @@ const NOTE_CHARS_MAX: usize = 240;
 
 /// One span.
 pub(super) struct Row {
+    /// What stands above it, where a trace begins or goes on.
+    pub(super) lane: Option<Lane>,
     pub(super) anchor: String,
     pub(super) url: String,
     /// `d0` to `d16`.
@@ -88,9 +91,13 @@ pub(super) fn shown(loaded: &Loaded, choice: &Choice, params: &Params, colours: 
         row.is_selected = params.span == row.anchor;
         row
     };
-    let rows = choice.indices().iter().map(|index| row(*index)).collect();
+    let mut rows: Vec<Row> = choice.indices().iter().map(|index| row(*index)).collect();
     // Ancestors are a reminder: their logs and events stay on the page where they are rows.
     let context = ancestors.iter().map(|index| row(*index)).map(without_notes).collect();
+    let mut lanes = Lanes::of(transaction, &drawing);
+    for (row, index) in rows.iter_mut().zip(choice.indices()) {
+        row.lane = lanes.above(*index, colours);
+    }
     let context_left_out =
         (left_out > 0).then(|| format!("{} above", format::counted(left_out, "more level", "more levels")));
     Shown { context, context_left_out, rows }
@@ -141,6 +148,7 @@ fn row(
     notes.sort_by_key(|note| note.time_ns);
     notes.truncate(NOTES_MAX);
     Row {
+        lane: None,
         anchor: span.span_id.to_string(),
         url: String::new(),
         indent: format!("d{}", depth.min(INDENT_MAX)),

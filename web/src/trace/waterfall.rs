@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use analyzer::Transaction;
 
+use super::joins;
 use crate::{chart, format, text};
 
 /// Rows drawn; a text of more is no longer read.
@@ -14,6 +15,8 @@ const ROWS_MAX: usize = 5_000;
 const BAR_CHARS: usize = 40;
 /// Deepest indentation, levels.
 const INDENT_MAX: usize = 20;
+/// Joins told above one row.
+const JOINS_MAX: usize = 4;
 /// Characters of a row's name.
 const NAME_CHARS: usize = 64;
 
@@ -35,6 +38,7 @@ pub(super) fn draw(transaction: &Transaction) -> String {
     writeln!(out, "{:NAME_CHARS$} {:>10} {:>10}", "step", "total", "own").expect("writing to a string cannot fail");
     for index in 0..transaction.spans.len().min(ROWS_MAX) {
         let segments = critical.get(&index).map(Vec::as_slice).unwrap_or_default();
+        lane(&mut out, transaction, index);
         writeln!(out, "{}", line(transaction, index, segments).trim_end()).expect("writing to a string cannot fail");
     }
     let left_out = transaction.spans.len().saturating_sub(ROWS_MAX);
@@ -43,6 +47,17 @@ pub(super) fn draw(transaction: &Transaction) -> String {
             .expect("writing to a string cannot fail");
     }
     out
+}
+
+/// Says above a span by what its trace was joined, and which trace that is.
+fn lane(out: &mut String, transaction: &Transaction, index: usize) {
+    for join in transaction.joins.iter().filter(|join| join.to == index).take(JOINS_MAX) {
+        let depth = usize::try_from(transaction.depth(index)).unwrap_or(usize::MAX).min(INDENT_MAX);
+        let trace = joins::short(transaction.trace_of(index));
+        let (rule, confidence) = (joins::rule_words(join), joins::confidence(join));
+        writeln!(out, "{}| trace {trace}, joined by {}, {confidence}", "  ".repeat(depth), text::one_line(&rule))
+            .expect("writing to a string cannot fail");
+    }
 }
 
 fn line(transaction: &Transaction, index: usize, critical: &[(i64, i64)]) -> String {

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use web::{
     AddWebhookError, Answer, DeliveryQuery, DeliveryView, Endpoints, IngestView, LogQuery, NewWebhook, Setting, Source,
     SourceError, State, StoredTrace, TestOutcome, TestWebhook, TestWebhookError, TransactionQuery, TransactionRow,
-    TransactionSegment, WebhookView, Webhooks,
+    TransactionSegment, TransactionTraces, WebhookView, Webhooks,
 };
 
 pub(crate) mod findings;
@@ -197,6 +197,8 @@ pub(crate) struct Fake {
     pub(crate) is_cut: bool,
     pub(crate) logs: Vec<LogTable>,
     pub(crate) transactions: Vec<TransactionRow>,
+    /// Transactions of several traces.
+    pub(crate) kept: Vec<TransactionTraces>,
     /// Every question for transactions, in order.
     pub(crate) asked: std::sync::Mutex<Vec<TransactionQuery>>,
 }
@@ -214,6 +216,10 @@ impl Source for Fake {
             logs: self.logs.iter().filter(logs_fit).cloned().collect(),
             is_cut: self.is_cut,
         })
+    }
+
+    fn transactions_of(&self, trace_id: TraceId, _started_ns: i64) -> Answer<'_, Vec<TransactionTraces>> {
+        ready(self.kept.iter().filter(|kept| kept.traces.contains(&trace_id)).cloned().collect())
     }
 
     fn transactions(&self, query: TransactionQuery) -> Answer<'_, Vec<TransactionRow>> {
@@ -349,6 +355,7 @@ pub(crate) fn shop() -> State {
         is_cut: false,
         logs: vec![log_table(slow, started_ns, &logs)],
         transactions: transactions(230),
+        kept: Vec::new(),
         asked: std::sync::Mutex::default(),
     };
     state(source, findings::summary(), findings::ingest(), FakeWebhooks { deliveries: findings::deliveries() })
@@ -380,6 +387,7 @@ pub(crate) fn state_with(source: Arc<Fake>, summary: Summary, ingest: IngestView
             let spans: Vec<String> = tables.iter().flat_map(SpanTable::rows).map(|row| row.name.to_owned()).collect();
             serde_json::json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] })
         }),
+        stitching: analyzer::stitch::StitcherLimits::default(),
         now_ns: Arc::new(|| NOW_NS),
         settings: vec![
             Setting {

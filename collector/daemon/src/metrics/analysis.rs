@@ -10,7 +10,7 @@ use crate::analysis::TellingCounts;
 
 pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts) -> Vec<Metric> {
     // `arriving` are some of those that `open_transactions` counts.
-    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds } =
+    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds, joins } =
         summary;
     let open = incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
     let bounds = at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
@@ -28,6 +28,21 @@ pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts)
         ),
         Metric::counter("throughline_stitched_spans_total", "Spans stitched.", *spans),
         Metric::counter("throughline_transactions_total", "Transactions closed.", *transactions),
+        Metric::counter(
+            "throughline_joined_transactions_total",
+            "Transactions of several traces, later revisions included.",
+            joins.stats.joined,
+        ),
+        Metric::counter(
+            "throughline_superseded_transactions_total",
+            "Transactions taken back because they turned out to be part of another.",
+            joins.stats.superseded,
+        ),
+        Metric::gauge(
+            "throughline_joinable_traces",
+            "Traces held because others may join them.",
+            joins.stats.traces as u64,
+        ),
         Metric::gauge("throughline_open_transactions", "Transactions that wait for spans.", *open_transactions as u64),
         Metric::gauge("throughline_transaction_types", "Transaction types watched.", types.len() as u64),
         Metric::gauge("throughline_incidents_open", "Open incidents.", open as u64),
