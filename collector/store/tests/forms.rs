@@ -12,7 +12,7 @@ use bytes::Bytes;
 use collector_store::{Config, QueryLimits, Reader, Store};
 use collector_table::{
     HopFields, HopTableBuilder, SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode, TableName, TraceId,
-    ValueType, hop_schema,
+    TransactionFields, TransactionTableBuilder, ValueType, hop_schema,
 };
 use tempfile::TempDir;
 
@@ -376,6 +376,36 @@ async fn hops_are_computed_from_the_spans_that_a_query_asks_for() {
             assert_eq!(text(store.reader(), sql).await, answer, "{form}: {sql}");
         }
     }
+}
+
+#[tokio::test]
+async fn hops_of_all_traces_of_a_transaction_have_its_id_when_it_is_asked_for() {
+    let (_, store, _dir) = every_form().await.remove(0);
+    store.reader().compute_hops(Arc::new(|spans| Ok(hops(spans))));
+    let mut transactions = TransactionTableBuilder::default();
+    let id = |n: u8| TraceId([n; 16]);
+    transactions.append(&TransactionFields {
+        transaction_id: id(1),
+        revision: 1,
+        service_name: "shop",
+        operation: "checkout",
+        started_ns: 0,
+        duration_ns: 1,
+        status: "ok",
+        is_complete: true,
+        close_reason: "settled",
+        spans_count: 4,
+        errors_count: 0,
+        path_id: 0,
+        clock_skew_ns: 0,
+        trace_ids: &[id(1), id(3)],
+        services: &["shop"],
+        critical_path: &[],
+    });
+    store.append_derived(vec![(TableName::Transactions, transactions.finish())]).await.unwrap();
+    let traces = "SELECT trace_id FROM hops WHERE transaction_id = '01010101010101010101010101010101' ORDER BY 1";
+    let both = format!("{} / {}", "01".repeat(16), "03".repeat(16));
+    assert_eq!(text(store.reader(), traces).await, both);
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 //! the asked time window by window, each with the spans around it, so that memory is bounded by a window and the traces
 //! of its hops are whole. A trace longer than [`AROUND_NS`] on one side of a hop is cut for that hop.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, FixedSizeBinaryBuilder, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
 use async_trait::async_trait;
@@ -128,15 +129,21 @@ impl HopsView {
         task: Arc<TaskContext>,
     ) -> Result<RecordBatch, DataFusionError> {
         let (from_ns, to_ns) = (window.start().saturating_sub(AROUND_NS), window.end().saturating_add(AROUND_NS));
+        let mut parts = HashMap::new();
         let wanted = match traces {
             None => Wanted { from_ns, to_ns, ids: None },
             Some(Traces::These(ids)) => Wanted { ids: Some(ids), ..Wanted::ALL },
-            Some(Traces::OfTransactions(ids)) => Wanted { ids: Some(self.traces_of(ids, &task).await?), ..Wanted::ALL },
+            Some(Traces::OfTransactions(ids)) => {
+                parts = self.parts_of(ids, &task).await?;
+                let mut ids: Vec<Id> = parts.keys().copied().collect();
+                ids.sort_unstable();
+                Wanted { ids: Some(ids), ..Wanted::ALL }
+            }
         };
         let reserved = MemoryConsumer::new("hops").register(task.memory_pool());
         let spans = collect(&self.spans, &wanted, &task, &reserved).await?;
         let hops = (self.hops_of)(&spans).map_err(DataFusionError::External)?;
-        let hops = plain::batch(&hops, &self.schema)?;
+        let hops = of_parts(&plain::batch(&hops, &self.schema)?, &parts)?;
         let Some(starts) = hops.column_by_name("start_time") else {
             return exec_err!("hops have no start");
         };
@@ -145,25 +152,50 @@ impl HopsView {
         Ok(filter_record_batch(&hops, &is_within)?)
     }
 
-    /// Returns the traces that transactions consist of.
-    async fn traces_of(&self, transactions: Vec<Id>, task: &Arc<TaskContext>) -> Result<Vec<Id>, DataFusionError> {
+    /// Returns the traces that transactions consist of, each with its transaction.
+    async fn parts_of(
+        &self,
+        transactions: Vec<Id>,
+        task: &Arc<TaskContext>,
+    ) -> Result<HashMap<Id, Id>, DataFusionError> {
         let wanted = Wanted { ids: Some(transactions.clone()), ..Wanted::ALL };
         let reserved = MemoryConsumer::new("transactions").register(task.memory_pool());
-        let mut traces = transactions;
+        let mut parts: HashMap<Id, Id> = transactions.into_iter().map(|id| (id, id)).collect();
         for batch in collect(&self.transactions, &wanted, task, &reserved).await? {
-            let Some(lists) = batch.column_by_name("trace_ids").and_then(|lists| lists.as_list_opt::<i32>()) else {
-                continue;
-            };
-            let ids = lists.iter().flatten();
-            traces.extend(ids.flat_map(|ids| {
-                let ids = ids.as_fixed_size_binary().iter().flatten();
-                ids.filter_map(|id| id.try_into().ok()).collect::<Vec<Id>>()
-            }));
+            let lists = batch.column_by_name("trace_ids").and_then(|lists| lists.as_list_opt::<i32>());
+            let ids = batch.column_by_name("transaction_id").and_then(|ids| ids.as_fixed_size_binary_opt());
+            for (transaction, traces) in
+                ids.zip(lists).into_iter().flat_map(|(ids, lists)| ids.iter().zip(lists.iter()))
+            {
+                let Some((transaction, traces)) = transaction.and_then(|id| Id::try_from(id).ok()).zip(traces) else {
+                    continue;
+                };
+                let traces = traces.as_fixed_size_binary().iter().flatten();
+                for trace in traces.filter_map(|trace| Id::try_from(trace).ok()) {
+                    parts.entry(trace).or_insert(transaction);
+                }
+            }
         }
-        traces.sort_unstable();
-        traces.dedup();
-        Ok(traces)
+        Ok(parts)
     }
+}
+
+/// Gives hops of traces that were kept as part of a transaction its id: their spans alone may not say so any more.
+fn of_parts(hops: &RecordBatch, parts: &HashMap<Id, Id>) -> Result<RecordBatch, DataFusionError> {
+    let schema = hops.schema();
+    let (Ok(transactions), Ok(traces)) = (schema.index_of("transaction_id"), schema.index_of("trace_id")) else {
+        return exec_err!("hops have no ids");
+    };
+    let rows = hops.column(transactions).as_fixed_size_binary().iter();
+    let mut ids = FixedSizeBinaryBuilder::with_capacity(hops.num_rows(), 16);
+    for (own, trace) in rows.zip(hops.column(traces).as_fixed_size_binary().iter()) {
+        let own = own.unwrap_or_default();
+        let part_of = trace.and_then(|trace| parts.get(trace)).filter(|_| !parts.values().any(|id| id == own));
+        ids.append_value(part_of.map_or(own, |id| id.as_slice()))?;
+    }
+    let mut columns = hops.columns().to_vec();
+    columns[transactions] = Arc::new(ids.finish());
+    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 /// Traces whose hops are asked for.
