@@ -107,12 +107,19 @@ impl Analyzer {
 
     fn step(&mut self, mut transactions: Vec<Transaction>, now_ns: i64) -> Outcome {
         transactions.extend(self.stitcher.advance(now_ns));
+        transactions.iter().for_each(|transaction| self.paths.add(transaction));
+        // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
+        // nor make the time of those that do not wait pass.
+        let first_seen = self.stitcher.take_first_seen();
+        let given_at_once = transactions.iter().filter(|transaction| !transaction.was_seen);
+        // A sender whose clock runs ahead must not make everyone else late.
+        let ended_ns = |transaction: &Transaction| transaction.root_span().end_ns.min(now_ns);
+        let mut closed: Vec<&Transaction> = first_seen.iter().chain(given_at_once).collect();
+        closed.sort_by_key(|transaction| ended_ns(transaction));
         let mut changes = Vec::new();
-        for transaction in &transactions {
-            // A sender whose clock runs ahead must not make everyone else late.
-            let ended_ns = transaction.root_span().end_ns.min(now_ns);
+        for transaction in closed {
+            let ended_ns = ended_ns(transaction);
             self.detector.observe(transaction, ended_ns);
-            self.paths.add(transaction);
             if ended_ns > self.clock_ns {
                 self.clock_ns = ended_ns;
                 self.clock_set_ns = now_ns;

@@ -237,6 +237,8 @@ pub struct Transaction {
     /// Set when this is no transaction any more but part of another: the other's id. A reader of final results leaves
     /// out a transaction whose highest revision says so.
     pub superseded_by: Option<TraceId>,
+    /// Whether its traces were judged before, each when it closed.
+    pub(crate) was_seen: bool,
 }
 
 /// A transaction as JSON in `DESIGN`'s contract.

@@ -263,6 +263,7 @@ impl Joiner {
             life.superseded_by = None;
         }
         given.refused = self.refused_of(&parts);
+        given.was_seen = true;
         self.stats.joined += u64::from(parts.len() > 1);
         step.done.push(given);
         for part in parts.iter().skip(1) {
@@ -316,7 +317,7 @@ impl Joiner {
         let alone = [Part::alone(id)];
         if let Some(given) = self.graph.weave(step.trees, &alone, header) {
             self.stats.superseded += 1;
-            step.done.push(Transaction { superseded_by: Some(by), ..given });
+            step.done.push(Transaction { superseded_by: Some(by), was_seen: true, ..given });
         }
     }
 

@@ -77,6 +77,9 @@ struct Held {
     waiting: Waiting,
     archive: Archive,
     joiner: Joiner,
+    /// Traces that closed for the first time and wait for others, until they are taken: what they say of how long things
+    /// take must not wait.
+    first_seen: Vec<Transaction>,
     /// Whom the latest spans reached, latest last; ids may repeat.
     latest: VecDeque<TraceId>,
     stats: StitcherStats,
@@ -96,6 +99,7 @@ impl Stitcher {
             waiting: Waiting::default(),
             archive: Archive::default(),
             joiner,
+            first_seen: Vec::new(),
             latest: VecDeque::new(),
             stats: StitcherStats::default(),
         };
@@ -111,6 +115,12 @@ impl Stitcher {
         self.held.settle(now_ns, &mut done);
         self.drop_keys();
         done
+    }
+
+    /// Returns the traces, each as a transaction, that closed for the first time since this was last asked, and are given
+    /// out only when it is known what they belong to.
+    pub fn take_first_seen(&mut self) -> Vec<Transaction> {
+        std::mem::take(&mut self.held.first_seen)
     }
 
     /// Takes in log records: what they carry of business keys counts as what their spans carry.
@@ -377,6 +387,10 @@ impl Held {
                 self.adopt(linked, now_ns);
             }
             let (opened_ns, revision) = (open.opened_ns, open.revision);
+            // No more can close between two takes than were open.
+            if transaction.revision == 1 && self.first_seen.len() < self.limits.open_transactions_max {
+                self.first_seen.push(transaction.clone());
+            }
             let closing = Closing { whole: transaction, opened_ns, revision };
             self.with_step(now_ns, &mut Vec::new(), |joiner, step| joiner.ready(step, closing));
             return None;

@@ -254,6 +254,7 @@ impl Trees {
             joins: Vec::new(),
             refused: Vec::new(),
             superseded_by: None,
+            was_seen: false,
         }
     }
 
