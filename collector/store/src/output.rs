@@ -20,7 +20,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use zstd::bulk::Compressor;
 
 use crate::files::{FileReader, Sink};
-use crate::layout::{self, ROW_GROUP_ROWS_MAX};
+use crate::layout;
 
 mod bytes;
 
@@ -65,13 +65,14 @@ impl Output {
     /// within one file always the same.
     pub(crate) fn encode(&mut self, rows: &[ArrayRef]) -> Result<()> {
         let rows_count = rows.first().map_or(0, |column| column.len());
+        let rows_max = layout::row_group_rows_max(self.table);
         let mut from = 0;
         while from < rows_count {
             let (mut columns, before) = match self.encoding.take() {
                 Some(encoding) => encoding,
                 None => (self.begin_encoding(rows)?, 0),
             };
-            let count = (rows_count - from).min(ROW_GROUP_ROWS_MAX - before);
+            let count = (rows_count - from).min(rows_max - before);
             for ((field, rows), column) in self.schema.fields().iter().zip(rows).zip(&mut columns) {
                 let rows = rows.slice(from, count);
                 match column {
@@ -85,7 +86,7 @@ impl Output {
             }
             from += count;
             self.encoding = Some((columns, before + count));
-            if before + count == ROW_GROUP_ROWS_MAX {
+            if before + count == rows_max {
                 self.end_encoding()?;
             }
         }
@@ -99,8 +100,8 @@ impl Output {
         for (((field, rows), writer), leaf) in self.schema.fields().iter().zip(rows).zip(writers).zip(leaves) {
             columns.push(if ByteColumn::takes(field, rows) {
                 let has_range = layout::has_useful_range(self.table, field);
-                let has_bloom = layout::has_bloom(self.table, field);
-                let manner = Manner { column: leaf.clone(), has_range, has_bloom };
+                let bloom = layout::bloom(self.table, field);
+                let manner = Manner { column: leaf.clone(), has_range, bloom };
                 Encoding::Bytes(Box::new(ByteColumn::new(manner, rows)?))
             } else {
                 Encoding::Other(Box::new(writer))

@@ -33,16 +33,43 @@ impl Sketch {
     pub fn insert(&mut self, ns: i64) {
         match bucket(ns) {
             None => self.zeros = self.zeros.saturating_add(1),
-            Some(index) => self.add(index, 1),
+            Some(index) => self.add(index),
         }
     }
 
     /// Adds all that another sketch holds.
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
-        for &(index, count) in &other.buckets {
-            self.add(index, count);
+        let mut from = self.buckets.len();
+        let mut to = from + self.missing(other);
+        self.buckets.resize(to, (0, 0));
+        // From the end, so that what is moved never lands on what is still to be moved.
+        for &(index, count) in other.buckets.iter().rev() {
+            while from > 0 && self.buckets[from - 1].0 > index {
+                (from, to) = (from - 1, to - 1);
+                self.buckets[to] = self.buckets[from];
+            }
+            let is_here = from > 0 && self.buckets[from - 1].0 == index;
+            from -= usize::from(is_here);
+            to -= 1;
+            let before = if is_here { self.buckets[from].1 } else { 0 };
+            self.buckets[to] = (index, before.saturating_add(count));
         }
+        let excess = self.buckets.len().saturating_sub(BUCKETS_MAX);
+        let lowest = self.buckets.drain(..excess).fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
+        if let Some((_, count)) = self.buckets.first_mut() {
+            *count = count.saturating_add(lowest);
+        }
+    }
+
+    /// Returns how many buckets of another sketch this one does not have.
+    fn missing(&self, other: &Self) -> usize {
+        let mut own = self.buckets.iter().map(|(index, _)| *index).peekable();
+        let is_missing = |index: &u16| {
+            while own.next_if(|own| own < index).is_some() {}
+            own.peek() != Some(index)
+        };
+        other.buckets.iter().map(|(index, _)| *index).filter(is_missing).count()
     }
 
     /// Returns how many values it holds.
@@ -87,7 +114,10 @@ impl Sketch {
     /// If the bytes were not written so.
     pub fn decode(bytes: &[u8]) -> Result<Self, SketchError> {
         let mut rest = bytes;
-        let mut sketch = Self { zeros: read_varint(&mut rest).ok_or(SketchError)?, buckets: Vec::new() };
+        let zeros = read_varint(&mut rest).ok_or(SketchError)?;
+        // A bucket is two bytes at least.
+        let buckets = Vec::with_capacity((rest.len() / 2).min(BUCKETS_MAX));
+        let mut sketch = Self { zeros, buckets };
         let mut index = 0_u64;
         while !rest.is_empty() {
             let step = read_varint(&mut rest).ok_or(SketchError)?;
@@ -102,14 +132,14 @@ impl Sketch {
         Ok(sketch)
     }
 
-    fn add(&mut self, index: u16, added: u64) {
+    fn add(&mut self, index: u16) {
         match self.buckets.binary_search_by_key(&index, |(found, _)| *found) {
-            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(added),
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
             Err(0) if self.buckets.len() == BUCKETS_MAX => {
-                self.buckets[0].1 = self.buckets[0].1.saturating_add(added);
+                self.buckets[0].1 = self.buckets[0].1.saturating_add(1);
             }
             Err(at) => {
-                self.buckets.insert(at, (index, added));
+                self.buckets.insert(at, (index, 1));
                 if self.buckets.len() > BUCKETS_MAX {
                     let (_, lowest) = self.buckets.remove(0);
                     self.buckets[0].1 = self.buckets[0].1.saturating_add(lowest);
