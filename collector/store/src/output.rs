@@ -14,13 +14,14 @@ use parquet::basic::ZstdLevel;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::{ColumnCloseResult, ColumnWriter};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use zstd::bulk::Compressor;
 
 use crate::files::{FileReader, Sink};
 use crate::layout;
+use crate::promote::{self, KeysInRest};
 
 mod bytes;
 
@@ -34,6 +35,7 @@ pub(crate) struct Output {
     schema: SchemaRef,
     /// One for all columns: each holds hundreds of kilobytes.
     compressor: Compressor<'static>,
+    keys_in_rest: KeysInRest,
     /// Columns of the row group that is being encoded, and its rows.
     encoding: Option<(Vec<Encoding>, usize)>,
 }
@@ -53,7 +55,7 @@ impl Output {
         let file = SerializedFileWriter::new(sink, columns.root_schema_ptr(), Arc::new(properties))?;
         let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
         let compressor = Compressor::new(ZstdLevel::default().compression_level())?;
-        Ok(Self { file, factory, table, schema, compressor, encoding: None })
+        Ok(Self { file, factory, table, schema, compressor, keys_in_rest: KeysInRest::default(), encoding: None })
     }
 
     /// Returns the columns.
@@ -126,6 +128,11 @@ impl Output {
         Ok(())
     }
 
+    /// Returns what will be said of the rest of the attributes. Whoever gives rows with attributes says it too.
+    pub(crate) fn keys_in_rest(&mut self) -> &mut KeysInRest {
+        &mut self.keys_in_rest
+    }
+
     /// Adds a row group as it stands in another segment, with its indexes and Bloom filters.
     pub(crate) fn copy_group(&mut self, reader: &FileReader, metadata: &ParquetMetaData, group: usize) -> Result<()> {
         self.end_encoding()?;
@@ -146,6 +153,9 @@ impl Output {
     /// Writes the footer.
     pub(crate) fn finish(mut self) -> Result<Sink> {
         self.end_encoding()?;
+        if let Some(text) = self.keys_in_rest.text() {
+            self.file.append_key_value_metadata(KeyValue::new(promote::KEYS_IN_REST.to_owned(), text));
+        }
         self.file.into_inner()
     }
 }

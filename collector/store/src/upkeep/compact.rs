@@ -54,6 +54,7 @@ pub(crate) fn merge(
         output.encode(added.columns()).map_err(&failed)?;
     } else {
         for segment in inputs {
+            output.keys_in_rest().add_those_of(&segment.schema, &schema);
             let copied = copy(files, segment, &mut output, is_stopping);
             if !copied.map_err(segment::in_segment(files, &segment.name))? {
                 return Ok(None);
