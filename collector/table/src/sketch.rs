@@ -40,20 +40,18 @@ impl Sketch {
     /// Adds all that another sketch holds.
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
+        let missing = self.add_to_known(other);
         let mut from = self.buckets.len();
-        let mut to = from + self.missing(other);
+        let mut to = from + missing.len();
         self.buckets.resize(to, (0, 0));
         // From the end, so that what is moved never lands on what is still to be moved.
-        for &(index, count) in other.buckets.iter().rev() {
-            while from > 0 && self.buckets[from - 1].0 > index {
+        for bucket in missing.into_iter().rev() {
+            while from > 0 && self.buckets[from - 1].0 > bucket.0 {
                 (from, to) = (from - 1, to - 1);
                 self.buckets[to] = self.buckets[from];
             }
-            let is_here = from > 0 && self.buckets[from - 1].0 == index;
-            from -= usize::from(is_here);
             to -= 1;
-            let before = if is_here { self.buckets[from].1 } else { 0 };
-            self.buckets[to] = (index, before.saturating_add(count));
+            self.buckets[to] = bucket;
         }
         let excess = self.buckets.len().saturating_sub(BUCKETS_MAX);
         let lowest = self.buckets.drain(..excess).fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
@@ -62,14 +60,25 @@ impl Sketch {
         }
     }
 
-    /// Returns how many buckets of another sketch this one does not have.
-    fn missing(&self, other: &Self) -> usize {
-        let mut own = self.buckets.iter().map(|(index, _)| *index).peekable();
-        let is_missing = |index: &u16| {
-            while own.next_if(|own| own < index).is_some() {}
-            own.peek() != Some(index)
-        };
-        other.buckets.iter().map(|(index, _)| *index).filter(is_missing).count()
+    /// Adds the counts of buckets that both have; returns the others. What is merged into a sketch is mostly much
+    /// smaller, so each bucket is looked for in steps that double, from where the one before was.
+    fn add_to_known(&mut self, other: &Self) -> Vec<(u16, u64)> {
+        let mut missing = Vec::new();
+        let mut at = 0;
+        for &(index, count) in &other.buckets {
+            let mut step = 1;
+            while self.buckets.get(at + step).is_some_and(|(found, _)| *found <= index) {
+                at += step;
+                step *= 2;
+            }
+            let end = self.buckets.len().min(at + step + 1);
+            at += self.buckets[at..end].partition_point(|(found, _)| *found < index);
+            match self.buckets.get_mut(at) {
+                Some((found, sum)) if *found == index => *sum = sum.saturating_add(count),
+                _ => missing.push((index, count)),
+            }
+        }
+        missing
     }
 
     /// Returns how many values it holds.
