@@ -64,11 +64,16 @@ impl<'a> Gather<'a> {
         self.order.len()
     }
 
+    /// Returns the keys of promoted attributes of which some value had to stay in the text, of the rows that were returned.
+    pub(crate) fn keys_in_rest(&self) -> impl Iterator<Item = &str> {
+        self.attributes.keys_in_rest()
+    }
+
     /// Returns these rows, column by column; texts as dictionaries.
     ///
     /// # Errors
     /// If a text column is larger than Arrow allows.
-    pub(crate) fn columns(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>, ArrowError> {
+    pub(crate) fn columns(&mut self, rows: Range<usize>) -> Result<Vec<ArrayRef>, ArrowError> {
         let rows = &self.order[rows];
         let pairs: Vec<(usize, usize)> = rows.iter().map(|row| (row.batch as usize, row.row as usize)).collect();
         let (rest, promoted) = self.attributes.columns(rows)?;

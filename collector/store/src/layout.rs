@@ -16,13 +16,15 @@ use parquet::schema::types::ColumnPath;
 use crate::promote::{self, Promoted};
 
 /// Rows of a row group: what a seal writes is one, and larger ones would make finding one trace slower.
-pub(crate) const ROW_GROUP_ROWS_MAX: usize = 512 * 1024;
+const ROW_GROUP_ROWS_MAX: usize = 512 * 1024;
+/// The same of transactions: people ask for the newest few, and the row group that has them is read whole.
+const TRANSACTIONS_GROUP_ROWS_MAX: usize = PAGE_ROWS_MAX;
 /// Rows of a page: what finding one trace decodes of each column.
 pub(crate) const PAGE_ROWS_MAX: usize = 16_384;
-/// Rows of a row group whose Bloom filter is still as exact as [`BLOOM_FALSE`]; distinct ids are far fewer.
-pub(crate) const BLOOM_IDS_MAX: u64 = 65_536;
-/// Share of Bloom filters' answers that may be wrong.
-pub(crate) const BLOOM_FALSE: f64 = 0.01;
+/// Distinct values of a row group for which a Bloom filter is still as exact as it should be; mostly there are far fewer.
+pub(crate) const BLOOM_VALUES_MAX: u64 = 65_536;
+/// Distinct values of an attribute from which on a Bloom filter is worth reading: fewer are in every row group.
+const BLOOM_ATTRIBUTES_MIN: usize = 256;
 /// Larger dictionaries are given up: then values hardly repeat.
 pub(crate) const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// Columns of the memory form that are numbers there, and words in segments.
@@ -91,9 +93,27 @@ fn id_columns(table: TableName) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether single values of this column are looked up.
-pub(crate) fn has_bloom(table: TableName, field: &Field) -> bool {
-    id_columns(table).contains(&field.name().as_str())
+/// What a Bloom filter of a column is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bloom {
+    /// Share of the answers that may be wrong.
+    pub(crate) false_share: f64,
+    /// With fewer distinct values there is none.
+    pub(crate) values_min: usize,
+}
+
+/// Returns what Bloom filter a column has, if single values are looked up in it.
+pub(crate) fn bloom(table: TableName, field: &Field) -> Option<Bloom> {
+    if id_columns(table).contains(&field.name().as_str()) {
+        return Some(Bloom { false_share: 0.01, values_min: 0 });
+    }
+    // Of one value many row groups may be read for nothing: cheaper than exact filters for all that is unique.
+    promote::key_of(field).map(|_| Bloom { false_share: 0.1, values_min: BLOOM_ATTRIBUTES_MIN })
+}
+
+/// Returns how many rows a row group has at most.
+pub(crate) fn row_group_rows_max(table: TableName) -> usize {
+    if table == TableName::Transactions { TRANSACTIONS_GROUP_ROWS_MAX } else { ROW_GROUP_ROWS_MAX }
 }
 
 /// Columns whose pages are skipped by their smallest and largest value.
@@ -107,7 +127,7 @@ pub(crate) fn has_useful_range(table: TableName, field: &Field) -> bool {
 pub(crate) fn properties(table: TableName, schema: &Schema) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_max_row_group_row_count(Some(row_group_rows_max(table)))
         .set_data_page_row_count_limit(PAGE_ROWS_MAX)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_statistics_enabled(EnabledStatistics::None);
@@ -117,13 +137,6 @@ pub(crate) fn properties(table: TableName, schema: &Schema) -> WriterProperties 
             properties = properties.set_column_statistics_enabled(column.clone(), EnabledStatistics::Page);
         }
         properties = encoded(properties, field, column);
-    }
-    for column in id_columns(table) {
-        let column = ColumnPath::from(*column);
-        properties = properties
-            .set_column_bloom_filter_enabled(column.clone(), true)
-            .set_column_bloom_filter_max_ndv(column.clone(), BLOOM_IDS_MAX)
-            .set_column_bloom_filter_fpp(column, BLOOM_FALSE);
     }
     properties.build()
 }

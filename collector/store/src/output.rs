@@ -14,13 +14,14 @@ use parquet::basic::ZstdLevel;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::{ColumnCloseResult, ColumnWriter};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use zstd::bulk::Compressor;
 
 use crate::files::{FileReader, Sink};
-use crate::layout::{self, ROW_GROUP_ROWS_MAX};
+use crate::layout;
+use crate::promote::{self, KeysInRest};
 
 mod bytes;
 
@@ -34,6 +35,7 @@ pub(crate) struct Output {
     schema: SchemaRef,
     /// One for all columns: each holds hundreds of kilobytes.
     compressor: Compressor<'static>,
+    keys_in_rest: KeysInRest,
     /// Columns of the row group that is being encoded, and its rows.
     encoding: Option<(Vec<Encoding>, usize)>,
 }
@@ -53,7 +55,7 @@ impl Output {
         let file = SerializedFileWriter::new(sink, columns.root_schema_ptr(), Arc::new(properties))?;
         let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema));
         let compressor = Compressor::new(ZstdLevel::default().compression_level())?;
-        Ok(Self { file, factory, table, schema, compressor, encoding: None })
+        Ok(Self { file, factory, table, schema, compressor, keys_in_rest: KeysInRest::default(), encoding: None })
     }
 
     /// Returns the columns.
@@ -65,13 +67,14 @@ impl Output {
     /// within one file always the same.
     pub(crate) fn encode(&mut self, rows: &[ArrayRef]) -> Result<()> {
         let rows_count = rows.first().map_or(0, |column| column.len());
+        let rows_max = layout::row_group_rows_max(self.table);
         let mut from = 0;
         while from < rows_count {
             let (mut columns, before) = match self.encoding.take() {
                 Some(encoding) => encoding,
                 None => (self.begin_encoding(rows)?, 0),
             };
-            let count = (rows_count - from).min(ROW_GROUP_ROWS_MAX - before);
+            let count = (rows_count - from).min(rows_max - before);
             for ((field, rows), column) in self.schema.fields().iter().zip(rows).zip(&mut columns) {
                 let rows = rows.slice(from, count);
                 match column {
@@ -85,7 +88,7 @@ impl Output {
             }
             from += count;
             self.encoding = Some((columns, before + count));
-            if before + count == ROW_GROUP_ROWS_MAX {
+            if before + count == rows_max {
                 self.end_encoding()?;
             }
         }
@@ -99,8 +102,8 @@ impl Output {
         for (((field, rows), writer), leaf) in self.schema.fields().iter().zip(rows).zip(writers).zip(leaves) {
             columns.push(if ByteColumn::takes(field, rows) {
                 let has_range = layout::has_useful_range(self.table, field);
-                let has_bloom = layout::has_bloom(self.table, field);
-                let manner = Manner { column: leaf.clone(), has_range, has_bloom };
+                let bloom = layout::bloom(self.table, field);
+                let manner = Manner { column: leaf.clone(), has_range, bloom };
                 Encoding::Bytes(Box::new(ByteColumn::new(manner, rows)?))
             } else {
                 Encoding::Other(Box::new(writer))
@@ -125,6 +128,11 @@ impl Output {
         Ok(())
     }
 
+    /// Returns what will be said of the rest of the attributes. Whoever gives rows with attributes says it too.
+    pub(crate) fn keys_in_rest(&mut self) -> &mut KeysInRest {
+        &mut self.keys_in_rest
+    }
+
     /// Adds a row group as it stands in another segment, with its indexes and Bloom filters.
     pub(crate) fn copy_group(&mut self, reader: &FileReader, metadata: &ParquetMetaData, group: usize) -> Result<()> {
         self.end_encoding()?;
@@ -145,6 +153,9 @@ impl Output {
     /// Writes the footer.
     pub(crate) fn finish(mut self) -> Result<Sink> {
         self.end_encoding()?;
+        if let Some(text) = self.keys_in_rest.text() {
+            self.file.append_key_value_metadata(KeyValue::new(promote::KEYS_IN_REST.to_owned(), text));
+        }
         self.file.into_inner()
     }
 }

@@ -3,11 +3,11 @@
 //!
 //! Made from the segments when a folder is opened; each seal learns from its rows before it writes them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, SchemaRef, UInt8Type, UInt32Type};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type, UInt32Type};
 use collector_table::TableName;
 
 use crate::layout;
@@ -19,6 +19,10 @@ pub(crate) const ATTRIBUTES: &str = "attributes";
 const ROWS_PER_KEY: usize = 1_000;
 /// Field metadata with the OTLP type of a promoted attribute, as the letter that `attributes` uses.
 const TYPE: &str = "otlp.type";
+
+/// Metadata of a segment: keys with a column of which some values are in `attributes` all the same, a line each. Where it
+/// is missing, any may be; where it is not, whoever looks for a value need not read `attributes` as well.
+pub(crate) const KEYS_IN_REST: &str = "throughline.keys_in_rest";
 
 /// An attribute with a column of its own. Values of another type stay in `attributes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,37 @@ pub(crate) struct Promoted {
     places: HashMap<String, usize>,
     /// Keys that were frequent enough when last learned from, and found no room.
     left_out: usize,
+}
+
+/// What a segment says of [`KEYS_IN_REST`].
+#[derive(Debug, Default)]
+pub(crate) struct KeysInRest {
+    keys: BTreeSet<String>,
+    is_unknown: bool,
+}
+
+impl KeysInRest {
+    /// Adds keys of which values are in the rest.
+    pub(crate) fn add<'a>(&mut self, keys: impl Iterator<Item = &'a str>) {
+        self.keys.extend(keys.map(str::to_owned));
+    }
+
+    /// Adds those of a segment whose rows go into one with more columns: what has no column there is in the rest.
+    pub(crate) fn add_those_of(&mut self, segment: &Schema, into: &Schema) {
+        match segment.metadata().get(KEYS_IN_REST) {
+            Some(text) => self.add(text.lines()),
+            None => self.is_unknown = true,
+        }
+        let added = into.fields().iter().filter(|field| segment.column_with_name(field.name()).is_none());
+        self.add(added.filter_map(|field| key_of(field)));
+    }
+
+    /// Returns the metadata; nothing when it is not known, or a key cannot stand on a line.
+    pub(crate) fn text(&self) -> Option<String> {
+        let fits = |key: &String| !key.is_empty() && !key.contains(['\n', '\r']);
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        (!self.is_unknown && self.keys.iter().all(fits)).then(|| keys.join("\n"))
+    }
 }
 
 /// How often a key occurred, and with which type first.

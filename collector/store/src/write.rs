@@ -46,12 +46,13 @@ pub(crate) fn memory_rows(
 }
 
 fn write_gathered(sink: Sink, table: TableName, batches: &[RecordBatch], promoted: &Promoted) -> Result<Sink> {
-    let gather = Gather::new(table, batches, promoted);
+    let mut gather = Gather::new(table, batches, promoted);
     let mut output = Output::new(sink, table, layout::schema(table, promoted))?;
     for from in (0..gather.rows()).step_by(CHUNK_ROWS) {
         let to = (from + CHUNK_ROWS).min(gather.rows());
         output.encode(&gather.columns(from..to)?)?;
     }
+    output.keys_in_rest().add(gather.keys_in_rest());
     output.finish()
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn evidence(
     let write = |sink| -> Result<Sink> {
         let schema = layout::union(from.table, std::iter::once(&from.schema));
         let mut output = Output::new(sink, from.table, Arc::clone(&schema))?;
+        output.keys_in_rest().add_those_of(&from.schema, &schema);
         for rows in rows {
             output.encode(&layout::with_all_columns(&rows, &schema)?)?;
         }

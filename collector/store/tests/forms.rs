@@ -83,9 +83,25 @@ async fn open(dir: &Path, promoted_max: usize) -> Store {
     Store::open(Config { promoted_max, ..config(dir) }, decode).await.unwrap().0
 }
 
-/// The same eight spans: in memory, in segments with promoted attributes and without, and in all of these.
+/// One segment, merged of eight, of which the first have fewer columns for attributes or none.
+async fn merged(dir: &Path) -> Store {
+    let mut store = open(dir, 0).await;
+    for n in 0..8 {
+        store.close().await;
+        store = open(dir, [0, 0, 1, 1, 128, 128, 128, 128][usize::from(n)]).await;
+        append(&store, n..n + 1).await;
+        store.seal().await;
+    }
+    store.maintain(0).await;
+    assert_eq!(store.stats().tables[0].segments, 1, "{:?}", store.stats());
+    store
+}
+
+/// The same eight spans: in memory, in segments with promoted attributes and without, and in all of these, merged or not.
 async fn every_form() -> Vec<(&'static str, Store, TempDir)> {
     let mut stores = Vec::new();
+    let dir = tempfile::tempdir().unwrap();
+    stores.push(("merged", merged(dir.path()).await, dir));
     for form in ["memory", "promoted", "plain", "mixed"] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(dir.path(), if form == "plain" { 0 } else { 128 }).await;

@@ -33,16 +33,52 @@ impl Sketch {
     pub fn insert(&mut self, ns: i64) {
         match bucket(ns) {
             None => self.zeros = self.zeros.saturating_add(1),
-            Some(index) => self.add(index, 1),
+            Some(index) => self.add(index),
         }
     }
 
     /// Adds all that another sketch holds.
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
-        for &(index, count) in &other.buckets {
-            self.add(index, count);
+        let missing = self.add_to_known(other);
+        let mut from = self.buckets.len();
+        let mut to = from + missing.len();
+        self.buckets.resize(to, (0, 0));
+        // From the end, so that what is moved never lands on what is still to be moved.
+        for bucket in missing.into_iter().rev() {
+            while from > 0 && self.buckets[from - 1].0 > bucket.0 {
+                (from, to) = (from - 1, to - 1);
+                self.buckets[to] = self.buckets[from];
+            }
+            to -= 1;
+            self.buckets[to] = bucket;
         }
+        let excess = self.buckets.len().saturating_sub(BUCKETS_MAX);
+        let lowest = self.buckets.drain(..excess).fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
+        if let Some((_, count)) = self.buckets.first_mut() {
+            *count = count.saturating_add(lowest);
+        }
+    }
+
+    /// Adds the counts of buckets that both have; returns the others. What is merged into a sketch is mostly much
+    /// smaller, so each bucket is looked for in steps that double, from where the one before was.
+    fn add_to_known(&mut self, other: &Self) -> Vec<(u16, u64)> {
+        let mut missing = Vec::new();
+        let mut at = 0;
+        for &(index, count) in &other.buckets {
+            let mut step = 1;
+            while self.buckets.get(at + step).is_some_and(|(found, _)| *found <= index) {
+                at += step;
+                step *= 2;
+            }
+            let end = self.buckets.len().min(at + step + 1);
+            at += self.buckets[at..end].partition_point(|(found, _)| *found < index);
+            match self.buckets.get_mut(at) {
+                Some((found, sum)) if *found == index => *sum = sum.saturating_add(count),
+                _ => missing.push((index, count)),
+            }
+        }
+        missing
     }
 
     /// Returns how many values it holds.
@@ -87,7 +123,10 @@ impl Sketch {
     /// If the bytes were not written so.
     pub fn decode(bytes: &[u8]) -> Result<Self, SketchError> {
         let mut rest = bytes;
-        let mut sketch = Self { zeros: read_varint(&mut rest).ok_or(SketchError)?, buckets: Vec::new() };
+        let zeros = read_varint(&mut rest).ok_or(SketchError)?;
+        // A bucket is two bytes at least.
+        let buckets = Vec::with_capacity((rest.len() / 2).min(BUCKETS_MAX));
+        let mut sketch = Self { zeros, buckets };
         let mut index = 0_u64;
         while !rest.is_empty() {
             let step = read_varint(&mut rest).ok_or(SketchError)?;
@@ -102,14 +141,14 @@ impl Sketch {
         Ok(sketch)
     }
 
-    fn add(&mut self, index: u16, added: u64) {
+    fn add(&mut self, index: u16) {
         match self.buckets.binary_search_by_key(&index, |(found, _)| *found) {
-            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(added),
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
             Err(0) if self.buckets.len() == BUCKETS_MAX => {
-                self.buckets[0].1 = self.buckets[0].1.saturating_add(added);
+                self.buckets[0].1 = self.buckets[0].1.saturating_add(1);
             }
             Err(at) => {
-                self.buckets.insert(at, (index, added));
+                self.buckets.insert(at, (index, 1));
                 if self.buckets.len() > BUCKETS_MAX {
                     let (_, lowest) = self.buckets.remove(0);
                     self.buckets[0].1 = self.buckets[0].1.saturating_add(lowest);

@@ -20,6 +20,8 @@ const NO_COLUMN: u32 = u32::MAX;
 pub(super) struct AttributeSource<'a> {
     batches: Vec<BatchAttributes<'a>>,
     columns: &'a [Column],
+    /// Which columns lack a value that is in the text instead.
+    in_rest: Vec<bool>,
 }
 
 struct BatchAttributes<'a> {
@@ -35,11 +37,17 @@ struct BatchAttributes<'a> {
 impl<'a> AttributeSource<'a> {
     pub(super) fn new(batches: &'a [RecordBatch], promoted: &'a Promoted) -> Self {
         let batches = batches.iter().map(|batch| BatchAttributes::new(batch, promoted)).collect();
-        Self { batches, columns: promoted.columns() }
+        Self { batches, columns: promoted.columns(), in_rest: vec![false; promoted.columns().len()] }
+    }
+
+    /// Returns the keys with a column of which some value is in the text all the same, so far.
+    pub(super) fn keys_in_rest(&self) -> impl Iterator<Item = &str> {
+        let columns = self.columns.iter().zip(&self.in_rest);
+        columns.filter(|(_, is_in_rest)| **is_in_rest).map(|(column, _)| column.key.as_str())
     }
 
     /// Returns the text and the promoted columns of these rows.
-    pub(super) fn columns(&self, rows: &[Row]) -> Result<(ArrayRef, Vec<ArrayRef>), ArrowError> {
+    pub(super) fn columns(&mut self, rows: &[Row]) -> Result<(ArrayRef, Vec<ArrayRef>), ArrowError> {
         let mut columns: Vec<TextColumn> = self.columns.iter().map(|_| TextColumn::default()).collect();
         let mut rest = StringBuilder::new();
         let mut object = ObjectWriter::default();
@@ -58,6 +66,9 @@ impl<'a> AttributeSource<'a> {
                 } else {
                     object.push(batch.names.value(key), value, ValueType::from_byte(batch.types[entry]));
                     is_left = true;
+                    if let Some(is_in_rest) = self.in_rest.get_mut(place) {
+                        *is_in_rest = true;
+                    }
                 }
             }
             rest.append_option(is_left.then(|| object.finish()));

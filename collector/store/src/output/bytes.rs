@@ -28,8 +28,8 @@ mod entries;
 mod page;
 mod range;
 
-/// Bytes of an id that is encoded here. Shorter ones hardly repeat, and stay with Arrow's writer.
-const ID_BYTES: i32 = 16;
+/// Bytes of a trace's id. Rows of a trace stand together.
+const TRACE_ID_BYTES: i32 = 16;
 /// Bytes of the values of a page, from which on it is closed before it has all its rows.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -38,8 +38,7 @@ pub(super) struct Manner {
     pub(super) column: ColumnDescPtr,
     /// Whether pages are skipped by their least and greatest value.
     pub(super) has_range: bool,
-    /// Whether single values are looked up.
-    pub(super) has_bloom: bool,
+    pub(super) bloom: Option<layout::Bloom>,
 }
 
 /// A column of texts or ids of one row group.
@@ -65,7 +64,8 @@ impl ByteColumn {
     pub(super) fn takes(field: &Field, rows: &ArrayRef) -> bool {
         match rows.data_type() {
             DataType::Utf8 => *field.data_type() == DataType::Utf8,
-            DataType::FixedSizeBinary(ID_BYTES) => true,
+            // An id that may be missing is of something else, as a parent's, and repeats. A span's own never does.
+            DataType::FixedSizeBinary(bytes) => *bytes == TRACE_ID_BYTES || field.is_nullable(),
             DataType::Dictionary(..) => Known::of(rows).is_some(),
             _ => false,
         }
@@ -74,11 +74,11 @@ impl ByteColumn {
     /// Returns an empty column for rows like these, which it takes.
     pub(super) fn new(manner: Manner, rows: &ArrayRef) -> Result<Self> {
         let is_text = !matches!(rows.data_type(), DataType::FixedSizeBinary(_));
-        let bloom = manner.has_bloom.then(|| Sbbf::new_with_ndv_fpp(layout::BLOOM_IDS_MAX, layout::BLOOM_FALSE));
+        let bloom = |bloom: layout::Bloom| Sbbf::new_with_ndv_fpp(layout::BLOOM_VALUES_MAX, bloom.false_share);
         Ok(Self {
             entries: Entries::new(is_text),
             known: Known::of(rows),
-            bloom: bloom.transpose()?,
+            bloom: manner.bloom.map(bloom).transpose()?,
             page: OpenPage::default(),
             closed: Vec::new(),
             manner,
@@ -186,6 +186,15 @@ impl ByteColumn {
         Ok(())
     }
 
+    /// Returns the filter, no larger than it must be, if there are enough values to be worth one.
+    fn finish_bloom(&mut self) -> Option<Sbbf> {
+        let manner = self.manner.bloom?;
+        let mut bloom = self.bloom.take()?;
+        let is_worth_it = self.entries.is_given_up() || self.entries.len() as usize >= manner.values_min;
+        bloom.fold_to_target_fpp(manner.false_share);
+        is_worth_it.then_some(bloom)
+    }
+
     /// Returns the bytes of the column and what the footer says of it.
     pub(super) fn close(mut self, compressor: &mut Compressor<'_>) -> Result<(Bytes, ColumnCloseResult)> {
         self.close_page(compressor)?;
@@ -233,15 +242,13 @@ impl ByteColumn {
             metadata = metadata.set_statistics(statistics(self.entries.is_text(), &all, nulls));
         }
         let column_index = self.manner.has_range.then(|| index.build()).transpose()?;
+        let metadata = metadata.build()?;
         let bytes = chunk.finish()?;
-        if let Some(bloom) = &mut self.bloom {
-            bloom.fold_to_target_fpp(layout::BLOOM_FALSE);
-        }
         let close = ColumnCloseResult {
             bytes_written: bytes.len() as u64,
             rows_written: rows as u64,
-            metadata: metadata.build()?,
-            bloom_filter: self.bloom,
+            metadata,
+            bloom_filter: self.finish_bloom(),
             column_index,
             offset_index: Some(offsets.build()),
         };

@@ -17,6 +17,7 @@ use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapter
 use collector_table::ValueType;
 
 use super::attribute::Attribute;
+use crate::promote::KEYS_IN_REST;
 
 mod functions;
 
@@ -27,8 +28,6 @@ type Expr = Arc<dyn PhysicalExpr>;
 /// Column that promoted attributes come from, and the start of the names of their columns.
 const ATTRIBUTES: &str = "attributes";
 const PROMOTED_PREFIX: &str = "attributes.";
-/// Metadata of a segment: promoted keys of which some values are in the rest all the same, a line each.
-const KEYS_IN_REST: &str = "throughline.keys_in_rest";
 
 /// Makes a rewriter for each file.
 #[derive(Debug)]
@@ -141,7 +140,7 @@ impl Rewriter {
     /// Returns whether some row of the file may have this promoted key among what is not promoted.
     fn rest_may_hold(&self, key: &str) -> bool {
         let listed = self.stored.metadata().get(KEYS_IN_REST);
-        listed.is_none_or(|keys| keys.split('\n').any(|listed| listed == key))
+        listed.is_none_or(|keys| keys.lines().any(|listed| listed == key))
     }
 }
 

@@ -14,14 +14,15 @@ use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::ChunkReader;
 
 use crate::files::Files;
-use crate::layout::{self, ROW_GROUP_ROWS_MAX};
+use crate::layout;
 use crate::output::Output;
 use crate::rollup;
 use crate::segment::{self, Segment, SeqRange};
 use crate::{StoreError, TRACES};
 
-/// Row groups with fewer rows are encoded anew. What a busy daemon seals is larger, whatever its share of memory.
-const COPIED_ROWS_MIN: usize = ROW_GROUP_ROWS_MAX / 8;
+/// Row groups with less than this part of what they may have are encoded anew. What a busy daemon seals is larger,
+/// whatever its share of memory.
+const COPIED_PART_MIN: usize = 8;
 /// Rollups with more rows are copied as well: their keys repeat hardly ever by then.
 const ADDED_ROWS_MAX: u64 = 262_144;
 /// Rows that are decoded at once.
@@ -53,6 +54,7 @@ pub(crate) fn merge(
         output.encode(added.columns()).map_err(&failed)?;
     } else {
         for segment in inputs {
+            output.keys_in_rest().add_those_of(&segment.schema, &schema);
             let copied = copy(files, segment, &mut output, is_stopping);
             if !copied.map_err(segment::in_segment(files, &segment.name))? {
                 return Ok(None);
@@ -79,12 +81,13 @@ fn copy(files: &Files, segment: &Segment, output: &mut Output, is_stopping: &Ato
     let reader = segment.reader(files);
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let metadata = ArrowReaderMetadata::load(&reader, options)?;
+    let copied_rows_min = layout::row_group_rows_max(segment.table) / COPIED_PART_MIN;
     for group in 0..metadata.metadata().num_row_groups() {
         if is_stopping.load(Acquire) {
             return Ok(false);
         }
         let rows = metadata.metadata().row_group(group).num_rows();
-        if usize::try_from(rows).is_ok_and(|rows| rows >= COPIED_ROWS_MIN) {
+        if usize::try_from(rows).is_ok_and(|rows| rows >= copied_rows_min) {
             output.copy_group(&reader, metadata.metadata(), group)?;
             continue;
         }

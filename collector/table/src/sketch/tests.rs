@@ -62,6 +62,21 @@ fn buckets_are_bounded_and_the_highest_values_stay_exact() {
 }
 
 #[test]
+fn merged_buckets_are_bounded_as_well() {
+    // One value for every second bucket, so that two of them together have more than there may be.
+    let every_second = |from: i32| {
+        let values: Vec<i64> = (from..2_000).step_by(2).map(|index| 1.0202_f64.powi(index) as i64).collect();
+        of(&values)
+    };
+    let (even, odd) = (every_second(400), every_second(401));
+    let mut merged = even.clone();
+    merged.merge(&odd);
+    assert_eq!(merged.buckets.len(), BUCKETS_MAX);
+    assert!(merged.buckets.is_sorted_by(|one, next| one.0 < next.0));
+    assert_eq!(merged.count(), even.count() + odd.count());
+}
+
+#[test]
 fn a_few_values_take_a_few_bytes_and_none_have_no_quantile() {
     assert_eq!(bytes(&Sketch::default()), [0]);
     assert_eq!(Sketch::default().quantile(0.5), None);

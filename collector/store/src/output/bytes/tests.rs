@@ -25,7 +25,11 @@ fn read_back(field: Field, column: &ArrayRef) -> ReadBack {
     let schema = Arc::new(Schema::new(vec![field]));
     let parquet = ArrowSchemaConverter::new().convert(&schema).unwrap();
     assert!(ByteColumn::takes(schema.field(0), column));
-    let manner = Manner { column: parquet.column(0), has_range: true, has_bloom: true };
+    let manner = Manner {
+        column: parquet.column(0),
+        has_range: true,
+        bloom: Some(layout::Bloom { false_share: 0.01, values_min: 0 }),
+    };
     let mut compressor = Compressor::new(1).unwrap();
     let mut values = ByteColumn::new(manner, column).unwrap();
     let half = column.len() / 2;
@@ -165,6 +169,23 @@ fn ids_of_neighbouring_rows_are_kept_once() {
 }
 
 #[test]
+fn few_values_have_no_filter() {
+    let has_filter = |values: usize| {
+        let rows: Vec<String> = (0..1_000).map(|n| (n % values).to_string()).collect();
+        let column = texts(rows.iter().map(|row| Some(row.as_str())));
+        let schema = Schema::new(vec![text_field(true)]);
+        let parquet = ArrowSchemaConverter::new().convert(&schema).unwrap();
+        let bloom = Some(layout::Bloom { false_share: 0.1, values_min: 256 });
+        let manner = Manner { column: parquet.column(0), has_range: true, bloom };
+        let mut compressor = Compressor::new(1).unwrap();
+        let mut values = ByteColumn::new(manner, &column).unwrap();
+        values.push(&column, &mut compressor).unwrap();
+        values.close(&mut compressor).unwrap().1.bloom_filter.is_some()
+    };
+    assert_eq!([1, 255, 256, 1_000].map(has_filter), [false, false, true, true]);
+}
+
+#[test]
 fn rows_of_another_dictionary_are_refused() {
     let column = |entries: &[&str]| -> ArrayRef {
         let values: ArrayRef = Arc::new(StringArray::from_iter_values(entries));
@@ -173,7 +194,7 @@ fn rows_of_another_dictionary_are_refused() {
     let (one, other) = (column(&["a"]), column(&["b"]));
     let schema = Schema::new(vec![text_field(false)]);
     let parquet = ArrowSchemaConverter::new().convert(&schema).unwrap();
-    let manner = Manner { column: parquet.column(0), has_range: false, has_bloom: false };
+    let manner = Manner { column: parquet.column(0), has_range: false, bloom: None };
     let mut compressor = Compressor::new(1).unwrap();
     let mut values = ByteColumn::new(manner, &one).unwrap();
     values.push(&one, &mut compressor).unwrap();
