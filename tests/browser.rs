@@ -44,8 +44,10 @@ fn pages_tell_what_turned_slow() {
     expect_page(&chrome, &daemon, "/", &["POST /checkout", "payment"]);
     let number = daemon.count("SELECT number FROM incidents ORDER BY number LIMIT 1");
     expect_page(&chrome, &daemon, &format!("/incidents/{number}"), &["payment", "POST /charges", "POST /checkout"]);
-    let whole = "SELECT transaction_id FROM transactions WHERE complete AND operation = 'POST /checkout' LIMIT 1";
-    let rows = daemon.sql(whole);
+    // What is judged at once is stored when it is known that nothing more belongs to it.
+    let whole = "FROM transactions WHERE complete AND operation = 'POST /checkout'";
+    daemon.wait_for_count(&format!("SELECT count(*) {whole}"), 1);
+    let rows = daemon.sql(&format!("SELECT transaction_id {whole} LIMIT 1"));
     let trace = daemon::first_column(&rows[0]).as_str().unwrap().to_owned();
     expect_page(&chrome, &daemon, &format!("/trace/{trace}"), &["fulfilment", "POST /charges", "api.bank.example"]);
     for page in PLAIN_PAGES {
