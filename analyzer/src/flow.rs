@@ -42,7 +42,7 @@ impl FlowKind {
 /// Returns what kind of flow a transaction is.
 pub fn flow_kind(transaction: &Transaction) -> FlowKind {
     let scatters = scatters(transaction);
-    let is_choreographed = events_in_a_row(transaction) >= EVENTS_MIN;
+    let is_choreographed = events_in_a_row(transaction) >= EVENTS_MIN || is_driven_by_events_alone(transaction);
     // Whoever asks many at once need not conduct them as well.
     let is_orchestrated = !scatters && conducted(transaction) >= CONDUCTED_MIN;
     match (scatters, is_choreographed, is_orchestrated) {
@@ -91,6 +91,12 @@ fn conducted(transaction: &Transaction) -> usize {
         called.entry(spans[hop.caller].service()).or_default().insert(spans[callee].service());
     }
     called.values().map(BTreeSet::len).max().unwrap_or(0)
+}
+
+/// Returns whether services only tell each other, and none asks another.
+fn is_driven_by_events_alone(transaction: &Transaction) -> bool {
+    let mut hops = remote(transaction).peekable();
+    hops.peek().is_some() && hops.all(|(hop, ..)| hop.kind == HopKind::Message)
 }
 
 /// Returns the longest chain of messages, each sent by the service that took the one before, and none sent back.
@@ -150,6 +156,21 @@ mod tests {
                     ship consumer paid 90..99
         ";
         assert_eq!(kind(events), "choreographed");
+        let told = "
+            shop POST /order 0..40
+              shop producer ordered 30..35
+                pay consumer ordered 50..80
+                mail consumer ordered 60..70
+        ";
+        assert_eq!(kind(told), "choreographed");
+        let told_and_asked = "
+            web POST /order 0..40
+              web client POST 5..20
+                shop POST /order 6..19
+                  shop producer ordered 10..15
+                    mail consumer ordered 60..70
+        ";
+        assert_eq!(kind(told_and_asked), "request_response");
         let offers = "
             web GET /offers 0..100
               web client ask 10..50

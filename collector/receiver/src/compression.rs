@@ -93,3 +93,6 @@ pub(crate) fn decompress(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
