@@ -18,6 +18,7 @@ pub mod span;
 pub mod stitch;
 pub mod summary;
 pub mod time;
+mod told;
 pub mod transaction;
 
 pub use analyzer::{Analyzer, AnalyzerLimits, Outcome};

@@ -20,6 +20,10 @@ pub struct Site {
     pub kind: SpanKind,
     /// Address or system on the other side of a client or producer span.
     pub peer: Option<Arc<str>>,
+    /// System of the database or of the messages that it speaks to, such as `postgresql` or `kafka`.
+    pub system: Option<Arc<str>>,
+    /// Name of the database, or of the queue or topic, that it speaks to or takes from.
+    pub target: Option<Arc<str>>,
     /// Whether it is a request to a database or cache.
     pub is_database: bool,
     /// Whether the status is error. What fails has a site of its own, because a flag in every span is dearer.

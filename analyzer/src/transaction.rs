@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::flow::flow_kind;
 use crate::join::{Join, Refused, Rule, TRACE_ID_CONFIDENCE};
 use crate::span::Span;
+use crate::told::Told;
 
 /// Why a stretch of the critical path passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -239,6 +240,8 @@ pub struct Transaction {
     pub superseded_by: Option<TraceId>,
     /// Whether its traces were judged before, each when it closed.
     pub(crate) was_seen: bool,
+    /// What of it was told before, also as part of another.
+    pub(crate) told: Told,
 }
 
 /// A transaction as JSON in `DESIGN`'s contract.

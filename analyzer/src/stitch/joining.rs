@@ -4,6 +4,7 @@
 
 mod keep;
 mod note;
+mod told;
 
 pub(super) use keep::Reopened;
 
@@ -21,6 +22,7 @@ use super::tree::{Header, Trees};
 use crate::hash::Map;
 use crate::join::{Refusal, Refused, Rule};
 use crate::transaction::{CloseReason, HopKind, NO_PARENT, Transaction};
+use told::TraceTold;
 
 /// Revisions of one transaction; joins that are found later are left out, except at the end of the input.
 pub(super) const REVISIONS_MAX: u32 = 8;
@@ -52,6 +54,7 @@ struct Life {
     /// It was closed at a bound: later spans of the trace are not of it.
     is_sealed: bool,
     refused: Vec<(Rule, u16, Refusal)>,
+    told: TraceTold,
 }
 
 impl Default for Life {
@@ -70,6 +73,7 @@ impl Default for Life {
             is_frozen: false,
             is_sealed: false,
             refused: Vec::new(),
+            told: TraceTold::default(),
         }
     }
 }
@@ -142,6 +146,7 @@ impl Joiner {
         let life = self.lives.entry(id).or_default();
         life.ready_ns = life.ready_ns.min(step.now_ns);
         life.revision = life.revision.max(closing.revision);
+        life.told.is_whole |= closing.revision > 0;
         (life.kept_ns, life.reason) = (step.now_ns, closing.whole.close_reason);
         life.due_ns = step.now_ns.saturating_add(step.limits.join_wait_ns);
         life.is_sealed = matches!(life.reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
@@ -264,6 +269,7 @@ impl Joiner {
         }
         given.refused = self.refused_of(&parts);
         given.was_seen = true;
+        self.tell(&parts, &mut given);
         self.stats.joined += u64::from(parts.len() > 1);
         step.done.push(given);
         for part in parts.iter().skip(1) {

@@ -8,14 +8,14 @@ use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable
 
 use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker};
 use super::keys::KeyBook;
-use super::site::{Manner, Name, Process, Sites};
+use super::site::{Manner, Name, Process, Sites, Toward};
 use crate::span::{Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
-const ROLES: [&[&str]; 10] = [
+const ROLES: [&[&str]; 13] = [
     &["http.route", "url.template"],
     &["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"],
-    &["db.collection.name", "rpc.service", "messaging.destination.name"],
+    &["db.collection.name", "rpc.service"],
     &["peer.service"],
     &["server.address", "net.peer.name", "network.peer.address", "net.sock.peer.addr"],
     &["server.port", "net.peer.port"],
@@ -23,6 +23,18 @@ const ROLES: [&[&str]; 10] = [
     &["db.system.name", "db.system"],
     &["messaging.system", "rpc.system"],
     &["http.request.resend_count", "http.resend_count"],
+    &[
+        "messaging.destination.template",
+        "messaging.destination.name",
+        "messaging.destination",
+        "messaging.source.name",
+        "messaging.source",
+        "messaging.destination.subscription.name",
+        "messaging.rabbitmq.destination.routing_key",
+        "messaging.rabbitmq.routing_key",
+    ],
+    &["messaging.destination.temporary", "messaging.destination.anonymous", "messaging.temp_destination"],
+    &["db.namespace", "db.name", "db.redis.database_index"],
 ];
 const ROUTE: usize = 0;
 const VERB: usize = 1;
@@ -34,6 +46,12 @@ const URL: usize = 6;
 const DATABASE: usize = 7;
 const SYSTEM: usize = 8;
 const RESENT: usize = 9;
+const QUEUE: usize = 10;
+const TEMPORARY: usize = 11;
+const NAMESPACE: usize = 12;
+
+/// Stands for queues that live as long as one conversation: each has a name of its own.
+const TEMPORARY_QUEUE: &str = "(temporary)";
 
 /// Links that are read of one span.
 const LINKS_MAX: usize = 4_000;
@@ -179,10 +197,11 @@ impl Reader {
         let mut ranks = [usize::MAX; ROLES.len()];
         for entry in bound(row)..bound(row + 1) {
             let Some(Place { role, rank }) = self.roles[attributes.keys[entry] as usize] else { continue };
-            // Of a key that is there twice, the first counts.
-            if rank < ranks[role] {
+            // Of a key that is there twice, the first counts; one without a value says nothing.
+            let value = attributes.values.value(entry);
+            if rank < ranks[role] && !value.is_empty() {
                 ranks[role] = rank;
-                facts[role] = Some(attributes.values.value(entry));
+                facts[role] = Some(value);
             }
         }
         facts
@@ -196,12 +215,11 @@ impl Reader {
         let completed = operation.is_open.then(|| sites.name(&operation_name(columns.names.value(key), facts)));
         let operation = completed.as_ref().unwrap_or(&operation.name);
         let kind = columns.kind(row);
-        let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
-        let peer = peer_name(facts, peer).filter(|_| is_outgoing).map(|peer| sites.name(peer));
+        let toward = toward(sites, kind, facts, peer);
         let has_error = columns.status_code(row) == StatusCode::Error;
         let is_resend = facts[RESENT].is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0));
         let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error, is_resend };
-        sites.site(process, operation, peer.as_ref(), manner)
+        sites.site(process, operation, &toward, manner)
     }
 
     /// Lets go of what no span refers to.
@@ -232,7 +250,8 @@ fn operation_name<'a>(name: &'a str, facts: &Facts<'_>) -> Cow<'a, str> {
         return Cow::Owned(format!("{method} {route}"));
     }
     if name.is_empty() {
-        let parts: Vec<&str> = [facts[VERB], facts[TARGET]].into_iter().flatten().collect();
+        let target = facts[TARGET].or(facts[QUEUE]);
+        let parts: Vec<&str> = [facts[VERB], target].into_iter().flatten().collect();
         return if parts.is_empty() { Cow::Borrowed("(unnamed)") } else { Cow::Owned(parts.join(" ")) };
     }
     without_ids(name)
@@ -266,6 +285,25 @@ fn is_id(word: &str) -> bool {
     let is_number = digits > 0 && digits == word.len();
     let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     is_number || (digits > 0 && is_hex && word.len() >= 16)
+}
+
+/// Returns whom a span speaks to; of one that takes a message from where it takes it.
+fn toward(sites: &mut Sites, kind: SpanKind, facts: &Facts<'_>, room: &mut String) -> Toward {
+    let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
+    if !is_outgoing && kind != SpanKind::Consumer {
+        return Toward::default();
+    }
+    let queue = || if is_true(facts[TEMPORARY]) { Some(TEMPORARY_QUEUE.into()) } else { facts[QUEUE].map(without_ids) };
+    let target = facts[DATABASE].map_or_else(queue, |_| facts[NAMESPACE].map(Cow::Borrowed));
+    Toward {
+        peer: peer_name(facts, room).filter(|_| is_outgoing).map(|peer| sites.name(peer)),
+        system: facts[DATABASE].or(facts[SYSTEM]).map(|system| sites.name(system)),
+        target: target.map(|target| sites.name(&target)),
+    }
+}
+
+fn is_true(value: Option<&str>) -> bool {
+    value == Some("true")
 }
 
 /// Returns the address, or else the system, of what a client or producer talks to.

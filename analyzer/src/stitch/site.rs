@@ -8,7 +8,7 @@ use collector_table::SpanKind;
 use crate::hash::{FNV_SEED, Map, fnv};
 use crate::span::Site;
 
-/// Distinct names of services, operations, instances, versions and peers.
+/// Distinct names of services, operations, instances, versions, peers, systems, databases and queues.
 const NAMES_MAX: usize = 50_000;
 /// Distinct sites.
 const SITES_MAX: usize = 100_000;
@@ -32,6 +32,14 @@ pub(super) struct Process {
     version: Option<Name>,
 }
 
+/// Whom a site's spans speak to, as far as they say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Toward {
+    pub(super) peer: Option<Name>,
+    pub(super) system: Option<Name>,
+    pub(super) target: Option<Name>,
+}
+
 /// How a site's spans do what they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Manner {
@@ -44,8 +52,8 @@ pub(super) struct Manner {
 /// What tells two sites apart. Numbers of names are never given twice, so a key that outlives its names finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    /// Service, instance, version, operation, peer; 0 for none.
-    names: [u64; 5],
+    /// Service, instance, version, operation, peer, system, target; 0 for none.
+    names: [u64; 7],
     manner: Manner,
 }
 
@@ -98,16 +106,17 @@ impl Sites {
     }
 
     /// Returns the site of an operation of a process.
-    pub(super) fn site(
-        &mut self,
-        process: &Process,
-        operation: &Name,
-        peer: Option<&Name>,
-        manner: Manner,
-    ) -> Arc<Site> {
-        let number = |name: Option<&Name>| name.map_or(0, |name| name.number);
-        let (instance, version) = (process.instance.as_ref(), process.version.as_ref());
-        let names = [process.service.number, number(instance), number(version), operation.number, number(peer)];
+    pub(super) fn site(&mut self, process: &Process, operation: &Name, toward: &Toward, manner: Manner) -> Arc<Site> {
+        let number = |name: &Option<Name>| name.as_ref().map_or(0, |name| name.number);
+        let names = [
+            process.service.number,
+            number(&process.instance),
+            number(&process.version),
+            operation.number,
+            number(&toward.peer),
+            number(&toward.system),
+            number(&toward.target),
+        ];
         let key = Key { names, manner };
         if let Some(site) = self.sites.get(&key) {
             return site.clone();
@@ -116,25 +125,22 @@ impl Sites {
             self.folded += 1;
             return self.others(manner);
         }
-        let text = |name: Option<&Name>| name.map(|name| name.text.clone());
-        self.insert(key, &process.service.text, &operation.text, [text(instance), text(version), text(peer)])
+        self.insert(key, process, &operation.text, toward)
     }
 
     /// Returns the site that stands for all beyond the bound, one a manner.
     fn others(&mut self, manner: Manner) -> Arc<Site> {
-        let name = self.name(OTHERS);
-        let key = Key { names: [name.number, 0, 0, name.number, 0], manner };
+        let process = self.process(OTHERS, None, None);
+        let operation = process.service.clone();
+        let key = Key { names: [operation.number, 0, 0, operation.number, 0, 0, 0], manner };
         let found = self.sites.get(&key).cloned();
-        found.unwrap_or_else(|| self.insert(key, &name.text, &name.text, [None, None, None]))
+        found.unwrap_or_else(|| self.insert(key, &process, &operation.text, &Toward::default()))
     }
 
-    fn insert(
-        &mut self,
-        key: Key,
-        service: &Arc<str>,
-        operation: &Arc<str>,
-        [instance, version, peer]: [Option<Arc<str>>; 3],
-    ) -> Arc<Site> {
+    fn insert(&mut self, key: Key, process: &Process, operation: &Arc<str>, toward: &Toward) -> Arc<Site> {
+        let text = |name: &Option<Name>| name.as_ref().map(|name| name.text.clone());
+        let (service, instance) = (&process.service.text, text(&process.instance));
+        let version = text(&process.version);
         let shape = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), operation.as_bytes());
         let instance_name = instance.as_deref().unwrap_or_default();
         let process = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), instance_name.as_bytes());
@@ -144,7 +150,9 @@ impl Sites {
             instance,
             version,
             kind: key.manner.kind,
-            peer,
+            peer: text(&toward.peer),
+            system: text(&toward.system),
+            target: text(&toward.target),
             is_database: key.manner.is_database,
             has_error: key.manner.has_error,
             is_resend: key.manner.is_resend,

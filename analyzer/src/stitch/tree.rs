@@ -14,6 +14,7 @@ use super::skew::Skews;
 use crate::hash::fnv;
 use crate::join::{Join, Rule};
 use crate::span::Span;
+use crate::told::Told;
 use crate::transaction::{CloseReason, NO_PARENT, Node, Transaction};
 
 /// Children of every span: those of `index` stand in `list[starts[index]..starts[index + 1]]`, by start.
@@ -255,6 +256,7 @@ impl Trees {
             refused: Vec::new(),
             superseded_by: None,
             was_seen: false,
+            told: Told::default(),
         }
     }
 

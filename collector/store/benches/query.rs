@@ -14,8 +14,8 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use collector_store::{Config, QueryLimits, Reader, Store};
 use collector_table::{
-    DependencyFields, DependencyTableBuilder, Sketch, SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode,
-    TableName, TraceId, TransactionFields, TransactionTableBuilder, ValueType,
+    DependencyFields, DependencyTableBuilder, DependencyTally, SpanFields, SpanId, SpanKind, SpanTableBuilder,
+    StatusCode, TableName, TraceId, TransactionFields, TransactionTableBuilder, ValueType,
 };
 
 const SPANS_DEFAULT: u64 = 200_000;
@@ -156,26 +156,25 @@ fn derived(from: u64) -> Vec<(TableName, RecordBatch)> {
             critical_path: &[],
         });
     }
-    let mut durations = Sketch::default();
-    (from..from + 50).for_each(|span| durations.insert(duration_ns(span)));
+    let mut tally = DependencyTally { count: 50, errors: 1, gap_count: 50, ..DependencyTally::default() };
+    (from..from + 50).for_each(|span| tally.durations.insert(duration_ns(span)));
+    (from..from + 50).for_each(|span| tally.gaps.insert(duration_ns(span) / 8));
     let mut dependencies = DependencyTableBuilder::default();
     let minute_ns = start_ns(from) / 60_000_000_000 * 60_000_000_000;
     for (caller, callee) in (0..13).flat_map(|caller| (0..4).map(move |step| (caller, (caller + step + 1) % 13))) {
-        dependencies.append(&DependencyFields {
+        let fields = DependencyFields {
             minute_ns,
             caller_service: SERVICES[caller],
             caller_operation: OPERATIONS[callee % 4],
             callee_service: SERVICES[callee],
             callee_operation: OPERATIONS[caller % 4],
             kind: "call",
+            caller_kind: "service",
+            callee_kind: "service",
             is_instrumented: true,
-            count: 50,
-            errors: 1,
-            duration_sum_ns: 50_000_000,
-            durations: &durations,
-            gap_sum_ns: 1_000_000,
-            gap_count: 50,
-        });
+            ..DependencyFields::default()
+        };
+        dependencies.append(&fields, &tally);
     }
     vec![(TableName::Transactions, transactions.finish()), (TableName::Dependencies, dependencies.finish())]
 }

@@ -188,7 +188,10 @@ fn write_nulls(rows: usize, into: &mut SerializedRowGroupWriter<'_, Sink>) -> Re
         ColumnWriter::ByteArrayColumnWriter(writer) => {
             writer.write_batch(&[], Some(&vec![0; rows]), None)?;
         }
-        _ => return Err(ParquetError::General("a column that is no attribute is missing".to_owned())),
+        ColumnWriter::Int64ColumnWriter(writer) => {
+            writer.write_batch(&[], Some(&vec![0; rows]), None)?;
+        }
+        _ => return Err(ParquetError::General("a column that cannot be added later is missing".to_owned())),
     }
     column.close()
 }

@@ -11,6 +11,8 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use collector_table::{Sketch, TableName};
 
+use crate::layout;
+
 mod red;
 
 pub(crate) use red::RedRollup;
@@ -27,16 +29,21 @@ pub(crate) fn red(spans: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
     Ok(rollup.rows())
 }
 
-/// Returns rows of `red` or `dependencies` with those of one key merged, by key.
+/// Returns rows of `red` or `dependencies` with those of one key merged, by key. Rows from before a column was added count
+/// nothing in it.
 ///
 /// # Errors
 /// If the rows are not of the table, or a sketch cannot be read.
 pub(crate) fn merge(table: TableName, batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
     let schema = table.memory_schema();
-    let rows = concat_batches(&schema, batches)?;
+    let mut whole = Vec::with_capacity(batches.len());
+    for batch in batches {
+        whole.push(RecordBatch::try_new(Arc::clone(&schema), layout::with_all_columns(batch, &schema)?)?);
+    }
+    let rows = concat_batches(&schema, &whole)?;
     let groups = Groups::of(&rows)?;
     let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| match field.name().as_str() {
-        "duration_sketch" => groups.merge_sketches(column),
+        "duration_sketch" | "gap_sketch" => groups.merge_sketches(column),
         "duration_min_ns" => Ok(groups.fold(column, i64::MAX, i64::min)),
         "duration_max_ns" => Ok(groups.fold(column, i64::MIN, i64::max)),
         _ if *field.data_type() == DataType::Int64 => Ok(groups.fold(column, 0, i64::saturating_add)),
@@ -77,24 +84,25 @@ impl Groups {
 
     fn fold(&self, column: &ArrayRef, from: i64, step: fn(i64, i64) -> i64) -> ArrayRef {
         let mut folded = vec![from; self.firsts.len()];
-        for (value, group) in column.as_primitive::<Int64Type>().values().iter().zip(&self.of_rows) {
-            folded[*group] = step(folded[*group], *value);
+        for (value, group) in column.as_primitive::<Int64Type>().iter().zip(&self.of_rows) {
+            folded[*group] = value.map_or(folded[*group], |value| step(folded[*group], value));
         }
         Arc::new(Int64Array::from(folded))
     }
 
     fn merge_sketches(&self, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-        let mut merged = vec![Sketch::default(); self.firsts.len()];
+        let mut merged: Vec<Option<Sketch>> = vec![None; self.firsts.len()];
         for (bytes, group) in column.as_binary::<i32>().iter().zip(&self.of_rows) {
-            let sketch = Sketch::decode(bytes.unwrap_or_default());
-            merged[*group].merge(&sketch.map_err(|error| ArrowError::ExternalError(Box::new(error)))?);
+            let Some(bytes) = bytes else { continue };
+            let sketch = Sketch::decode(bytes).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+            merged[*group].get_or_insert_default().merge(&sketch);
         }
         let mut column = BinaryBuilder::new();
         let mut encoded = Vec::new();
         for sketch in merged {
             encoded.clear();
-            sketch.encode(&mut encoded);
-            column.append_value(&encoded);
+            sketch.iter().for_each(|sketch| sketch.encode(&mut encoded));
+            column.append_option(sketch.is_some().then_some(&encoded));
         }
         Ok(Arc::new(column.finish()))
     }

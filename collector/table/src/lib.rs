@@ -21,7 +21,7 @@ mod span;
 mod transaction;
 
 pub use attributes::{AttributeColumns, Attributes, AttributesBuilder, ValueType};
-pub use dependency::{DependencyFields, DependencyTableBuilder};
+pub use dependency::{DependencyFields, DependencyTableBuilder, DependencyTally};
 pub use hop::{HopFields, HopTableBuilder, hop_schema};
 pub use ids::{IdError, SpanId, TraceId};
 pub use log::{LogEntry, LogFields, LogRow, LogTable, LogTableBuilder};

@@ -42,7 +42,8 @@ impl Joiner {
         let signature = self.graph.signature(&[Part::alone(id)]);
         let reason = closing.whole.close_reason;
         let revision = closing.revision;
-        let life = Life { revision, signature, kept_ns: now_ns, ready_ns: now_ns, reason, ..Life::default() };
+        let mut life = Life { revision, signature, kept_ns: now_ns, ready_ns: now_ns, reason, ..Life::default() };
+        life.told.is_whole = true;
         self.lives.insert(id, life);
         self.stirred.insert(id);
     }

@@ -100,6 +100,9 @@ impl StoredBefore {
         let mut news = Vec::with_capacity(transactions.len());
         for mut transaction in transactions {
             let superseding = self.superseding(&transaction);
+            let mut parts = transaction.traces.clone();
+            parts.retain(|part| *part != transaction.id && self.stored.contains_key(part));
+            parts.into_iter().for_each(|part| transaction.set_part_told(part));
             if self.is_news(&mut transaction) {
                 news.push(transaction);
             }
@@ -122,6 +125,8 @@ impl StoredBefore {
             return false;
         }
         transaction.revision = transaction.revision.max(stored.revision + 1);
+        // Counting less is better than counting twice.
+        transaction.set_told();
         (stored.revision, stored.spans_count) = (transaction.revision, spans_count);
         stored.is_superseded = is_superseded;
         true

@@ -1,6 +1,6 @@
 //! Rows that are derived: transactions with revisions, dependencies, and the rows from which they are derived.
 
-use collector_table::{DependencyFields, DependencyTableBuilder, Sketch};
+use collector_table::{DependencyFields, DependencyTableBuilder, DependencyTally};
 use futures::FutureExt;
 
 use super::*;
@@ -34,23 +34,22 @@ fn transaction_closed(trace_no: u64, revision: u32, close_reason: &str) -> Recor
 
 fn dependency(trace_no: u64) -> RecordBatch {
     let mut dependencies = DependencyTableBuilder::default();
-    let mut durations = Sketch::default();
-    durations.insert(5);
-    dependencies.append(&DependencyFields {
-        minute_ns: 0,
+    let mut tally = DependencyTally::default();
+    tally.durations.insert(5);
+    tally.gaps.insert(2);
+    (tally.count, tally.retries, tally.gap_count) = (i64::try_from(trace_no).unwrap(), 1, 1);
+    let fields = DependencyFields {
         caller_service: "shop",
         caller_operation: "checkout",
         callee_service: "payment",
         callee_operation: "pay",
         kind: "call",
+        caller_kind: "service",
+        callee_kind: "service",
         is_instrumented: true,
-        count: i64::try_from(trace_no).unwrap(),
-        errors: 0,
-        duration_sum_ns: 5,
-        durations: &durations,
-        gap_sum_ns: 0,
-        gap_count: 0,
-    });
+        ..DependencyFields::default()
+    };
+    dependencies.append(&fields, &tally);
     dependencies.finish()
 }
 
