@@ -17,6 +17,7 @@ mod incident;
 mod incidents;
 mod ingest;
 mod logs;
+mod map;
 mod overview;
 mod page;
 mod search;
@@ -42,8 +43,8 @@ use axum::routing::get;
 
 pub use ingest::{IngestView, Refusal, SenderView, SignalView, StoreView};
 pub use source::{
-    Answer, LogQuery, Source, SourceError, StoreSource, StoredTrace, TransactionQuery, TransactionRow,
-    TransactionSegment, TransactionTraces,
+    Answer, EdgeBy, EdgeEnds, EdgeNumbers, EdgePart, EdgeRow, LogQuery, ProcessRow, Source, SourceError, StoreSource,
+    StoredTrace, TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces,
 };
 pub use state::{Endpoints, OtlpJson, Setting, State};
 pub use webhooks::{
@@ -64,6 +65,7 @@ pub fn router(state: State) -> Router {
         .route("/search", get(search::search))
         .route("/trace/{id}", get(trace::trace))
         .route("/compare", get(compare::compare))
+        .route("/map", get(map::map))
         .route("/logs", get(logs::logs))
         .route("/sql", get(sql::sql))
         .route("/ingest", get(ingest::ingest))

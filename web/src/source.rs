@@ -4,8 +4,11 @@ use collector_store::QueryResult;
 use collector_table::{LogTable, SpanTable, TraceId};
 use futures::future::BoxFuture;
 
+mod edges;
 mod store;
 
+pub use edges::{EdgeBy, EdgeEnds, EdgeNumbers, EdgePart, EdgeRow, ProcessRow};
+pub(crate) use edges::EDGES_MAX;
 pub use store::StoreSource;
 
 /// An answer that is being computed.
@@ -39,6 +42,15 @@ pub trait Source: Send + Sync {
 
     /// Returns services that sent spans in the period, by name.
     fn services(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<String>>;
+
+    /// Returns who called whom in the period, the busiest first, at most as many as a map can have.
+    fn edges(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<EdgeRow>>;
+
+    /// Returns an edge of the period in parts, the busiest first.
+    fn edge_parts(&self, ends: EdgeEnds, by: EdgeBy, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<EdgePart>>;
+
+    /// Returns the instances that were called in the period, by service.
+    fn processes(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<ProcessRow>>;
 
     /// Runs SQL that only reads; the store's limits on rows, memory and time apply.
     fn sql(&self, query: String) -> Answer<'_, QueryResult>;

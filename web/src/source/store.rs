@@ -11,8 +11,9 @@ use bytes::Bytes;
 use collector_store::{QueryParam, QueryResult, Reader, SqlError};
 use collector_table::{LogTable, SpanTable, TraceId};
 
+use super::edges;
 use super::{
-    Answer, LogQuery, Source, SourceError, StoredTrace, TransactionQuery, TransactionRow, TransactionSegment,
+    Answer, EdgeBy, EdgeEnds, EdgePart, EdgeRow, LogQuery, ProcessRow, Source, SourceError, StoredTrace, TransactionQuery, TransactionRow, TransactionSegment,
     TransactionTraces,
 };
 
@@ -53,23 +54,28 @@ impl From<SqlError> for SourceError {
 }
 
 /// A statement under construction.
-struct Statement {
+pub(super) struct Statement {
     sql: String,
     params: Vec<QueryParam>,
 }
 
 impl Statement {
-    fn new(sql: &str) -> Self {
+    pub(super) fn new(sql: &str) -> Self {
         Self { sql: sql.to_owned(), params: Vec::new() }
     }
 
+    /// Adds text without a parameter.
+    pub(super) fn push(&mut self, text: &str) {
+        self.sql.push_str(text);
+    }
+
     /// Adds text with `?` in place of the parameter.
-    fn with(&mut self, text: &str, param: QueryParam) {
+    pub(super) fn with(&mut self, text: &str, param: QueryParam) {
         self.params.push(param);
         self.sql.push_str(&text.replace('?', &format!("${}", self.params.len())));
     }
 
-    fn paged(mut self, limit: usize, offset: usize) -> Self {
+    pub(super) fn paged(mut self, limit: usize, offset: usize) -> Self {
         write!(self.sql, " LIMIT {limit} OFFSET {offset}").expect("writing to a string cannot fail");
         self
     }
@@ -125,6 +131,23 @@ impl Source for StoreSource {
             let result = self.run(statement.paged(SERVICES_MAX, 0)).await?;
             let names = result.batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
             Ok(names.map(str::to_owned).collect())
+        })
+    }
+
+    fn edges(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<EdgeRow>> {
+        Box::pin(async move { Ok(edges::edge_rows(&self.run(edges::edges_statement(from_ns, to_ns)).await?)) })
+    }
+
+    fn edge_parts(&self, ends: EdgeEnds, by: EdgeBy, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<EdgePart>> {
+        Box::pin(async move {
+            let statement = edges::parts_statement(&ends, by, from_ns, to_ns);
+            Ok(edges::edge_parts(&self.run(statement).await?))
+        })
+    }
+
+    fn processes(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<ProcessRow>> {
+        Box::pin(async move {
+            Ok(edges::process_rows(&self.run(edges::processes_statement(from_ns, to_ns)).await?))
         })
     }
 
