@@ -29,6 +29,9 @@ const TOO_WIDE: &str = "
 ";
 /// Pages that need no more than their address.
 const PLAIN_PAGES: [&str; 3] = ["/tx", "/incidents", "/ingest"];
+/// What the map says of the shop: services, a queue, a database, who sends no telemetry, and what is slow.
+const MAP_WORDS: [&str; 6] =
+    ["payment", "orders.placed", "queue, rabbitmq", "payment-db:5432", "no telemetry", "× usual"];
 
 #[test]
 fn pages_tell_what_turned_slow() {
@@ -53,6 +56,8 @@ fn pages_tell_what_turned_slow() {
     for page in PLAIN_PAGES {
         expect_page(&chrome, &daemon, page, &[]);
     }
+    expect_page(&chrome, &daemon, "/map?t=5m", &MAP_WORDS);
+    expect_page(&chrome, &daemon, "/map?focus=payment&hops=1", &["Who calls payment", "Not drawn"]);
 }
 
 #[test]
@@ -75,6 +80,8 @@ fn hostile_names_stay_text() {
     assert_eq!(status, 200, "{answer}");
     daemon.wait_for_count("SELECT count(*) FROM spans", 1);
     expect_page(&chrome, &daemon, "/trace/0102030405060708090a0b0c0d0e0f10", &["<img src=x"]);
+    daemon.wait_for_count("SELECT count(*) FROM dependencies", 1);
+    expect_page(&chrome, &daemon, "/map", &["<img src=x"]);
     assert_ne!(chrome.run("return document.title"), "owned");
 }
 

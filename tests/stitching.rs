@@ -41,6 +41,7 @@ fn work_of_four_traces_is_one_transaction_everywhere() {
     let joined = "SELECT count(*) FROM transactions WHERE array_length(trace_ids) = 4";
     daemon.wait_for_count(joined, 1);
     expect_one_transaction(&daemon);
+    expect_map(&daemon);
     for number in 1..=4 {
         expect_whole_page(&daemon, &trace_hex(number));
     }
@@ -51,6 +52,7 @@ fn work_of_four_traces_is_one_transaction_everywhere() {
     daemon.start_again();
     daemon.wait_for_count(joined, 1);
     expect_one_transaction(&daemon);
+    expect_map(&daemon);
     expect_whole_page(&daemon, &trace_hex(4));
 }
 
@@ -133,6 +135,27 @@ fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
 
 fn trace_hex(number: u8) -> String {
     format!("{number:02x}").repeat(16)
+}
+
+/// Each side of a message is on the map once, with its queue between, however many traces tell of it.
+fn expect_map(daemon: &Daemon) {
+    let (status, map) = daemon.get("/api/v1/map?t=1h");
+    assert_eq!(status, 200, "{map}");
+    let map: Value = serde_json::from_str(&map).unwrap();
+    let edge = |from: &str, to: &str| {
+        let mut edges = map["edges"].as_array().unwrap().iter();
+        let found = edges.find(|edge| edge["from"] == *from && edge["to"] == *to);
+        found.unwrap_or_else(|| panic!("no edge from {from} to {to}: {map:#}"))
+    };
+    assert_eq!(edge("client", "service:shop")["calls"], 1);
+    assert_eq!(edge("service:shop", "queue:orders")["calls"], 1);
+    for consumer in ["service:mail", "service:shipping"] {
+        let taken = edge("queue:orders", consumer);
+        assert_eq!((&taken["calls"], &taken["kind"]), (&Value::from(1), &Value::from("message")));
+        assert!(taken["wait_ms"]["mean"].as_f64().is_some_and(|wait| wait > 50.0), "{taken:#}");
+    }
+    let (status, page) = daemon.get("/map?t=1h&focus=queue:orders&hops=1");
+    assert!(status == 200 && page.contains("Who calls orders") && page.contains("shipping"), "{page}");
 }
 
 fn expect_one_transaction(daemon: &Daemon) {

@@ -89,12 +89,7 @@ pub(crate) async fn map(state: Shared, Query(params): Query<Params>) -> PageResu
         }
     }
     let incidents = open_incidents(&state.summary.borrow());
-    let marks = Marks {
-        focus: focus.map(|focus| focus.node),
-        edge,
-        incidents: &incidents,
-        minutes: now.minutes(),
-    };
+    let marks = Marks { focus: focus.map(|focus| focus.node), edge, incidents: &incidents, minutes: now.minutes() };
     let mut page = page(&loaded, params, &marks);
     page.chosen = edge.map(|edge| chosen(map, edge, parts, *now));
     Ok(render(&page))
@@ -126,10 +121,7 @@ fn page(loaded: &Loaded, params: Params, marks: &Marks<'_>) -> MapPage {
         hops: (1..=load::HOPS_MAX)
             .map(|steps| choice(steps.to_string(), format::counted(steps, "step", "steps"), steps == hops))
             .collect(),
-        periods: PERIODS
-            .iter()
-            .map(|(value, label)| choice((*value).to_owned(), (*label).to_owned(), *value == period.relative))
-            .collect(),
+        periods: periods(&period.relative),
         whole_url: links.whole(),
         json_url: links.json(),
         drawing: (!view.nodes.is_empty()).then(|| Drawing::of(map, &view, marks, &links)),
@@ -140,6 +132,20 @@ fn page(loaded: &Loaded, params: Params, marks: &Marks<'_>) -> MapPage {
         others_left_out,
         params,
     }
+}
+
+/// Returns the periods that the select offers, and the one that is shown.
+fn periods(shown: &str) -> Vec<Choice> {
+    let choice = |value: &str, label: &str| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        is_current: value == shown,
+    };
+    let mut choices: Vec<Choice> = PERIODS.iter().map(|(value, label)| choice(value, label)).collect();
+    if choices.iter().all(|choice| !choice.is_current) {
+        choices.insert(0, choice(shown, &format!("last {shown}")));
+    }
+    choices
 }
 
 /// Names that the field for the focus offers.
@@ -190,7 +196,11 @@ fn chosen(map: &Map, edge: usize, parts: Vec<Vec<PartLine>>, now: Stretch) -> Ch
         heading: format!("{} → {}", map.nodes[edge.from].name, map.nodes[edge.to].name),
         about: words::edge(edge, now.minutes()).whole,
         instances: parts.next().unwrap_or_default(),
-        instances_title: if map.nodes[edge.to].kind == NodeKind::Service { "called instance" } else { "calling instance" },
+        instances_title: if map.nodes[edge.to].kind == NodeKind::Service {
+            "called instance"
+        } else {
+            "calling instance"
+        },
         operations: parts.next().unwrap_or_default(),
     }
 }

@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 mod edges;
 mod store;
 
-pub use edges::{EdgeBy, EdgeEnds, EdgeNumbers, EdgePart, EdgeRow, ProcessRow};
 pub(crate) use edges::EDGES_MAX;
+pub use edges::{EdgeBy, EdgeEnds, EdgeNumbers, EdgePart, EdgeRow, ProcessRow};
 pub use store::StoreSource;
 
 /// An answer that is being computed.

@@ -12,7 +12,7 @@ use axum::http::{Request, StatusCode, header};
 use tower::ServiceExt;
 
 /// Every page and its states, of the made-up shop.
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 27] = [
     "/",
     "/?live=0",
     "/incidents",
@@ -28,6 +28,10 @@ const PAGES: [&str; 23] = [
     "/trace/4bf92f3577b34da60000000000000001?span=0000000000000009",
     "/trace/4bf92f3577b34da60000000000000001?only=critical&find=bank&logs=off",
     "/compare?a=4bf92f3577b34da60000000000000001&b=4bf92f3577b34da60000000000000002",
+    "/map",
+    "/map?focus=payment&hops=1&t=1h",
+    "/map?focus=payment&edge=EDGE",
+    "/map?from=2026-11-21T12:00:00Z&to=2026-11-21T13:00:00Z",
     "/logs",
     "/logs?trace=4bf92f3577b34da60000000000000001",
     "/sql",
@@ -472,4 +476,83 @@ async fn every_error_of_the_api_is_a_problem() {
         assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, allow), "{path}");
         problem(&answer);
     }
+}
+
+/// Where names that a sender chose end up on a page.
+const HOSTILE: [&str; 4] =
+    ["<script>alert(1)</script>", "\"><img/src=x/onerror=alert(1)>", "\u{202e}gnol\u{2066}", "javascript:alert(1)"];
+
+#[tokio::test]
+async fn the_map_says_what_is_slow_what_is_no_service_and_where_to_look_closer() {
+    let router = shop();
+    let page = get(&router, "/map").await;
+    let text = page.text();
+    for words in [
+        "Who calls whom",
+        "Furthest off its usual: payment → bank.example:9103, p95 1.07 s, usually 31 ms.",
+        "queue, celery",
+        "database, postgresql db:5432",
+        "no telemetry",
+        "not seen now",
+        "▲ 35× usual",
+        "3 instances, 2 versions",
+        "class=\"edge message\"",
+        "class=\"edge call slow\"",
+        "▲ #142",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let slow =
+        text.find("<th scope=\"row\" data-label=\"to\"><a href=\"/map?focus=peer%3Abank.example%3A9103\">").unwrap();
+    let busy = text.find("<th scope=\"row\" data-label=\"to\"><a href=\"/map?focus=service%3Apricing\">").unwrap();
+    assert!(slow < busy, "what is slow is said first");
+    let json = get(&router, "/api/v1/map").await.json();
+    let edges = json["edges"].as_array().unwrap();
+    let bank = edges.iter().find(|edge| edge["to"] == "peer:bank.example:9103").unwrap();
+    assert_eq!((&bank["slow"], &bank["retries"], &bank["p95_ms"]), (&true.into(), &4.into(), &1071.0.into()));
+    assert_eq!((&bank["usual"]["p95_ms"], &bank["gap_ms"]), (&31.0.into(), &serde_json::Value::Null));
+    let edge = bank["id"].as_str().unwrap();
+    let closer = get(&router, &format!("/map?edge={edge}")).await;
+    for words in ["calling instance", "bank.example:9103-2", "POST /charge"] {
+        assert!(closer.text().contains(words), "{words}: {}", closer.text());
+    }
+    let around = get(&router, "/api/v1/map?focus=fulfil_order&hops=1").await.json();
+    let nodes: Vec<&str> =
+        around["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
+    assert_eq!(nodes, ["queue:fulfil_order", "service:fulfilment", "service:gateway"]);
+}
+
+#[tokio::test]
+async fn a_map_of_nothing_says_what_to_do_and_one_of_the_unknown_is_a_404() {
+    let empty = get(&web::router(shop::empty()), "/map?t=5m").await;
+    assert!(empty.text().contains("Nobody called anybody") || empty.text().contains("gateway"), "{}", empty.text());
+    for (path, status) in [("?focus=nobody", 404), ("?hops=0", 400), ("?hops=many", 400), ("?t=soon", 400)] {
+        assert_eq!(get(&shop(), &format!("/map{path}")).await.status.as_u16(), status, "{path}");
+        let problem = get(&shop(), &format!("/api/v1/map{path}")).await;
+        assert_eq!(problem.status.as_u16(), status, "{path}");
+        assert_eq!(problem.header("content-type"), "application/problem+json", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_map_of_a_thousand_hostile_names_is_folded_and_harmless() {
+    let mut edges = Vec::new();
+    for number in 0..1_000 {
+        let name = |of: usize| format!("{}{}{}", HOSTILE[of % 4], "x".repeat(of % 7 * 90), of);
+        let mut edge = shop::map::edges(shop::map::NOW).remove(number % 11);
+        (edge.ends.caller, edge.ends.callee) = (name(number), name(number * 7 % 1_000));
+        edge.ends.namespace = name(number);
+        edges.push(edge);
+    }
+    let fake = shop::Fake { edges, ..shop::Fake::default() };
+    let state =
+        shop::state(fake, analyzer::Summary::default(), web::IngestView::default(), shop::FakeWebhooks::default());
+    let page = get(&web::router(state), "/map").await;
+    let text = page.text();
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(text.contains("others (") && text.contains("Not drawn"), "{text}");
+    assert!(text.matches("class=\"outline\"").count() <= 61);
+    assert!(!text.contains("<script>") && !text.contains("<img") && !text.contains('\u{202e}'), "{text}");
+    assert!(!text.contains("href=\"javascript"));
+    assert!(text.contains("⟦U+202E⟧gnol"));
 }

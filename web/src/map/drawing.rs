@@ -11,9 +11,9 @@ use super::words;
 use crate::{format, text};
 
 /// Characters of a name that fit into a node.
-const NAME_CHARS: usize = 20;
+const NAME_CHARS: usize = 17;
 /// Characters of the line below it.
-const DETAIL_CHARS: usize = 25;
+const DETAIL_CHARS: usize = 23;
 /// Size of a label: of a character, and of a line.
 const LABEL: (f64, f64) = (6.3, 13.0);
 /// Half the width of an arrow's head, and its length.
@@ -271,12 +271,19 @@ impl Labels {
 
     /// Returns a label at the first place of several that is free: of two lines, or else of one, or none.
     fn place(&mut self, route: &[(f64, f64)], first: String, second: String) -> Option<Label> {
-        let gaps = [route.last_chunk::<2>().map(|pair| (pair[0], pair[1])), route.first_chunk::<2>().map(|pair| (pair[0], pair[1]))];
+        let gaps = [
+            route.last_chunk::<2>().map(|pair| (pair[0], pair[1])),
+            route.first_chunk::<2>().map(|pair| (pair[0], pair[1])),
+        ];
         for lines in if second.is_empty() { 1..=1 } else { 1..=2 }.rev() {
             for along in [0.5, 0.65, 0.35, 0.8, 0.2] {
                 for (from, to) in gaps.into_iter().flatten() {
                     let at = between(from, to, along);
-                    let chars = if lines == 2 { first.chars().count().max(second.chars().count()) } else { first.chars().count() };
+                    let chars = if lines == 2 {
+                        first.chars().count().max(second.chars().count())
+                    } else {
+                        first.chars().count()
+                    };
                     let half = f64::from(u32::try_from(chars).unwrap_or(u32::MAX)) * LABEL.0 / 2.0;
                     let height = LABEL.1 * f64::from(lines);
                     let room = [at.0 - half, at.1 - height / 2.0, at.0 + half, at.1 + height / 2.0];

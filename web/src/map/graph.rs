@@ -203,7 +203,7 @@ fn database(ends: &EdgeEnds) -> Node {
     details.extend((has_address && name != address).then_some(address));
     details.retain(|detail| !detail.is_empty() && *detail != name);
     let mut node = plain(NodeKind::Database, name, details.join(" "));
-    node.id = format!("database:{} {address} {}", ends.system, ends.namespace);
+    node.id = format!("database:{}", [&ends.system, address, &ends.namespace].join(" ").trim_end());
     if !has_address || is_local(address) {
         node.id = format!("{} of {}", node.id, ends.caller);
     }
@@ -219,15 +219,8 @@ fn is_local(address: &str) -> bool {
 /// Returns an id that is the same whenever the map is made (FNV-1a, 64 bit).
 fn edge_id(ends: &EdgeEnds) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let parts = [
-        &ends.kind,
-        &ends.caller_kind,
-        &ends.caller,
-        &ends.callee_kind,
-        &ends.callee,
-        &ends.system,
-        &ends.namespace,
-    ];
+    let parts =
+        [&ends.kind, &ends.caller_kind, &ends.caller, &ends.callee_kind, &ends.callee, &ends.system, &ends.namespace];
     for part in parts {
         for byte in part.bytes().chain([0]) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

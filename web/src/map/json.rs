@@ -20,8 +20,7 @@ pub(crate) async fn map_json(state: &State, params: &Params) -> Result<Response,
     // Nothing is folded for programs: without a focus they get all, with one what lies around it.
     let view = View::of(map, *focus, map.nodes.len());
     let nodes: Vec<Value> = view.nodes.iter().map(|&node| node_json(&map.nodes[node])).collect();
-    let edges: Vec<Value> =
-        view.edges.iter().map(|&edge| edge_json(map, &map.edges[edge], *now, *usual)).collect();
+    let edges: Vec<Value> = view.edges.iter().map(|&edge| edge_json(map, &map.edges[edge], *now, *usual)).collect();
     let body = json!({
         "now": stretch(now),
         "usual": usual.as_ref().map(stretch),

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, VecDeque};
 mod order;
 
 /// Width and height of a node.
-pub(super) const NODE: (f64, f64) = (156.0, 46.0);
+pub(super) const NODE: (f64, f64) = (148.0, 46.0);
 /// Between two layers: room for the labels of edges.
-pub(super) const LAYER_GAP: f64 = 168.0;
+pub(super) const LAYER_GAP: f64 = 120.0;
 const NODE_GAP: f64 = 18.0;
 /// Height that an edge needs where it passes a layer.
 const LANE_HEIGHT: f64 = 10.0;

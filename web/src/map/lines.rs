@@ -1,6 +1,6 @@
 //! The map's tables: its edges, an edge in parts, and nodes that are not drawn.
 
-use super::graph::{Edge, Map};
+use super::graph::{Edge, Map, NodeKind};
 use super::links::Links;
 use super::view::View;
 use super::words;
@@ -54,9 +54,7 @@ pub(super) struct PartLine {
 
 impl NumberCells {
     pub(super) fn of(numbers: &EdgeNumbers, minutes: f64) -> Self {
-        let time = |ns: Option<f64>| {
-            ns.filter(|_| numbers.calls > 0).map_or_else(|| "–".to_owned(), words::nanos)
-        };
+        let time = |ns: Option<f64>| ns.filter(|_| numbers.calls > 0).map_or_else(|| "–".to_owned(), words::nanos);
         let gap = words::gap_mean_ns(numbers).map(|mean| {
             let p95 = numbers.gap_p95_ns.map(|p95| format!(", p95 {}", words::nanos(p95)));
             format!("{}{}", words::nanos(mean), p95.unwrap_or_default())
@@ -75,7 +73,13 @@ impl NumberCells {
 }
 
 /// Returns the edges that are shown, those off their usual first, and how many there is no room for.
-pub(super) fn edges(map: &Map, view: &View, chosen: Option<usize>, minutes: f64, links: &Links) -> (Vec<EdgeLine>, usize) {
+pub(super) fn edges(
+    map: &Map,
+    view: &View,
+    chosen: Option<usize>,
+    minutes: f64,
+    links: &Links,
+) -> (Vec<EdgeLine>, usize) {
     let mut order = view.edges.clone();
     // Within each half the busiest stay first.
     order.sort_by_key(|&edge| !map.edges[edge].is_slow());
@@ -135,5 +139,7 @@ pub(super) fn slowest(map: &Map, view: &View) -> Option<String> {
 
 fn end(map: &Map, node: usize, links: &Links) -> End {
     let node = &map.nodes[node];
-    End { name: node.name.clone(), detail: words::detail(node), url: links.focus(&node.id) }
+    // What nothing is said of is a service.
+    let detail = if node.kind == NodeKind::Service { String::new() } else { words::detail(node) };
+    End { name: node.name.clone(), detail, url: links.focus(&node.id) }
 }

@@ -43,7 +43,8 @@ pub(super) fn edge(edge: &Edge, minutes: f64) -> EdgeWords {
 /// Returns by how much an edge is slower than usual; empty when it is not.
 pub(super) fn slow(edge: &Edge) -> String {
     let times = edge.times_usual().filter(|_| edge.is_slow());
-    times.map(|times| if times < 9.95 { format!("▲ {times:.1}× usual") } else { format!("▲ {times:.0}× usual") })
+    times
+        .map(|times| if times < 9.95 { format!("▲ {times:.1}× usual") } else { format!("▲ {times:.0}× usual") })
         .unwrap_or_default()
 }
 
@@ -110,7 +111,7 @@ fn service(node: &Node) -> String {
     }
     match node.versions.as_slice() {
         [] => {}
-        [version] => facts.push(format!("version {version}")),
+        [version] => facts.push(format!("v{}", version.trim_start_matches('v'))),
         versions => facts.push(format::counted(versions.len(), "version", "versions")),
     }
     if facts.is_empty() { "service".to_owned() } else { facts.join(", ") }

@@ -243,7 +243,8 @@ impl<'a> Numbers<'a> {
             let column = column(name).as_primitive_opt::<Float64Type>();
             column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
         };
-        let time = |name| column(name).as_primitive_opt::<TimestampNanosecondType>().map_or(0, |times| times.value(row));
+        let time =
+            |name| column(name).as_primitive_opt::<TimestampNanosecondType>().map_or(0, |times| times.value(row));
         EdgeNumbers {
             calls: int("calls"),
             errors: int("errors"),

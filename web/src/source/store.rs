@@ -13,8 +13,8 @@ use collector_table::{LogTable, SpanTable, TraceId};
 
 use super::edges;
 use super::{
-    Answer, EdgeBy, EdgeEnds, EdgePart, EdgeRow, LogQuery, ProcessRow, Source, SourceError, StoredTrace, TransactionQuery, TransactionRow, TransactionSegment,
-    TransactionTraces,
+    Answer, EdgeBy, EdgeEnds, EdgePart, EdgeRow, LogQuery, ProcessRow, Source, SourceError, StoredTrace,
+    TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces,
 };
 
 /// Services listed at most.
@@ -146,9 +146,7 @@ impl Source for StoreSource {
     }
 
     fn processes(&self, from_ns: i64, to_ns: i64) -> Answer<'_, Vec<ProcessRow>> {
-        Box::pin(async move {
-            Ok(edges::process_rows(&self.run(edges::processes_statement(from_ns, to_ns)).await?))
-        })
+        Box::pin(async move { Ok(edges::process_rows(&self.run(edges::processes_statement(from_ns, to_ns)).await?)) })
     }
 
     fn sql(&self, query: String) -> Answer<'_, QueryResult> {

@@ -14,12 +14,13 @@ use collector_table::{
 };
 use futures::future::BoxFuture;
 use web::{
-    AddWebhookError, Answer, DeliveryQuery, DeliveryView, Endpoints, IngestView, LogQuery, NewWebhook, Setting, Source,
-    SourceError, State, StoredTrace, TestOutcome, TestWebhook, TestWebhookError, TransactionQuery, TransactionRow,
-    TransactionSegment, TransactionTraces, WebhookView, Webhooks,
+    AddWebhookError, Answer, DeliveryQuery, DeliveryView, EdgeBy, EdgeEnds, EdgePart, EdgeRow, Endpoints, IngestView,
+    LogQuery, NewWebhook, ProcessRow, Setting, Source, SourceError, State, StoredTrace, TestOutcome, TestWebhook,
+    TestWebhookError, TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces, WebhookView, Webhooks,
 };
 
 pub(crate) mod findings;
+pub(crate) mod map;
 
 /// The moment at which everything is looked at: 2026-11-21T12:09:40Z.
 pub(crate) const NOW_NS: i64 = 1_795_262_980_000_000_000;
@@ -199,6 +200,9 @@ pub(crate) struct Fake {
     pub(crate) transactions: Vec<TransactionRow>,
     /// Transactions of several traces.
     pub(crate) kept: Vec<TransactionTraces>,
+    /// Edges of the map now, and before.
+    pub(crate) edges: Vec<EdgeRow>,
+    pub(crate) usual_edges: Vec<EdgeRow>,
     /// Every question for transactions, in order.
     pub(crate) asked: std::sync::Mutex<Vec<TransactionQuery>>,
 }
@@ -242,6 +246,29 @@ impl Source for Fake {
 
     fn services(&self, _from_ns: i64, _to_ns: i64) -> Answer<'_, Vec<String>> {
         ready(["gateway", "payment", "pricing"].map(str::to_owned).into())
+    }
+
+    fn edges(&self, _from_ns: i64, to_ns: i64) -> Answer<'_, Vec<EdgeRow>> {
+        ready(if to_ns < NOW_NS { self.usual_edges.clone() } else { self.edges.clone() })
+    }
+
+    fn edge_parts(&self, ends: EdgeEnds, by: EdgeBy, _from_ns: i64, _to_ns: i64) -> Answer<'_, Vec<EdgePart>> {
+        let of_edge = self.edges.iter().filter(|row| row.ends == ends);
+        let names = |number: usize| match by {
+            EdgeBy::Instance => vec![format!("{}-{number}", ends.callee), "1.1.0".to_owned(), String::new()],
+            EdgeBy::Operation => vec!["POST /charge".to_owned(), format!("POST {number}")],
+        };
+        let parts = of_edge.flat_map(|row| (1..=2).map(|n| EdgePart { names: names(n), numbers: row.numbers.clone() }));
+        ready(parts.collect())
+    }
+
+    fn processes(&self, _from_ns: i64, _to_ns: i64) -> Answer<'_, Vec<ProcessRow>> {
+        let row = |instance: &str, version: &str| ProcessRow {
+            service: "payment".to_owned(),
+            instance: instance.to_owned(),
+            version: version.to_owned(),
+        };
+        ready(vec![row("payment-1", "1.1.0"), row("payment-2", "1.0.0"), row("payment-3", "1.1.0")])
     }
 
     fn sql(&self, query: String) -> Answer<'_, QueryResult> {
@@ -356,6 +383,8 @@ pub(crate) fn shop() -> State {
         logs: vec![log_table(slow, started_ns, &logs)],
         transactions: transactions(230),
         kept: Vec::new(),
+        edges: map::edges(map::NOW),
+        usual_edges: map::edges(map::USUAL),
         asked: std::sync::Mutex::default(),
     };
     state(source, findings::summary(), findings::ingest(), FakeWebhooks { deliveries: findings::deliveries() })

@@ -2,7 +2,10 @@
 
 use arrow::array::Array;
 use arrow::datatypes::TimestampNanosecondType;
-use collector_table::{SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode, TraceId};
+use collector_table::{
+    DependencyFields, DependencyTableBuilder, DependencyTally, SpanFields, SpanId, SpanKind, SpanTableBuilder,
+    StatusCode, TraceId,
+};
 
 use super::*;
 
@@ -72,6 +75,32 @@ fn merged_parts_are_the_rollup_of_the_whole() {
     assert_eq!(merged, whole);
     let operations = merged.column(2).as_string::<i32>();
     assert!(keys(&merged).is_sorted() && operations.len() == merged.num_rows());
+}
+
+#[test]
+fn rows_from_before_a_column_was_added_are_merged_and_count_nothing_in_it() {
+    let row = |retries: i64, gap_ns: Option<i64>| {
+        let mut tally = DependencyTally { count: 2, retries, ..DependencyTally::default() };
+        tally.durations.insert(5);
+        for gap_ns in gap_ns {
+            (tally.gap_count, tally.gap_sum_ns) = (1, gap_ns);
+            tally.gaps.insert(gap_ns);
+        }
+        let mut rows = DependencyTableBuilder::default();
+        let fields = DependencyFields { caller_service: "shop", kind: "call", ..DependencyFields::default() };
+        rows.append(&fields, &tally);
+        rows.finish()
+    };
+    let young = row(3, Some(7));
+    let first: Vec<usize> = (0..13).collect();
+    let old = young.project(&first).unwrap();
+    assert!(old.column_by_name("retries").is_none());
+    let merged = merge(TableName::Dependencies, &[old.clone(), old, young, row(1, None)]).unwrap();
+    assert_eq!((merged.num_rows(), sum(&merged, "count"), sum(&merged, "retries")), (2, 8, 4));
+    let waits = merged.column_by_name("gap_sketch").unwrap().as_binary::<i32>().clone();
+    assert_eq!(waits.null_count(), 1, "of those from before, nobody knows");
+    let known = Sketch::decode(waits.iter().flatten().next().unwrap()).unwrap();
+    assert_eq!(known.count(), 1);
 }
 
 #[test]

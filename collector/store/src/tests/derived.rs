@@ -2,6 +2,8 @@
 
 use collector_table::{DependencyFields, DependencyTableBuilder, DependencyTally};
 use futures::FutureExt;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 
@@ -140,6 +142,40 @@ async fn dependencies_of_one_key_are_added_up_when_they_are_sealed() {
     let dependencies = &store.stats().tables[5];
     assert_eq!((dependencies.table, dependencies.segment_rows), (TableName::Dependencies, 1));
     assert_eq!(count(&store, "SELECT sum(count) FROM dependencies").await, 10);
+}
+
+/// Has a file of `dependencies` be as it was before columns were added: those that may be null.
+fn without_later_columns(path: &std::path::Path) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    let fields = batches[0].schema().fields().clone();
+    let first: Vec<usize> = (0..fields.len()).filter(|&column| !fields[column].is_nullable()).collect();
+    let batches: Vec<RecordBatch> = batches.iter().map(|batch| batch.project(&first).unwrap()).collect();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batches[0].schema(), None).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn dependencies_from_before_columns_were_added_read_as_null_in_them() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    derive(&store, 1, 1).await;
+    store.seal().await;
+    store.close().await;
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_ours = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("dependencies");
+    let ours: Vec<std::path::PathBuf> = files.filter(is_ours).collect();
+    assert_eq!(ours.len(), 1, "{ours:?}");
+    without_later_columns(&ours[0]);
+
+    let (store, _) = open(dir.path()).await;
+    derive(&store, 2, 1).await;
+    assert_eq!(count(&store, "SELECT sum(count) FROM dependencies").await, 3);
+    assert_eq!(count(&store, "SELECT sum(retries) FROM dependencies").await, 1);
+    assert_eq!(count(&store, "SELECT count(*) FROM dependencies WHERE callee_kind IS NULL").await, 1);
+    let waits = "SELECT CAST(sketch_quantile(gap_sketch, 0.5) AS BIGINT) FROM dependencies";
+    assert_eq!(count(&store, waits).await, 2);
 }
 
 #[tokio::test]

@@ -20,8 +20,10 @@ pub(super) fn order(layers: &mut Layers) {
     for turn in 0..ORDER_TURNS {
         for layer in walk(layers, turn) {
             let ties = if turn % 2 == 0 { &layers.before } else { &layers.after };
-            let mut wanted: Vec<(f64, usize)> =
-                layers.layers[layer].iter().map(|&item| (mean(&ties[item], &rank).unwrap_or(rank[item]), item)).collect();
+            let mut wanted: Vec<(f64, usize)> = layers.layers[layer]
+                .iter()
+                .map(|&item| (mean(&ties[item], &rank).unwrap_or(rank[item]), item))
+                .collect();
             // Equal ones keep their order.
             wanted.sort_by(|left, right| left.0.total_cmp(&right.0));
             layers.layers[layer] = wanted.into_iter().map(|(_, item)| item).collect();
@@ -63,9 +65,8 @@ fn walk(layers: &Layers, turn: usize) -> Vec<usize> {
 /// Returns heights as near to the wanted ones as the order and the room of each allow: the middle between pushing all
 /// down and pushing all up, both of which keep the distances.
 fn apart(layers: &Layers, items: &[usize], wanted: &[f64]) -> Vec<f64> {
-    let distance = |upper: usize, lower: usize| {
-        (layers.height(items[upper]) + layers.height(items[lower])) / 2.0 + NODE_GAP
-    };
+    let distance =
+        |upper: usize, lower: usize| (layers.height(items[upper]) + layers.height(items[lower])) / 2.0 + NODE_GAP;
     let mut down = wanted.to_vec();
     for at in 1..down.len() {
         down[at] = down[at].max(down[at - 1] + distance(at - 1, at));
