@@ -298,7 +298,7 @@ fn toward(sites: &mut Sites, kind: SpanKind, facts: &Facts<'_>, room: &mut Strin
     Toward {
         peer: peer_name(facts, room).filter(|_| is_outgoing).map(|peer| sites.name(peer)),
         system: facts[DATABASE].or(facts[SYSTEM]).map(|system| sites.name(system)),
-        target: target.map(|target| sites.name(&target)),
+        target: target.map(|target| sites.target(&target)),
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use collector_table::SpanKind;
 
-use crate::hash::{FNV_SEED, Map, fnv};
+use crate::hash::{FNV_SEED, Map, Set, fnv};
 use crate::span::Site;
 
 /// Distinct names of services, operations, instances, versions, peers, systems, databases and queues.
 const NAMES_MAX: usize = 50_000;
+/// Distinct names of databases and queues among them: queues that live for one answer must not crowd out services.
+const TARGETS_MAX: usize = 5_000;
 /// Distinct sites.
 const SITES_MAX: usize = 100_000;
 /// Longest name kept, in bytes: a hostile one may be of any length.
@@ -22,6 +24,14 @@ const OTHERS: &str = "(others)";
 pub(super) struct Name {
     text: Arc<str>,
     number: u64,
+}
+
+impl Name {
+    /// Returns what tells it apart.
+    #[cfg(test)]
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// Who works: what the spans of one resource share.
@@ -61,6 +71,8 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct Sites {
     names: Map<Arc<str>, u64>,
+    /// Names of targets, by number.
+    targets: Set<u64>,
     sites: Map<Key, Arc<Site>>,
     names_max: usize,
     sites_max: usize,
@@ -76,8 +88,8 @@ impl Default for Sites {
 
 impl Sites {
     pub(super) fn new(names_max: usize, sites_max: usize) -> Self {
-        let (names, sites) = (Map::default(), Map::default());
-        Self { names, sites, names_max, sites_max, last_number: 0, folded: 0 }
+        let (names, targets, sites) = (Map::default(), Set::default(), Map::default());
+        Self { names, targets, sites, names_max, sites_max, last_number: 0, folded: 0 }
     }
 
     /// Returns the shared copy of a name, cut at [`NAME_BYTES_MAX`].
@@ -94,6 +106,20 @@ impl Sites {
         let number = self.next_number();
         self.names.insert(text.clone(), number);
         Name { text, number }
+    }
+
+    /// Returns the shared copy of the name of a database or queue.
+    pub(super) fn target(&mut self, text: &str) -> Name {
+        if self.targets.len() >= TARGETS_MAX {
+            let known = self.names.get(text).is_some_and(|number| self.targets.contains(number));
+            if !known {
+                self.folded += 1;
+                return self.name(OTHERS);
+            }
+        }
+        let name = self.name(text);
+        self.targets.insert(name.number);
+        name
     }
 
     /// Returns a process by its service, instance and version.
@@ -173,6 +199,8 @@ impl Sites {
     pub(super) fn free_unused(&mut self) {
         self.sites.retain(|_, site| Arc::strong_count(site) > 1);
         self.names.retain(|name, _| Arc::strong_count(name) > 1);
+        let held: Set<u64> = self.names.values().copied().collect();
+        self.targets.retain(|number| held.contains(number));
     }
 
     /// Returns how often a name or a site was folded into "(others)".

@@ -345,6 +345,19 @@ fn names_and_sites_beyond_their_bounds_are_folded_and_freed_when_unused() {
 }
 
 #[test]
+fn queues_that_live_for_one_answer_do_not_crowd_out_other_names() {
+    let mut sites = super::site::Sites::new(20_000, 10);
+    let queues: Vec<_> = (0..6_000).map(|number| sites.target(&format!("reply-{number}x"))).collect();
+    let others = sites.name("(others)");
+    assert_eq!(queues.iter().filter(|name| name.number() == others.number()).count(), 1_000);
+    assert_eq!(sites.target("reply-7x").number(), queues[7].number(), "what is known stays known");
+    assert_ne!(sites.name("shop").number(), others.number());
+    drop(queues);
+    sites.free_unused();
+    assert_ne!(sites.target("reply-5999x").number(), sites.name("(others)").number(), "room comes back");
+}
+
+#[test]
 fn deep_chains_do_not_recurse() {
     let depth = 50_000;
     let mut drawn = lines("a root 0..100000");

@@ -71,7 +71,7 @@ pub(super) struct Marks<'a> {
     pub(super) focus: Option<usize>,
     /// Edge whose breakdown is shown.
     pub(super) edge: Option<usize>,
-    /// Open incidents, by the service that they name first.
+    /// Open incidents, by the service or peer that they name first.
     pub(super) incidents: &'a [(String, u64)],
     /// Minutes for which calls were counted, now.
     pub(super) minutes: f64,
@@ -150,7 +150,7 @@ fn node_shape(node: &Node, (x, y): (f64, f64), is_focus: bool, marks: &Marks<'_>
     };
     let lowered = if node.kind == NodeKind::Database { 4.0 } else { 0.0 };
     let detail = words::detail(node);
-    let found = marks.incidents.iter().find(|(service, _)| node.kind == NodeKind::Service && *service == node.name);
+    let found = marks.incidents.iter().find(|(name, _)| *name == node.name);
     NodeShape {
         class,
         url: links.focus(&node.id),

@@ -199,13 +199,16 @@ fn database(ends: &EdgeEnds) -> Node {
     let address = ends.callee.as_str();
     let has_address = !address.is_empty() && address != ends.system;
     let name = if ends.namespace.is_empty() { address } else { &ends.namespace };
+    let is_own = !has_address || is_local(address);
+    let owner = format!("of {}", ends.caller);
     let mut details = vec![ends.system.as_str()];
     details.extend((has_address && name != address).then_some(address));
     details.retain(|detail| !detail.is_empty() && *detail != name);
+    details.extend(is_own.then_some(owner.as_str()));
     let mut node = plain(NodeKind::Database, name, details.join(" "));
     node.id = format!("database:{}", [&ends.system, address, &ends.namespace].join(" ").trim_end());
-    if !has_address || is_local(address) {
-        node.id = format!("{} of {}", node.id, ends.caller);
+    if is_own {
+        node.id = format!("{} {owner}", node.id);
     }
     node
 }

@@ -1,4 +1,4 @@
-//! The map of a period, beside what is usual: what was counted in the day before it, or, when nothing was, in the first
+//! The map of a period, beside what is usual: what was counted in the hours before it, or, when nothing was, in the first
 //! two thirds of what there is. Asked for by the page and the API.
 
 use super::Params;
@@ -10,8 +10,9 @@ use crate::page::Period;
 use crate::source::SourceError;
 
 const MINUTE_NS: i64 = 60_000_000_000;
-/// How long before the period lies what is usual, at most: a day, or as long as the period if that is longer.
-const USUAL_NS: i64 = 24 * 60 * MINUTE_NS;
+/// How long before the period lies what is usual, at most, or as long as the period if that is longer. A whole day would
+/// take seconds to read where there are many operations and instances.
+const USUAL_NS: i64 = 6 * 60 * MINUTE_NS;
 /// Minutes below which a period is not divided.
 const DIVIDED_MINUTES_MIN: i64 = 3;
 /// The period when none is given.

@@ -10,7 +10,7 @@ pub(crate) const NOW: &str = "
     service gateway > service pricing : call 6660 p50 9 p95 12 gap 2
     service gateway > service inventory : call 2220 p50 7 p95 10 gap 2
     service gateway > service payment : call 2115 p50 520 p95 1095 gap 3
-    service payment > peer bank.example:9103 : call 2115 p50 15 p95 1071 failed 4 again 4
+    service payment > peer bank:9103 : call 2115 p50 15 p95 1071 failed 4 again 4
     service payment > database db:5432 postgresql charges : database 4230 p50 1 p95 4
     service inventory > database sqlite sqlite stock : database 2220 p50 1 p95 3
     service gateway > queue fulfil_order : message 2110 p50 5 p95 6
@@ -25,7 +25,7 @@ pub(crate) const USUAL: &str = "
     service gateway > service pricing : call 540000 p50 9 p95 12 gap 2
     service gateway > service inventory : call 180000 p50 7 p95 11 gap 2
     service gateway > service payment : call 170000 p50 40 p95 280 gap 3
-    service payment > peer bank.example:9103 : call 170000 p50 15 p95 31
+    service payment > peer bank:9103 : call 170000 p50 15 p95 31
     service payment > database db:5432 postgresql charges : database 340000 p50 1 p95 4
     service inventory > database sqlite sqlite stock : database 180000 p50 1 p95 3
     service gateway > queue fulfil_order : message 170000 p50 5 p95 6

@@ -76,7 +76,21 @@ fn what_is_slow_new_or_gone_is_told_beside_what_is_usual() {
         service pay > service new : call 9000 9
         service pay > peer old:80 : call 700 12
     ";
-    assert_snapshot!(map(now, usual, None, 60), @"");
+    assert_snapshot!(map(now, usual, None, 60), @r"
+    clients (send no telemetry)
+    old:80 (no telemetry)
+    orders (queue)
+    mail (service)
+    new (service)
+    pay (service)
+    web (service)
+    client -> service:web: 20/min, p95 30 ms, usually 29 ms
+    service:web -> service:pay: 20/min, p95 300 ms, usually 20 ms, ▲ 15× usual
+    queue:orders -> service:mail: 19/min, p95 50 ms
+    service:web -> queue:orders: 19/min, p95 2.0 ms
+    service:pay -> service:new: 0.5/min, p95 900 ms, usually 9.0 ms
+    service:pay -> peer:old:80: 0/min, usually 12 ms
+    ");
 }
 
 #[test]
@@ -91,7 +105,27 @@ fn databases_are_told_apart_by_system_address_and_name_and_those_without_an_addr
         service b > database 127.0.0.1:6379 redis 0 : database 2 1
         service a > peer localhost:9000 : call 1 1
         service b > peer localhost:9000 : call 1 1
-    ", "", None, 60), @"");
+    ", "", None, 60), @r"
+    mail (database, postgresql db:5432)
+    shop (database, postgresql db:5432)
+    0 (database, redis 127.0.0.1:6379 of b)
+    0 (database, redis localhost:6379 of a)
+    sqlite (database, of a)
+    sqlite (database, of b)
+    localhost:9000 (no telemetry, beside a)
+    localhost:9000 (no telemetry, beside b)
+    a (service)
+    b (service)
+    service:a -> database:postgresql db:5432 shop: 0.4/min, p95 1.0 ms
+    service:b -> database:postgresql db:5432 mail: 0.3/min, p95 1.0 ms
+    service:b -> database:postgresql db:5432 shop: 0.3/min, p95 1.0 ms
+    service:a -> database:redis localhost:6379 0 of a: 0.2/min, p95 1.0 ms
+    service:a -> database:sqlite sqlite of a: 0.2/min, p95 1.0 ms
+    service:b -> database:redis 127.0.0.1:6379 0 of b: 0.2/min, p95 1.0 ms
+    service:b -> database:sqlite sqlite of b: 0.2/min, p95 1.0 ms
+    service:a -> peer:localhost:9000 of a: 0.1/min, p95 1.0 ms
+    service:b -> peer:localhost:9000 of b: 0.1/min, p95 1.0 ms
+    ");
 }
 
 #[test]
@@ -104,9 +138,28 @@ fn a_focus_shows_what_lies_around_it_and_folds_the_rest() {
         service e > service a : call 50 1
         service x > service y : call 10 1
     ";
-    assert_snapshot!(map(chain, "", Some(("c", 1)), 60), @"");
-    assert_snapshot!(map(chain, "", Some(("service:x", 6)), 60), @"");
-    assert_snapshot!(map(chain, "", None, 3), @"");
+    assert_snapshot!(map(chain, "", Some(("c", 1)), 60), @r"
+    b (service)
+    c (service)
+    d (service)
+    service:b -> service:c: 8.0/min, p95 1.0 ms
+    service:c -> service:d: 7.0/min, p95 1.0 ms
+    others 4: 60 to them, 90 from them
+    ");
+    assert_snapshot!(map(chain, "", Some(("service:x", 6)), 60), @r"
+    x (service)
+    y (service)
+    service:x -> service:y: 1.0/min, p95 1.0 ms
+    others 5: 0 to them, 0 from them
+    ");
+    assert_snapshot!(map(chain, "", None, 3), @r"
+    a (service)
+    b (service)
+    c (service)
+    service:a -> service:b: 9.0/min, p95 1.0 ms
+    service:b -> service:c: 8.0/min, p95 1.0 ms
+    others 4: 70 to them, 50 from them
+    ");
 }
 
 #[test]
