@@ -82,7 +82,7 @@ fn rows_from_before_a_column_was_added_are_merged_and_count_nothing_in_it() {
     let row = |retries: i64, gap_ns: Option<i64>| {
         let mut tally = DependencyTally { count: 2, retries, ..DependencyTally::default() };
         tally.durations.insert(5);
-        for gap_ns in gap_ns {
+        if let Some(gap_ns) = gap_ns {
             (tally.gap_count, tally.gap_sum_ns) = (1, gap_ns);
             tally.gaps.insert(gap_ns);
         }
