@@ -40,17 +40,17 @@ pub(crate) fn edges(text: &str) -> Vec<EdgeRow> {
 }
 
 fn edge(line: &str) -> EdgeRow {
-    let (ends, told) = line.split_once(" : ").unwrap();
-    let (caller, callee) = ends.split_once(" > ").unwrap();
+    let (ends, told) = line.split_once(" : ").expect("an edge has numbers");
+    let (caller, callee) = ends.split_once(" > ").expect("an edge has two ends");
     let caller: Vec<&str> = caller.split_whitespace().collect();
     let callee: Vec<&str> = callee.split_whitespace().collect();
     let told: Vec<&str> = told.split_whitespace().collect();
     let after = |word: &str| -> Option<f64> {
         let at = told.iter().position(|told| *told == word)?;
-        Some(told[at + 1].parse().unwrap())
+        Some(told[at + 1].parse().expect("a number follows its name"))
     };
     let name = |of: &[&str], at: usize| of.get(at).map(|name| (*name).to_owned()).unwrap_or_default();
-    let calls: i64 = told[1].parse().unwrap();
+    let calls: i64 = told[1].parse().expect("an edge has calls");
     let count = |word: &str| after(word).map_or(0, |value| value as i64);
     let ns = |word: &str| after(word).map(|ms| ms * 1e6);
     EdgeRow {
