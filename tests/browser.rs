@@ -56,6 +56,9 @@ fn pages_tell_what_turned_slow() {
     for page in PLAIN_PAGES {
         expect_page(&chrome, &daemon, page, &[]);
     }
+    // Calls are counted with their transactions, of which the last wait for what may still belong to them.
+    let lately = "callee_service = 'payment' AND minute > now() - INTERVAL '3 minutes'";
+    daemon.wait_for_count(&format!("SELECT coalesce(sum(count), 0) FROM dependencies WHERE {lately}"), 60);
     expect_page(&chrome, &daemon, "/map?t=5m", &MAP_WORDS);
     expect_page(&chrome, &daemon, "/map?focus=payment&hops=1", &["Who calls payment", "Not drawn"]);
 }
