@@ -4,6 +4,7 @@
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
+use crate::expect::{Declared, Learner};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
 use crate::stitch::{Stitcher, StitcherLimits};
@@ -20,6 +21,8 @@ pub struct AnalyzerLimits {
     pub stitcher: StitcherLimits,
     /// Bounds and settings of detection.
     pub detector: DetectorLimits,
+    /// Sagas that the operator declared.
+    pub sagas: Vec<Declared>,
 }
 
 /// What one step of the analysis gave.
@@ -36,6 +39,7 @@ pub struct Analyzer {
     stitcher: Stitcher,
     detector: Detector,
     paths: PathTotals,
+    learner: Learner,
     /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
     clock_ns: i64,
     /// Arrival time at which the clock was last moved.
@@ -49,6 +53,7 @@ impl Analyzer {
             stitcher: Stitcher::new(limits.stitcher),
             detector: Detector::new(limits.detector),
             paths: PathTotals::default(),
+            learner: Learner::new(limits.sagas),
             clock_ns: i64::MIN,
             clock_set_ns: i64::MIN,
         }
@@ -108,6 +113,8 @@ impl Analyzer {
     fn step(&mut self, mut transactions: Vec<Transaction>, now_ns: i64) -> Outcome {
         transactions.extend(self.stitcher.advance(now_ns));
         transactions.iter().for_each(|transaction| self.paths.add(transaction));
+        transactions.iter_mut().for_each(|transaction| self.learner.take(transaction, now_ns));
+        self.learner.advance(now_ns);
         // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
         // nor make the time of those that do not wait pass.
         let first_seen = self.stitcher.take_first_seen();
@@ -151,6 +158,7 @@ impl Analyzer {
             ("joinable_traces_let_go", stats.joins.let_go_early),
             ("paths_of_further_types", self.paths.left_out()),
         ];
+        at_bounds.extend(self.learner.at_bounds());
         at_bounds.extend(self.detector.at_bounds());
         Summary {
             as_of_ns: self.detector.judged_ns(),
@@ -162,6 +170,7 @@ impl Analyzer {
             transactions: stats.closed,
             at_bounds,
             joins: self.joins(),
+            expectations: self.learner.snapshot(),
         }
     }
 }

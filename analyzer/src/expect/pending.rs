@@ -1,0 +1,157 @@
+//! Transactions that were given out while a message of theirs may still be taken in: they are learned from when that is
+//! decided, or when a later revision has it. Kept by `Expectations`; bounded, and the oldest are concluded early.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use collector_table::TraceId;
+
+use super::Expectations;
+use super::model::{StageSet, members};
+use crate::hash::Map;
+use crate::transaction::Transaction;
+
+/// Transactions that may still get a message, about 100 bytes each.
+const PENDING_MAX: usize = 20_000;
+/// Transactions remembered that lack something for good.
+const OVERDUE_MAX: usize = 200;
+/// Time for which they are shown.
+const OVERDUE_NS: i64 = 900_000_000_000;
+
+/// A transaction that may still get a message.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub(super) shape: u64,
+    pub(super) present: StageSet,
+    pub(super) failed: StageSet,
+    pub(super) started_ns: i64,
+    pub(super) until_ns: i64,
+    /// Expected stages that it lacks.
+    pub(super) lacking: Vec<u8>,
+    /// Whether it was learned from.
+    pub(super) is_counted: bool,
+}
+
+/// A transaction that was given out and lacks what is expected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overdue {
+    /// Its id.
+    pub id: TraceId,
+    /// Service and operation of its root.
+    pub service: Arc<str>,
+    /// See `service`.
+    pub operation: Arc<str>,
+    /// Unix nanoseconds.
+    pub started_ns: i64,
+    /// Service and operation of what it lacks.
+    pub lacks: (Arc<str>, Arc<str>),
+    /// Unix nanoseconds until which that may come.
+    pub until_ns: i64,
+    pub(crate) shape: u64,
+}
+
+/// All that may still get a message, and those that lack one for good.
+#[derive(Debug, Default)]
+pub(super) struct Pendings {
+    pending: Map<TraceId, Pending>,
+    due: BinaryHeap<Reverse<(i64, TraceId)>>,
+    overdue: VecDeque<(TraceId, Pending)>,
+    early: u64,
+}
+
+impl Pending {
+    pub(super) fn new(
+        transaction: &Transaction,
+        present: StageSet,
+        failed: StageSet,
+        until_ns: i64,
+        lacking: Vec<u8>,
+    ) -> Self {
+        let shape = transaction.root_span().site.shape;
+        let started_ns = transaction.started_ns;
+        Self { shape, present, failed, started_ns, until_ns, lacking, is_counted: false }
+    }
+}
+
+impl Pendings {
+    /// Adds one; at the bound, gives the one that is due first back to be concluded now.
+    pub(super) fn add(&mut self, id: TraceId, pending: Pending) -> Option<Pending> {
+        self.due.push(Reverse((pending.until_ns, id)));
+        self.pending.insert(id, pending);
+        if self.pending.len() <= PENDING_MAX {
+            return None;
+        }
+        self.early += 1;
+        self.pop_due(i64::MAX).map(|(_, early)| early)
+    }
+
+    /// Takes a transaction out, because a later revision of it is here.
+    pub(super) fn remove(&mut self, id: TraceId) -> Option<Pending> {
+        if self.pending.is_empty() && self.overdue.is_empty() {
+            return None;
+        }
+        self.overdue.retain(|(overdue, _)| *overdue != id);
+        self.pending.remove(&id)
+    }
+
+    pub(super) fn pop_due(&mut self, now_ns: i64) -> Option<(TraceId, Pending)> {
+        while let Some(Reverse((at_ns, id))) = self.due.peek().copied().filter(|Reverse((at_ns, _))| *at_ns <= now_ns) {
+            self.due.pop();
+            // It may have been taken out, and put in again since.
+            if self.pending.get(&id).is_some_and(|pending| pending.until_ns == at_ns) {
+                return self.pending.remove(&id).map(|pending| (id, pending));
+            }
+        }
+        None
+    }
+
+    /// Remembers what lacks something for good.
+    pub(super) fn note_overdue(&mut self, id: TraceId, pending: &Pending, known: &Expectations) {
+        if pending.lacking.is_empty() || !known.types.contains_key(&pending.shape) {
+            return;
+        }
+        if self.overdue.len() >= OVERDUE_MAX {
+            self.overdue.pop_front();
+        }
+        self.overdue.push_back((id, Pending { is_counted: true, ..pending.clone() }));
+    }
+
+    /// Forgets what lacks something for so long that nobody asks any more.
+    pub(super) fn forget(&mut self, now_ns: i64) {
+        let is_old = |(_, pending): &(TraceId, Pending)| now_ns.saturating_sub(pending.until_ns) > OVERDUE_NS;
+        while self.overdue.front().is_some_and(is_old) {
+            self.overdue.pop_front();
+        }
+    }
+
+    /// Returns those that lack something, the longest first.
+    pub(super) fn list(&self, known: &Expectations, now_ns: i64) -> Vec<Overdue> {
+        let waiting = self.pending.iter().filter(|(_, pending)| !pending.lacking.is_empty());
+        let waiting = waiting.map(|(id, pending)| (*id, pending));
+        let all = self.overdue.iter().map(|(id, pending)| (*id, pending)).chain(waiting);
+        let mut list: Vec<Overdue> = all.filter_map(|(id, pending)| overdue(known, id, pending)).collect();
+        list.sort_by_key(|one| (one.until_ns > now_ns, one.started_ns, one.id));
+        list.truncate(OVERDUE_MAX);
+        list
+    }
+
+    pub(super) fn early(&self) -> u64 {
+        self.early
+    }
+}
+
+fn overdue(known: &Expectations, id: TraceId, pending: &Pending) -> Option<Overdue> {
+    let model = known.types.get(&pending.shape)?;
+    let first = pending.lacking.first()?;
+    debug_assert!(members(pending.present).all(|number| number != *first), "it came");
+    Some(Overdue {
+        id,
+        service: model.root.service.clone(),
+        operation: model.root.operation.clone(),
+        started_ns: pending.started_ns,
+        lacks: super::judge::name(model, *first),
+        until_ns: pending.until_ns,
+        shape: pending.shape,
+    })
+}
