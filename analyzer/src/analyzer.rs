@@ -4,7 +4,7 @@
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
-use crate::expect::{Declared, Learner};
+use crate::expect::{Declared, Expectations, Learner};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
 use crate::stitch::{Stitcher, StitcherLimits};
@@ -99,6 +99,11 @@ impl Analyzer {
         }
     }
 
+    /// Returns what is expected of transactions, as learned so far.
+    pub fn expectations(&self) -> Expectations {
+        self.learner.snapshot()
+    }
+
     /// Moves everything on to `now_ns`, without spans.
     pub fn advance(&mut self, now_ns: i64) -> Outcome {
         self.step(Vec::new(), now_ns)
@@ -170,7 +175,7 @@ impl Analyzer {
             transactions: stats.closed,
             at_bounds,
             joins: self.joins(),
-            expectations: self.learner.snapshot(),
+            expectations: self.expectations(),
         }
     }
 }

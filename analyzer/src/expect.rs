@@ -73,7 +73,7 @@ impl Expectations {
 
 /// Sets what a model says of a transaction; of one that lacks spans, nothing is known.
 fn judge_by(model: &TypeModel, transaction: &mut Transaction, seen: &Seen, walk: &Walk, at: Moment) {
-    if !transaction.is_complete && !at.is_open || model.transactions == 0 {
+    if !transaction.is_complete && !at.is_open {
         return;
     }
     let completeness = judge::completeness(model, transaction, seen, walk, at);
@@ -133,18 +133,20 @@ impl Learner {
             Arc::make_mut(model).broken += u64::from(transaction.revision == 1);
             return;
         }
+        let model = Arc::make_mut(model);
+        if seen.has_unknown {
+            let before = model.stages.len();
+            if self.stages < STAGES_TOTAL_MAX {
+                seen = self.walk.walk(transaction, |parent, span| model.place_or_add(parent, &span.site));
+            }
+            self.stages += model.stages.len() - before;
+            self.stages_left_out += u64::from(seen.has_unknown);
+            model.renew_saga(&self.declared, model.stages.len() > before);
+        }
         judge_by(model, transaction, &seen, &self.walk, Moment { now_ns, is_open: false });
         if !is_first {
             return;
         }
-        let model = Arc::make_mut(model);
-        let stages_before = model.stages.len();
-        if seen.has_unknown && self.stages < STAGES_TOTAL_MAX {
-            seen = self.walk.walk(transaction, |parent, span| model.place_or_add(parent, &span.site));
-            self.stages += model.stages.len() - stages_before;
-        }
-        self.stages_left_out += u64::from(seen.has_unknown);
-        model.renew_saga(&self.declared, model.stages.len() > stages_before);
         match waits_until_ns(model, transaction, &seen, &self.walk, now_ns) {
             Some(until_ns) => {
                 let lacking = transaction.completeness.iter().flat_map(|one| &one.lacking).map(|one| one.stage);
@@ -159,6 +161,7 @@ impl Learner {
                 model.time(transaction, &seen, &self.walk);
                 let after = after_failure(transaction, &seen, &self.walk);
                 model.count(seen.present, seen.failed, after);
+                model.renew_saga(&self.declared, false);
             }
         }
     }

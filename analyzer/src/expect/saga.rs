@@ -314,6 +314,8 @@ fn compensation_outcome(
         () if seen.present & bit(one.by) != 0 && is_stage_done => CompensationState::Done,
         () if seen.present & bit(one.by) != 0 => CompensationState::Orphan,
         () if !is_stage_done || !has_failed || !is_expected => CompensationState::NotNeeded,
+        // It may be what has no number yet.
+        () if one.by == UNPLACED && seen.has_unknown => CompensationState::NotNeeded,
         () if may_come & bit(one.by) != 0 => CompensationState::Waiting,
         () => CompensationState::Missing,
     };

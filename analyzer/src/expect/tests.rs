@@ -254,3 +254,5 @@ fn a_step_that_is_new_is_not_expected_of_others() {
     stage.play_times(with_new, 60);
     assert_snapshot!(stage.judged(CALLS), @"4 of 4");
 }
+
+mod sagas;
