@@ -7,6 +7,7 @@ use crate::detect::{Detector, DetectorLimits, IncidentChange};
 use crate::expect::{Declared, Expectations, Learner};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
+use crate::progress::progress;
 use crate::stitch::{Stitcher, StitcherLimits};
 use crate::summary::{JoinSummary, Summary};
 use crate::transaction::Transaction;
@@ -42,6 +43,8 @@ pub struct Analyzer {
     learner: Learner,
     /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
     clock_ns: i64,
+    /// Arrival time up to which everything was moved on.
+    now_ns: i64,
     /// Arrival time at which the clock was last moved.
     clock_set_ns: i64,
 }
@@ -55,6 +58,7 @@ impl Analyzer {
             paths: PathTotals::default(),
             learner: Learner::new(limits.sagas),
             clock_ns: i64::MIN,
+            now_ns: 0,
             clock_set_ns: i64::MIN,
         }
     }
@@ -120,6 +124,7 @@ impl Analyzer {
         transactions.iter().for_each(|transaction| self.paths.add(transaction));
         transactions.iter_mut().for_each(|transaction| self.learner.take(transaction, now_ns));
         self.learner.advance(now_ns);
+        self.now_ns = now_ns;
         // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
         // nor make the time of those that do not wait pass.
         let first_seen = self.stitcher.take_first_seen();
@@ -175,6 +180,7 @@ impl Analyzer {
             transactions: stats.closed,
             at_bounds,
             joins: self.joins(),
+            progress: progress(&self.stitcher, &self.learner, self.now_ns),
             expectations: self.expectations(),
         }
     }

@@ -10,6 +10,7 @@ mod list;
 mod model;
 mod pending;
 mod saga;
+mod unfinished;
 mod walk;
 
 use std::sync::Arc;
@@ -20,17 +21,21 @@ pub(crate) use json::{CompletenessJson, SagaJson};
 
 pub use judge::{Completeness, Lacking, LackingState};
 pub use list::{ExpectedStage, SagaShape, SagaShapeStage, TypeExpectation};
-pub use pending::Overdue;
+pub(crate) use pending::Overdue;
 pub use saga::{
     CompensationOutcome, CompensationState, Declared, DeclaredStage, Pattern, SagaOutcome, SagaStage, SagaStageState,
     SagaState,
 };
 
+pub(crate) use unfinished::Unfinished;
+
 use crate::hash::Map;
+use crate::span::{Site, Span};
 use crate::transaction::Transaction;
 use judge::Moment;
 use model::{StageSet, TypeModel, bit, members};
 use pending::{Pending, Pendings};
+use unfinished::Unfinisheds;
 use walk::{Seen, Walk, cause_ns};
 
 /// Share of like transactions that had a stage, from which on it is expected.
@@ -62,12 +67,6 @@ impl Expectations {
         let mut walk = Walk::default();
         let seen = walk.walk(transaction, |parent, span| model.place(parent, &span.site));
         judge_by(model, transaction, &seen, &walk, Moment { now_ns, is_open });
-    }
-
-    /// Returns how long transactions of a type take in nanoseconds: half of them, and 99 % of them.
-    pub(crate) fn usual_ns(&self, root_shape: u64) -> Option<(i64, i64)> {
-        let durations = &self.types.get(&root_shape)?.durations;
-        Some((durations.quantile_ns(0.5)?, durations.quantile_ns(0.99)?))
     }
 }
 
@@ -105,6 +104,7 @@ pub(crate) struct Learner {
     declared: Vec<Declared>,
     walk: Walk,
     pendings: Pendings,
+    unfinished: Unfinisheds,
     stages: usize,
     types_left_out: u64,
     stages_left_out: u64,
@@ -118,9 +118,11 @@ impl Learner {
     /// Judges a transaction that is given out at `now_ns` by what was learned before it, then learns from it.
     pub(crate) fn take(&mut self, transaction: &mut Transaction, now_ns: i64) {
         let was = self.pendings.remove(transaction.id);
+        self.unfinished.remove(transaction.id);
         if transaction.superseded_by.is_some() {
             return;
         }
+        self.unfinished.take(transaction, now_ns);
         let shape = transaction.root_span().site.shape;
         if !self.known.types.contains_key(&shape) && !self.add_type(transaction, shape) {
             return;
@@ -140,6 +142,8 @@ impl Learner {
                 seen = self.walk.walk(transaction, |parent, span| model.place_or_add(parent, &span.site));
             }
             self.stages += model.stages.len() - before;
+            let entries = model.stages[before..].iter().filter(|stage| !stage.is_outgoing());
+            entries.for_each(|stage| self.unfinished.note(stage.site.shape, &model.root));
             self.stages_left_out += u64::from(seen.has_unknown);
             model.renew_saga(&self.declared, model.stages.len() > before);
         }
@@ -172,6 +176,7 @@ impl Learner {
             return false;
         }
         self.stages += 1;
+        self.unfinished.note(shape, &transaction.root_span().site);
         self.known.types.insert(shape, Arc::new(TypeModel::new(&transaction.root_span().site)));
         true
     }
@@ -183,6 +188,7 @@ impl Learner {
             self.conclude(pending);
         }
         self.pendings.forget(now_ns);
+        self.unfinished.forget(now_ns);
     }
 
     /// What never came did not come.
@@ -201,6 +207,24 @@ impl Learner {
     /// Returns transactions that were given out and still lack what is expected, those first that have for longest.
     pub(crate) fn overdue(&self, now_ns: i64) -> Vec<Overdue> {
         self.pendings.list(&self.known, now_ns)
+    }
+
+    /// Returns transactions that were given out without their root.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &Unfinished> {
+        self.unfinished.list()
+    }
+
+    /// Returns the root of the type that spans without a root are of, if all that is known of them says the same.
+    pub(crate) fn type_of(&self, spans: &[Span]) -> Option<Arc<Site>> {
+        self.unfinished.type_of(spans)
+    }
+
+    /// Returns how long transactions of a type take in nanoseconds, half of them, and 99 %; nothing while too little is
+    /// known.
+    pub(crate) fn usual_ns(&self, root_shape: u64) -> Option<(i64, i64)> {
+        let durations = &self.known.types.get(&root_shape)?.durations;
+        let is_known = durations.count() >= PASSAGE_SUPPORT_MIN;
+        is_known.then_some((durations.quantile_ns(0.5)?, durations.quantile_ns(0.99)?))
     }
 
     pub(crate) fn at_bounds(&self) -> [(&'static str, u64); 4] {

@@ -15,6 +15,7 @@ mod hops;
 pub mod incident;
 pub mod join;
 mod paths;
+pub mod progress;
 pub mod span;
 pub mod stitch;
 pub mod summary;

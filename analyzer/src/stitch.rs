@@ -25,6 +25,8 @@ mod waiting;
 mod weave;
 
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
+pub(crate) use joining::HeldBack;
+pub(crate) use open::Unclosed;
 pub use open::{OpenTransaction, Stitcher};
 
 use collector_table::{LogTable, SpanTable};

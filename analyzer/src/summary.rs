@@ -4,6 +4,7 @@
 use crate::expect::Expectations;
 use crate::incident::Incident;
 use crate::join::{Proposal, Refused};
+use crate::progress::Progress;
 use crate::stitch::{JoinStats, OpenTransaction};
 
 /// State of everything that is watched, at one moment.
@@ -27,6 +28,8 @@ pub struct Summary {
     pub at_bounds: Vec<(&'static str, u64)>,
     /// How traces are joined.
     pub joins: JoinSummary,
+    /// Transactions that are not over.
+    pub progress: Progress,
     /// What is expected of transactions, by type.
     pub expectations: Expectations,
 }

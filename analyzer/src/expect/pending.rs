@@ -25,7 +25,8 @@ pub(super) struct Pending {
     pub(super) shape: u64,
     pub(super) present: StageSet,
     pub(super) failed: StageSet,
-    pub(super) started_ns: i64,
+    started_ns: i64,
+    spans: usize,
     pub(super) until_ns: i64,
     /// Expected stages that it lacks.
     pub(super) lacking: Vec<u8>,
@@ -35,19 +36,21 @@ pub(super) struct Pending {
 
 /// A transaction that was given out and lacks what is expected.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Overdue {
+pub(crate) struct Overdue {
     /// Its id.
-    pub id: TraceId,
+    pub(crate) id: TraceId,
     /// Service and operation of its root.
-    pub service: Arc<str>,
+    pub(crate) service: Arc<str>,
     /// See `service`.
-    pub operation: Arc<str>,
+    pub(crate) operation: Arc<str>,
     /// Unix nanoseconds.
-    pub started_ns: i64,
+    pub(crate) started_ns: i64,
+    /// Spans when it was given out.
+    pub(crate) spans: usize,
     /// Service and operation of what it lacks.
-    pub lacks: (Arc<str>, Arc<str>),
+    pub(crate) lacks: (Arc<str>, Arc<str>),
     /// Unix nanoseconds until which that may come.
-    pub until_ns: i64,
+    pub(crate) until_ns: i64,
     pub(crate) shape: u64,
 }
 
@@ -69,8 +72,8 @@ impl Pending {
         lacking: Vec<u8>,
     ) -> Self {
         let shape = transaction.root_span().site.shape;
-        let started_ns = transaction.started_ns;
-        Self { shape, present, failed, started_ns, until_ns, lacking, is_counted: false }
+        let (started_ns, spans) = (transaction.started_ns, transaction.spans.len());
+        Self { shape, present, failed, started_ns, spans, until_ns, lacking, is_counted: false }
     }
 }
 
@@ -150,6 +153,7 @@ fn overdue(known: &Expectations, id: TraceId, pending: &Pending) -> Option<Overd
         service: model.root.service.clone(),
         operation: model.root.operation.clone(),
         started_ns: pending.started_ns,
+        spans: pending.spans,
         lacks: super::judge::name(model, *first),
         until_ns: pending.until_ns,
         shape: pending.shape,

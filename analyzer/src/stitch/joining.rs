@@ -5,6 +5,7 @@
 mod keep;
 mod note;
 
+pub(crate) use keep::HeldBack;
 pub(super) use keep::Reopened;
 
 use std::cmp::Reverse;
