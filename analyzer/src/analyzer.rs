@@ -4,7 +4,7 @@
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
-use crate::expect::{Declared, Expectations, Learner};
+use crate::expect::{Declared, Expectations, Learner, NeverCame};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
 use crate::progress::progress;
@@ -33,6 +33,8 @@ pub struct Outcome {
     pub transactions: Vec<Transaction>,
     /// Incidents that opened, changed or were resolved.
     pub changes: Vec<IncidentChange>,
+    /// Stages that transactions which were given out waited for, and for which it is too late now.
+    pub missing: Vec<NeverCame>,
 }
 
 /// Owns the state of stitching and detection.
@@ -123,7 +125,7 @@ impl Analyzer {
         transactions.extend(self.stitcher.advance(now_ns));
         transactions.iter().for_each(|transaction| self.paths.add(transaction));
         transactions.iter_mut().for_each(|transaction| self.learner.take(transaction, now_ns));
-        self.learner.advance(now_ns);
+        let missing = self.learner.advance(now_ns);
         self.now_ns = now_ns;
         // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
         // nor make the time of those that do not wait pass.
@@ -148,7 +150,7 @@ impl Analyzer {
             let silent_ns = now_ns.saturating_sub(self.clock_set_ns).max(0);
             changes.extend(self.detector.advance(self.clock_ns.saturating_add(silent_ns), now_ns));
         }
-        Outcome { transactions, changes }
+        Outcome { transactions, changes, missing }
     }
 
     /// Returns the state that pages show.

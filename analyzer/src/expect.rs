@@ -15,7 +15,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use collector_table::SpanKind;
+use collector_table::{SpanKind, TraceId};
 
 pub(crate) use json::{CompletenessJson, SagaJson};
 
@@ -34,7 +34,7 @@ use crate::span::{Site, Span};
 use crate::transaction::Transaction;
 use judge::Moment;
 use model::{StageSet, TypeModel, bit, members};
-use pending::{Pending, Pendings};
+use pending::{Due, Pending, Pendings};
 use unfinished::Unfinisheds;
 use walk::{Seen, Walk, cause_ns};
 
@@ -97,6 +97,17 @@ fn until_ns(model: &TypeModel, transaction: &Transaction, walk: &Walk, number: u
     judge::due_ns(stage, from_ns).unwrap_or(from_ns.saturating_add(DEFERRED_NS))
 }
 
+/// An expected stage that a transaction waited for when it was given out, and for which it is too late now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeverCame {
+    /// The transaction's id.
+    pub transaction: TraceId,
+    /// Who should have done it.
+    pub service: Arc<str>,
+    /// What should have been done.
+    pub operation: Arc<str>,
+}
+
 /// Learns what is usual from transactions as they are given out.
 #[derive(Debug, Default)]
 pub(crate) struct Learner {
@@ -124,12 +135,15 @@ impl Learner {
         }
         self.unfinished.take(transaction, now_ns);
         let shape = transaction.root_span().site.shape;
-        if !self.known.types.contains_key(&shape) && !self.add_type(transaction, shape) {
+        if !self.known.types.contains_key(&shape) && !self.add_type(transaction, shape, now_ns) {
             return;
         }
         // A later revision of one that was learned from already says nothing new of how often things come.
-        let is_first = transaction.revision == 1 || was.is_some_and(|was| !was.is_counted);
+        let is_first = transaction.revision == 1 || was.is_some();
         let Some(model) = self.known.types.get_mut(&shape) else { return };
+        if let Some(was) = was.filter(|was| was.is_counted && was.shape == shape) {
+            Arc::make_mut(model).uncount(was.present, was.failed);
+        }
         let mut seen = self.walk.walk(transaction, |parent, span| model.place(parent, &span.site));
         if !transaction.is_complete {
             Arc::make_mut(model).broken += u64::from(transaction.revision == 1);
@@ -152,11 +166,11 @@ impl Learner {
             return;
         }
         match waits_until_ns(model, transaction, &seen, &self.walk, now_ns) {
-            Some(until_ns) => {
+            Some(until) => {
                 let lacking = transaction.completeness.iter().flat_map(|one| &one.lacking).map(|one| one.stage);
-                let pending = Pending::new(transaction, seen.present, seen.failed, until_ns, lacking.collect());
-                if let Some(early) = self.pendings.add(transaction.id, pending) {
-                    self.conclude(early);
+                let pending = Pending::new(transaction, seen.present, seen.failed, until, lacking.collect());
+                if let Some(early) = self.pendings.add(transaction.id, pending).filter(|early| !early.is_counted) {
+                    self.conclude(&early);
                 }
             }
             None => {
@@ -170,29 +184,48 @@ impl Learner {
         }
     }
 
-    fn add_type(&mut self, transaction: &Transaction, shape: u64) -> bool {
+    fn add_type(&mut self, transaction: &Transaction, shape: u64, now_ns: i64) -> bool {
         if self.known.types.len() >= TYPES_MAX || self.stages >= STAGES_TOTAL_MAX {
             self.types_left_out += 1;
             return false;
         }
         self.stages += 1;
         self.unfinished.note(shape, &transaction.root_span().site);
-        self.known.types.insert(shape, Arc::new(TypeModel::new(&transaction.root_span().site)));
+        self.known.types.insert(shape, Arc::new(TypeModel::new(&transaction.root_span().site, now_ns)));
         true
     }
 
     /// Learns from transactions whose messages were not taken in until `now_ns`.
-    pub(crate) fn advance(&mut self, now_ns: i64) {
-        while let Some((id, pending)) = self.pendings.pop_due(now_ns) {
-            self.pendings.note_overdue(id, &pending, &self.known);
-            self.conclude(pending);
+    pub(crate) fn advance(&mut self, now_ns: i64) -> Vec<NeverCame> {
+        let mut never_came = Vec::new();
+        while let Some(due) = self.pendings.pop_due(now_ns) {
+            match due {
+                Due::TooLate(id, pending) => {
+                    never_came.extend(self.never_came(id, &pending));
+                    self.conclude(&pending);
+                }
+                Due::Over(id, pending) => {
+                    if !pending.is_counted {
+                        never_came.extend(self.never_came(id, &pending));
+                        self.conclude(&pending);
+                    }
+                    self.pendings.note_overdue(id, &pending);
+                }
+            }
         }
         self.pendings.forget(now_ns);
         self.unfinished.forget(now_ns);
+        never_came
+    }
+
+    fn never_came(&self, transaction: TraceId, pending: &Pending) -> Vec<NeverCame> {
+        let Some(model) = self.known.types.get(&pending.shape) else { return Vec::new() };
+        let named = pending.lacking.iter().map(|stage| judge::name(model, *stage));
+        named.map(|(service, operation)| NeverCame { transaction, service, operation }).collect()
     }
 
     /// What never came did not come.
-    fn conclude(&mut self, pending: Pending) {
+    fn conclude(&mut self, pending: &Pending) {
         let Some(model) = self.known.types.get_mut(&pending.shape) else { return };
         let model = Arc::make_mut(model);
         pending.lacking.iter().for_each(|stage| model.stages[usize::from(*stage)].missing += 1);
@@ -238,24 +271,28 @@ impl Learner {
     }
 }
 
-/// Returns until when a message of a transaction may still be taken in, if that is later than now.
+/// Returns until when a message of a transaction may be taken in by what is usual, and until when it can be at all, if
+/// that is later than now.
 fn waits_until_ns(
     model: &TypeModel,
     transaction: &Transaction,
     seen: &Seen,
     walk: &Walk,
     now_ns: i64,
-) -> Option<i64> {
+) -> Option<(i64, i64)> {
     let may = judge::may_come(model, seen);
-    let until = members(may).map(|number| until_ns(model, transaction, walk, number)).max();
+    let due_ns = members(may).map(|number| until_ns(model, transaction, walk, number)).max();
     // While little is known, what is sent may have a consumer that has not been seen yet.
     let is_unheard = |number: &u8| {
         let stage = model.stage(*number);
         stage.site.kind == SpanKind::Producer && stage.children == 0
     };
     let is_new = model.transactions < UNHEARD_MIN && members(seen.present).any(|number| is_unheard(&number));
-    let unheard_ns = is_new.then(|| transaction.started_ns.saturating_add(DEFERRED_NS));
-    until.max(unheard_ns).filter(|until_ns| *until_ns > now_ns)
+    if due_ns.is_none() && !is_new {
+        return None;
+    }
+    let joinable_ns = now_ns.saturating_add(DEFERRED_NS);
+    Some((due_ns.unwrap_or(joinable_ns), joinable_ns))
 }
 
 /// Returns the stages that began after something had failed.

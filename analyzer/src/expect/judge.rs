@@ -21,6 +21,10 @@ const TAIL_COUNT: u32 = 1_000;
 const DELAYS_MIN: u32 = 20;
 /// Until a span that ended is here: exporters send every five seconds.
 const ARRIVAL_NS: i64 = 6_000_000_000;
+/// While the tail is not known, what comes now and then may take as long as this.
+const PATIENCE_NS: i64 = 60_000_000_000;
+/// Time after a type's first transaction from which on something is said of its messages.
+const SETTLED_NS: i64 = 300_000_000_000;
 /// Added to what is usual, so that what takes microseconds is not late for a pause.
 const SLACK_NS: i64 = 1_000_000_000;
 
@@ -89,11 +93,13 @@ pub(super) struct Moment {
 }
 
 /// Returns the stages that a transaction lacks, with the odds for each.
-pub(super) fn lacking(model: &TypeModel, seen: &Seen) -> Vec<(u8, Odds)> {
+pub(super) fn lacking(model: &TypeModel, seen: &Seen, now_ns: i64) -> Vec<(u8, Odds)> {
     let mut found = Vec::new();
     if model.broken * BROKEN_ONE_IN > model.transactions + model.broken || seen.has_unknown && model.transactions == 0 {
         return found;
     }
+    // What does not come is known later than what comes: until then, all seems to come.
+    let is_settled = now_ns.saturating_sub(model.since_ns) >= SETTLED_NS;
     for number in members(seen.present) {
         let actor = model.stage(number);
         let set = seen.present & actor.children;
@@ -103,7 +109,8 @@ pub(super) fn lacking(model: &TypeModel, seen: &Seen) -> Vec<(u8, Odds)> {
         let (passages, choices): (Vec<u8>, Vec<u8>) =
             members(actor.children & !set).partition(|&child| actor.is_outgoing() || model.stage(child).is_message());
         let with_odds = |child: u8| (child, actor.variants.odds(child, set));
-        let passed = passages.into_iter().map(with_odds);
+        let may_pass = |child: &u8| is_settled || !model.stage(*child).is_message();
+        let passed = passages.into_iter().filter(may_pass).map(with_odds);
         found.extend(passed.filter(|(_, odds)| odds.is_at_least(SHARE_MIN, PASSAGE_SUPPORT_MIN)));
         if !actor.variants.is_known(set) {
             let chosen = choices.into_iter().map(with_odds);
@@ -126,7 +133,7 @@ pub(super) fn completeness(
     walk: &Walk,
     at: Moment,
 ) -> Completeness {
-    let found = lacking(model, seen);
+    let found = lacking(model, seen, at.now_ns);
     let below_failed = |number: &u8| model.is_cut_short(model.stage(*number).parent, seen.failed);
     let usual = members(model.usual & seen.present).filter(|number| !below_failed(number)).count();
     let lacking: Vec<Lacking> = found
@@ -168,7 +175,7 @@ pub(super) fn due_ns(stage: &Stage, from_ns: i64) -> Option<i64> {
     let delays = if stage.is_message() { &stage.known } else { &stage.delays };
     let longest_ns = match delays.count() {
         count if count < DELAYS_MIN => return None,
-        count if count < TAIL_COUNT => delays.quantile_ns(1.0)?.saturating_mul(4),
+        count if count < TAIL_COUNT => delays.quantile_ns(1.0)?.saturating_mul(8).max(PATIENCE_NS),
         _ => delays.quantile_ns(0.999)?.saturating_mul(2),
     };
     Some(from_ns.saturating_add(longest_ns).saturating_add(SLACK_NS + ARRIVAL_NS))

@@ -22,7 +22,7 @@ const OCCURRENCES_MAX: u32 = 20_000;
 /// Occurrences after which it is looked whether a variant still comes.
 const EPOCH: u32 = 256;
 /// Epochs in which a variant was seen, from which on it is one of the ways in which things go.
-const EPOCHS_KNOWN: u8 = 3;
+const EPOCHS_KNOWN: u8 = 2;
 /// Stands for a place below a stage that is not known.
 pub(super) const UNPLACED: u8 = u8::MAX;
 
@@ -143,6 +143,14 @@ impl Variants {
         }
     }
 
+    fn remove(&mut self, set: StageSet) {
+        // A stage that became known since makes another set of it; that is rare and fades.
+        if let Some(variant) = self.list.iter_mut().find(|variant| variant.set == set && variant.count > 0) {
+            variant.count -= 1;
+            self.total -= 1;
+        }
+    }
+
     /// Returns whether a set came so often that nothing in it can be missing.
     pub(super) fn is_usual(&self, set: StageSet) -> bool {
         let found = self.list.iter().find(|variant| variant.set == set);
@@ -190,6 +198,8 @@ pub(crate) struct TypeModel {
     places: Map<(u8, u64), u8>,
     /// Stages to which messages lead.
     pub(super) messages: StageSet,
+    /// Arrival of the first transaction, unix nanoseconds.
+    pub(super) since_ns: i64,
     /// Transactions learned from.
     pub(super) transactions: u64,
     /// Transactions that lacked spans, and nothing was learned from.
@@ -209,12 +219,13 @@ pub(crate) struct TypeModel {
 }
 
 impl TypeModel {
-    pub(super) fn new(root: &Arc<Site>) -> Self {
+    pub(super) fn new(root: &Arc<Site>, since_ns: i64) -> Self {
         let mut model = Self {
             root: root.clone(),
             stages: Vec::new(),
             places: Map::default(),
             messages: 0,
+            since_ns,
             transactions: 0,
             broken: 0,
             left_out: 0,
@@ -279,6 +290,23 @@ impl TypeModel {
         const USUAL_EVERY: u64 = 64;
         if self.transactions % USUAL_EVERY == 0 {
             self.find_usual();
+        }
+    }
+
+    /// Takes back what was counted of one transaction, because more of it came.
+    pub(super) fn uncount(&mut self, present: StageSet, failed: StageSet) {
+        self.transactions = self.transactions.saturating_sub(1);
+        for number in members(present) {
+            let stage = &mut self.stages[usize::from(number)];
+            stage.count = stage.count.saturating_sub(1);
+            if stage.children != 0 && failed & (bit(number) | stage.children) == 0 {
+                stage.variants.remove(present & stage.children);
+            }
+        }
+        let is_it = |known: &&mut Failure| (known.present, known.failed) == (present, failed);
+        if let Some(known) = self.failures.iter_mut().find(is_it).filter(|_| failed != 0) {
+            known.count = known.count.saturating_sub(1);
+            self.failed = self.failed.saturating_sub(1);
         }
     }
 

@@ -27,6 +27,9 @@ pub(super) struct Pending {
     pub(super) failed: StageSet,
     started_ns: i64,
     spans: usize,
+    /// Until then what it lacks may still come.
+    pub(super) due_ns: i64,
+    /// Until then it may turn out that it came late.
     pub(super) until_ns: i64,
     /// Expected stages that it lacks.
     pub(super) lacking: Vec<u8>,
@@ -54,6 +57,15 @@ pub(crate) struct Overdue {
     pub(crate) shape: u64,
 }
 
+/// What became due.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// It is too late for what the transaction lacks.
+    TooLate(TraceId, Pending),
+    /// Nothing can come any more.
+    Over(TraceId, Pending),
+}
+
 /// All that may still get a message, and those that lack one for good.
 #[derive(Debug, Default)]
 pub(super) struct Pendings {
@@ -68,12 +80,13 @@ impl Pending {
         transaction: &Transaction,
         present: StageSet,
         failed: StageSet,
-        until_ns: i64,
+        (due_ns, until_ns): (i64, i64),
         lacking: Vec<u8>,
     ) -> Self {
         let shape = transaction.root_span().site.shape;
         let (started_ns, spans) = (transaction.started_ns, transaction.spans.len());
-        Self { shape, present, failed, started_ns, spans, until_ns, lacking, is_counted: false }
+        let until_ns = until_ns.max(due_ns);
+        Self { shape, present, failed, started_ns, spans, due_ns, until_ns, lacking, is_counted: false }
     }
 }
 
@@ -81,12 +94,20 @@ impl Pendings {
     /// Adds one; at the bound, gives the one that is due first back to be concluded now.
     pub(super) fn add(&mut self, id: TraceId, pending: Pending) -> Option<Pending> {
         self.due.push(Reverse((pending.until_ns, id)));
+        if pending.due_ns < pending.until_ns {
+            self.due.push(Reverse((pending.due_ns, id)));
+        }
         self.pending.insert(id, pending);
         if self.pending.len() <= PENDING_MAX {
             return None;
         }
         self.early += 1;
-        self.pop_due(i64::MAX).map(|(_, early)| early)
+        while let Some(due) = self.pop_due(i64::MAX) {
+            if let Due::Over(_, early) = due {
+                return Some(early);
+            }
+        }
+        None
     }
 
     /// Takes a transaction out, because a later revision of it is here.
@@ -98,31 +119,37 @@ impl Pendings {
         self.pending.remove(&id)
     }
 
-    pub(super) fn pop_due(&mut self, now_ns: i64) -> Option<(TraceId, Pending)> {
+    /// Returns what is due next at `now_ns`.
+    pub(super) fn pop_due(&mut self, now_ns: i64) -> Option<Due> {
         while let Some(Reverse((at_ns, id))) = self.due.peek().copied().filter(|Reverse((at_ns, _))| *at_ns <= now_ns) {
             self.due.pop();
             // It may have been taken out, and put in again since.
-            if self.pending.get(&id).is_some_and(|pending| pending.until_ns == at_ns) {
-                return self.pending.remove(&id).map(|pending| (id, pending));
+            let Some(pending) = self.pending.get_mut(&id) else { continue };
+            if pending.until_ns == at_ns {
+                return self.pending.remove(&id).map(|pending| Due::Over(id, pending));
+            }
+            if pending.due_ns == at_ns && !pending.is_counted {
+                pending.is_counted = true;
+                return Some(Due::TooLate(id, pending.clone()));
             }
         }
         None
     }
 
     /// Remembers what lacks something for good.
-    pub(super) fn note_overdue(&mut self, id: TraceId, pending: &Pending, known: &Expectations) {
-        if pending.lacking.is_empty() || !known.types.contains_key(&pending.shape) {
+    pub(super) fn note_overdue(&mut self, id: TraceId, pending: &Pending) {
+        if pending.lacking.is_empty() {
             return;
         }
         if self.overdue.len() >= OVERDUE_MAX {
             self.overdue.pop_front();
         }
-        self.overdue.push_back((id, Pending { is_counted: true, ..pending.clone() }));
+        self.overdue.push_back((id, pending.clone()));
     }
 
     /// Forgets what lacks something for so long that nobody asks any more.
     pub(super) fn forget(&mut self, now_ns: i64) {
-        let is_old = |(_, pending): &(TraceId, Pending)| now_ns.saturating_sub(pending.until_ns) > OVERDUE_NS;
+        let is_old = |(_, pending): &(TraceId, Pending)| now_ns.saturating_sub(pending.due_ns) > OVERDUE_NS;
         while self.overdue.front().is_some_and(is_old) {
             self.overdue.pop_front();
         }
@@ -155,7 +182,7 @@ fn overdue(known: &Expectations, id: TraceId, pending: &Pending) -> Option<Overd
         started_ns: pending.started_ns,
         spans: pending.spans,
         lacks: super::judge::name(model, *first),
-        until_ns: pending.until_ns,
+        until_ns: pending.due_ns,
         shape: pending.shape,
     })
 }

@@ -2,9 +2,9 @@ use std::fmt::Write;
 
 use insta::assert_snapshot;
 
-use super::{Completeness, SagaOutcome};
+use super::{Completeness, NeverCame, SagaOutcome};
 use crate::fixture::{lines, table};
-use crate::{Analyzer, AnalyzerLimits, Transaction};
+use crate::{Analyzer, AnalyzerLimits, Outcome, Transaction};
 
 const MS_NS: i64 = 1_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
@@ -15,11 +15,12 @@ struct Stage {
     now_ns: i64,
     number: u64,
     given: Vec<Transaction>,
+    never_came: Vec<NeverCame>,
 }
 
 impl Stage {
     fn new(limits: AnalyzerLimits) -> Self {
-        Self { analyzer: Analyzer::new(limits), now_ns: 0, number: 0, given: Vec::new() }
+        Self { analyzer: Analyzer::new(limits), now_ns: 0, number: 0, given: Vec::new(), never_came: Vec::new() }
     }
 
     /// Plays a drawing, every trace of it when its last span ends.
@@ -43,7 +44,7 @@ impl Stage {
             let ends = columns.starts_ns.iter().zip(columns.durations_ns).map(|(start, duration)| start + duration);
             self.now_ns = self.now_ns.max(ends.max().unwrap());
             let outcome = self.analyzer.push(&table, self.now_ns);
-            self.given.extend(outcome.transactions);
+            self.keep(outcome);
         }
     }
 
@@ -54,17 +55,28 @@ impl Stage {
     fn wait(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.now_ns += SECOND_NS;
-            self.given.extend(self.analyzer.advance(self.now_ns).transactions);
+            let outcome = self.analyzer.advance(self.now_ns);
+            self.keep(outcome);
         }
     }
 
-    /// Plays a drawing and returns what is said of it once it is given out.
+    fn keep(&mut self, outcome: Outcome) {
+        self.given.extend(outcome.transactions);
+        self.never_came.extend(outcome.missing);
+    }
+
+    /// Plays a drawing and returns what is said of it when it is given out, and later.
     fn judged(&mut self, text: &str) -> String {
-        self.wait(400);
+        self.wait(700);
         self.given.clear();
+        self.never_came.clear();
         self.play(text);
-        self.wait(30);
-        self.given.iter().map(told).collect()
+        self.wait(100);
+        let mut out: String = self.given.iter().map(told).collect();
+        for one in &self.never_came {
+            writeln!(out, "never came: {} {}", one.service, one.operation).unwrap();
+        }
+        out
     }
 }
 
@@ -136,7 +148,8 @@ const EVENT_LOST: &str = "
 fn a_message_that_is_never_taken_in_is_missing() {
     assert_snapshot!(verdict(&[(EVENTS, 200)], EVENT_LOST), @r"
     1 of 2
-    missing: stock ordered, in 100.0% of 200
+    waiting: stock ordered, in 100.0% of 200
+    never came: stock ordered
     ");
 }
 
@@ -256,3 +269,4 @@ fn a_step_that_is_new_is_not_expected_of_others() {
 }
 
 mod sagas;
+mod simulation;

@@ -218,10 +218,11 @@ fn a_saga_of_events_is_compensated_by_an_event() {
     ");
     assert_snapshot!(verdict(&usual, EVENTS_LOST), @r"
     3 of 4
-    missing: pay refused, in 100.0% of 60
-    saga learned: compensation_missing
-      pay ordered: Done, undone by pay refused: Missing
+    waiting: pay refused, in 100.0% of 60
+    saga learned: compensation_waiting
+      pay ordered: Done, undone by pay refused: Waiting
       stock paid: Failed
+    never came: pay refused
     ");
 }
 
