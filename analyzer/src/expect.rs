@@ -66,7 +66,7 @@ impl Expectations {
         let Some(model) = self.types.get(&transaction.root_span().site.shape) else { return };
         let mut walk = Walk::default();
         let seen = walk.walk(transaction, |parent, span| model.place(parent, &span.site));
-        judge_by(model, transaction, &seen, &walk, Moment { now_ns, is_open });
+        judge_by(model, transaction, &seen, &walk, Moment { now_ns, is_open, is_counted: !is_open });
     }
 }
 
@@ -135,7 +135,8 @@ impl Learner {
         }
         self.unfinished.take(transaction, now_ns);
         let shape = transaction.root_span().site.shape;
-        if !self.known.types.contains_key(&shape) && !self.add_type(transaction, shape, now_ns) {
+        let is_known = self.known.types.contains_key(&shape);
+        if !is_known && !(transaction.is_complete && self.add_type(transaction, shape, now_ns)) {
             return;
         }
         // A later revision of one that was learned from already says nothing new of how often things come.
@@ -161,7 +162,7 @@ impl Learner {
             self.stages_left_out += u64::from(seen.has_unknown);
             model.renew_saga(&self.declared, model.stages.len() > before);
         }
-        judge_by(model, transaction, &seen, &self.walk, Moment { now_ns, is_open: false });
+        judge_by(model, transaction, &seen, &self.walk, Moment { now_ns, is_open: false, is_counted: false });
         if !is_first {
             return;
         }

@@ -90,16 +90,18 @@ pub(super) struct Moment {
     pub(super) now_ns: i64,
     /// Whether it still waits for spans.
     pub(super) is_open: bool,
+    /// Whether it was learned from, so that it is one of those that lack what it lacks.
+    pub(super) is_counted: bool,
 }
 
 /// Returns the stages that a transaction lacks, with the odds for each.
-pub(super) fn lacking(model: &TypeModel, seen: &Seen, now_ns: i64) -> Vec<(u8, Odds)> {
+pub(super) fn lacking(model: &TypeModel, seen: &Seen, at: Moment) -> Vec<(u8, Odds)> {
     let mut found = Vec::new();
     if model.broken * BROKEN_ONE_IN > model.transactions + model.broken || seen.has_unknown && model.transactions == 0 {
         return found;
     }
     // What does not come is known later than what comes: until then, all seems to come.
-    let is_settled = now_ns.saturating_sub(model.since_ns) >= SETTLED_NS;
+    let is_settled = at.now_ns.saturating_sub(model.since_ns) >= SETTLED_NS;
     for number in members(seen.present) {
         let actor = model.stage(number);
         let set = seen.present & actor.children;
@@ -108,7 +110,10 @@ pub(super) fn lacking(model: &TypeModel, seen: &Seen, now_ns: i64) -> Vec<(u8, O
         }
         let (passages, choices): (Vec<u8>, Vec<u8>) =
             members(actor.children & !set).partition(|&child| actor.is_outgoing() || model.stage(child).is_message());
-        let with_odds = |child: u8| (child, actor.variants.odds(child, set));
+        let with_odds = |child: u8| {
+            let odds = actor.variants.odds(child, set);
+            (child, Odds { of: odds.of.saturating_sub(u32::from(at.is_counted)).max(odds.with), ..odds })
+        };
         let may_pass = |child: &u8| is_settled || !model.stage(*child).is_message();
         let passed = passages.into_iter().filter(may_pass).map(with_odds);
         found.extend(passed.filter(|(_, odds)| odds.is_at_least(SHARE_MIN, PASSAGE_SUPPORT_MIN)));
@@ -133,7 +138,7 @@ pub(super) fn completeness(
     walk: &Walk,
     at: Moment,
 ) -> Completeness {
-    let found = lacking(model, seen, at.now_ns);
+    let found = lacking(model, seen, at);
     let below_failed = |number: &u8| model.is_cut_short(model.stage(*number).parent, seen.failed);
     let usual = members(model.usual & seen.present).filter(|number| !below_failed(number)).count();
     let lacking: Vec<Lacking> = found

@@ -268,5 +268,24 @@ fn a_step_that_is_new_is_not_expected_of_others() {
     assert_snapshot!(stage.judged(CALLS), @"4 of 4");
 }
 
+mod progress;
 mod sagas;
 mod simulation;
+
+#[test]
+fn what_fits_no_bound_is_counted_and_the_rest_goes_on() {
+    let mut stage = Stage::new(AnalyzerLimits::default());
+    let mut wide = String::from("shop GET /wide 0..2000\n");
+    for number in 0..80 {
+        writeln!(wide, "  shop client step{number}x {}..{}", number * 10, number * 10 + 9).unwrap();
+    }
+    stage.play(&wide);
+    for number in 0..super::TYPES_MAX + 5 {
+        stage.play(&format!("shop GET /type{number}x 0..10\n"));
+    }
+    stage.wait(30);
+    let bounds = stage.analyzer.summary().at_bounds;
+    let count = |name: &str| bounds.iter().find(|(bound, _)| *bound == name).unwrap().1;
+    assert_eq!((count("stages_beyond_type"), count("stages_of_further_types")), (17, 6));
+    assert_eq!(stage.judged("shop GET /type1x 0..10\n"), "0 of 0\n");
+}

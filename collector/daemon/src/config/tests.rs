@@ -331,3 +331,27 @@ fn variables_that_are_no_text_are_a_complaint_only_if_they_are_ours() {
     it is not UTF-8 [THROUGHLINE_�]; set it anew, or unset it
     ");
 }
+
+#[test]
+fn declared_sagas_are_shown_and_all_that_is_wrong_with_them_is_said_at_once() {
+    let written = "
+stitching:
+  sagas:
+    - name: order
+      type: shop POST /order
+      stages:
+        - {operation: stock POST /reserve, compensation: stock POST /release}
+        - {operation: ship *}
+";
+    assert_snapshot!(loaded(written, &[], Vec::new()), @"");
+    let wrong = "
+stitching:
+  sagas:
+    - {name: order, stages: [{operation: a b}]}
+    - {name: order, stages: [{operation: a b}]}
+    - {nam: x, stages: []}
+    - {name: late, stages: [{compensation: a b}, 3]}
+    - never
+";
+    assert_snapshot!(loaded(wrong, &[], Vec::new()), @"");
+}
