@@ -4,8 +4,8 @@
 
 mod declared;
 mod delays;
-mod judge;
 mod json;
+mod judge;
 mod list;
 mod model;
 mod pending;
@@ -135,8 +135,10 @@ impl Learner {
         }
         self.unfinished.take(transaction, now_ns);
         let shape = transaction.root_span().site.shape;
-        let is_known = self.known.types.contains_key(&shape);
-        if !is_known && !(transaction.is_complete && self.add_type(transaction, shape, now_ns)) {
+        // A type is named by its root; what lacks it makes none.
+        let is_known = self.known.types.contains_key(&shape)
+            || transaction.is_complete && self.add_type(transaction, shape, now_ns);
+        if !is_known {
             return;
         }
         // A later revision of one that was learned from already says nothing new of how often things come.
@@ -304,7 +306,6 @@ fn after_failure(transaction: &Transaction, seen: &Seen, walk: &Walk) -> StageSe
     let is_after = |number: &u8| walk.first(transaction, *number).0.start_ns > seen.failed_ns;
     members(seen.present & !1).filter(is_after).fold(0, |set, number| set | bit(number))
 }
-
 
 #[cfg(test)]
 mod tests;

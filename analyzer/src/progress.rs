@@ -113,7 +113,7 @@ pub struct Progress {
 pub(crate) fn progress(stitcher: &Stitcher, learner: &Learner, now_ns: i64) -> Progress {
     let mut list: Vec<InProgress> = Vec::new();
     list.extend(stitcher.unclosed(LOOKED_AT_MAX).iter().filter_map(|open| unclosed(open, learner, now_ns)));
-    list.extend(stitcher.held(LOOKED_AT_MAX).into_iter().map(|held| waiting(held, learner, now_ns)));
+    list.extend(stitcher.held(LOOKED_AT_MAX).iter().map(|held| waiting(held, learner, now_ns)));
     list.extend(learner.overdue(now_ns).into_iter().map(|one| overdue(one, learner, now_ns)));
     list.extend(learner.unfinished().map(|one| unfinished(one, learner, now_ns)));
     list.sort_by_key(|one| (one.id, one.state, Reverse(one.age_ns)));
@@ -147,7 +147,9 @@ fn unclosed(open: &Unclosed<'_>, learner: &Learner, now_ns: i64) -> Option<InPro
     let age_ns = now_ns.saturating_sub(started_ns).max(0);
     let usual_ns = if has_root || guessed.is_some() { learner.usual_ns(root.shape) } else { None };
     let waits_for = match orphan(open.spans) {
-        _ if !has_root => WaitsFor::End { of: guessed.as_ref().map(|root| (root.service.clone(), root.operation.clone())) },
+        _ if !has_root => {
+            WaitsFor::End { of: guessed.as_ref().map(|root| (root.service.clone(), root.operation.clone())) }
+        }
         Some(_) => WaitsFor::End { of: None },
         None => WaitsFor::Spans,
     };
@@ -173,7 +175,7 @@ fn orphan(spans: &[Span]) -> Option<&Span> {
     spans.iter().find(|span| span.parent_span_id().is_some_and(|parent| ids.binary_search(&parent).is_err()))
 }
 
-fn waiting(held: HeldBack<'_>, learner: &Learner, now_ns: i64) -> InProgress {
+fn waiting(held: &HeldBack<'_>, learner: &Learner, now_ns: i64) -> InProgress {
     let root = held.whole.root_span();
     let age_ns = now_ns.saturating_sub(held.whole.started_ns).max(0);
     let usual_ns = learner.usual_ns(root.site.shape);

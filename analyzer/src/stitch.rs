@@ -24,8 +24,8 @@ mod tree;
 mod waiting;
 mod weave;
 
-pub use limits::{JoinStats, StitcherLimits, StitcherStats};
 pub(crate) use joining::HeldBack;
+pub use limits::{JoinStats, StitcherLimits, StitcherStats};
 pub(crate) use open::Unclosed;
 pub use open::{OpenTransaction, Stitcher};
 

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use crate::incidents::IncidentCard;
 use crate::ingest::{IngestView, Setup};
 use crate::page::{Frame, PageResult, Shared, render};
-use crate::tx::TypeLine;
 use crate::progress::{self, ProgressLine};
+use crate::tx::TypeLine;
 use crate::{State, format};
 
 /// Resolved incidents shown below the types.

@@ -288,7 +288,7 @@ impl TypeModel {
             self.count_failure(present, failed);
         }
         const USUAL_EVERY: u64 = 64;
-        if self.transactions % USUAL_EVERY == 0 {
+        if self.transactions.is_multiple_of(USUAL_EVERY) {
             self.find_usual();
         }
     }

@@ -224,7 +224,10 @@ fn undone_by(model: &TypeModel, by: u8, candidates: impl Iterator<Item = u8>) ->
         let odds = |wanted: bool| {
             let like = |present, failed| is_done(model, of, present, failed) == wanted;
             let of_all = count_of(model, like);
-            Odds { with: count_of(model, |present, failed| like(present, failed) && present & bit(by) != 0), of: of_all }
+            Odds {
+                with: count_of(model, |present, failed| like(present, failed) && present & bit(by) != 0),
+                of: of_all,
+            }
         };
         odds(true).share() - odds(false).share()
     };
@@ -332,9 +335,8 @@ fn failed_beside(model: &TypeModel, saga: &Saga, failed: StageSet) -> StageSet {
 /// Returns how often a stage was undone in transactions in which the same failed.
 fn odds(model: &TypeModel, saga: &Saga, one: &Compensation, seen: &Seen) -> Odds {
     let wanted = failed_beside(model, saga, seen.failed);
-    let is_like = |present, failed| {
-        is_done(model, one.of, present, failed) && failed_beside(model, saga, failed) == wanted
-    };
+    let is_like =
+        |present, failed| is_done(model, one.of, present, failed) && failed_beside(model, saga, failed) == wanted;
     let with = count_of(model, |present, failed| is_like(present, failed) && present & bit(one.by) != 0);
     Odds { with, of: count_of(model, is_like) }
 }

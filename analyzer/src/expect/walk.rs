@@ -28,11 +28,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Returns what a transaction did; `place` gives the stage of a span below a stage.
-    pub(super) fn walk(
-        &mut self,
-        transaction: &Transaction,
-        mut place: impl FnMut(u8, &Span) -> Option<u8>,
-    ) -> Seen {
+    pub(super) fn walk(&mut self, transaction: &Transaction, mut place: impl FnMut(u8, &Span) -> Option<u8>) -> Seen {
         let mut seen = Seen { present: bit(0), failed_ns: i64::MAX, ..Seen::default() };
         let (mut succeeded, mut tried_in_vain, mut troubled) = (0, 0, 0);
         // A caller fails because what it called did: what ended first is what failed.

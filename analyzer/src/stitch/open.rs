@@ -228,7 +228,8 @@ impl Stitcher {
             open.select_nth_unstable(max);
             open.truncate(max);
         }
-        let found = open.into_iter().filter_map(|(_, id)| Some(Unclosed { id, spans: &self.held.open.get(&id)?.spans }));
+        let found =
+            open.into_iter().filter_map(|(_, id)| Some(Unclosed { id, spans: &self.held.open.get(&id)?.spans }));
         found.collect()
     }
 

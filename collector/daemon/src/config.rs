@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use analyzer::expect::Declared;
 use crate::notify::{AllowRule, Target};
 use crate::telemetry::LogFormat;
+use analyzer::expect::Declared;
 use reader::Reader;
 use written::Written;
 

@@ -159,7 +159,11 @@ fn saga_line(stage: &SagaStage) -> SagaLine {
             };
             let odds = match (by.state, by.of) {
                 (CompensationState::Missing, 1..) => {
-                    format!(", seen in {} of {} that failed alike", format::share(by.share), format::count(by.of.into()))
+                    format!(
+                        ", seen in {} of {} that failed alike",
+                        format::share(by.share),
+                        format::count(by.of.into())
+                    )
                 }
                 _ => String::new(),
             };

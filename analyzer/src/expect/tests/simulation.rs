@@ -115,7 +115,10 @@ impl World {
     /// Three services that each tell the next; a message is lost now and then, and with it all that would follow.
     fn pipeline(&mut self, id: TraceId, number: u64) -> String {
         let names: Vec<String> = self.names[1..5].to_vec();
-        let mut text = format!("{} begin 0..40\n  {} producer to-{} 30..35 messaging.message.id=m-{number:016}-0\n", names[0], names[0], names[1]);
+        let mut text = format!(
+            "{} begin 0..40\n  {} producer to-{} 30..35 messaging.message.id=m-{number:016}-0\n",
+            names[0], names[0], names[1]
+        );
         let mut at = 35;
         for (hop, name) in names.iter().enumerate().skip(1) {
             if self.dice.is(150) {
@@ -124,9 +127,15 @@ impl World {
             }
             at += self.dice.queue_ms();
             let (from, to) = (at, at + 10 + self.dice.below(90));
-            write!(text, "\n{name} consumer do-{name} {from}..{to} messaging.message.id=m-{number:016}-{}\n", hop - 1).unwrap();
+            write!(text, "\n{name} consumer do-{name} {from}..{to} messaging.message.id=m-{number:016}-{}\n", hop - 1)
+                .unwrap();
             if let Some(next) = names.get(hop + 1) {
-                writeln!(text, "  {name} producer to-{next} {}..{to} messaging.message.id=m-{number:016}-{hop}", to - 3).unwrap();
+                writeln!(
+                    text,
+                    "  {name} producer to-{next} {}..{to} messaging.message.id=m-{number:016}-{hop}",
+                    to - 3
+                )
+                .unwrap();
             }
             at = to;
         }
@@ -145,7 +154,9 @@ impl World {
             let (from, to) = (at, at + 4 + dice.below(60));
             at = to + 5;
             let (callee_from, callee_to) = (from + 1, to - 1);
-            format!("  flow client {verb}-{name} {from}..{to}{error}\n    {name} {verb} {callee_from}..{callee_to}{error}\n")
+            format!(
+                "  flow client {verb}-{name} {from}..{to}{error}\n    {name} {verb} {callee_from}..{callee_to}{error}\n"
+            )
         };
         for (place, name) in names.iter().enumerate() {
             text += &call(&mut self.dice, name, "do", if place == failing { " error" } else { "" });
@@ -199,7 +210,12 @@ struct Said {
 }
 
 fn said(sent: Vec<(i64, SpanTable)>) -> Said {
-    let mut said = Said { last: BTreeMap::new(), decided: BTreeSet::new(), analyzer: Analyzer::new(AnalyzerLimits::default()), now_ns: 0 };
+    let mut said = Said {
+        last: BTreeMap::new(),
+        decided: BTreeSet::new(),
+        analyzer: Analyzer::new(AnalyzerLimits::default()),
+        now_ns: 0,
+    };
     for (at_ns, table) in sent {
         while said.now_ns + SECOND_NS < at_ns {
             said.now_ns += SECOND_NS;
@@ -286,9 +302,8 @@ fn what_is_said_to_be_missing_is_and_nearly_all_that_is_is_said() {
             .collect();
         let later: BTreeSet<_> = shown.iter().flat_map(missing_in).collect();
         let later = Score::of(&later, &missing);
-        let is_missing = |one: &&Transaction| {
-            one.saga.as_ref().is_some_and(|saga| saga.state == SagaState::CompensationMissing)
-        };
+        let is_missing =
+            |one: &&Transaction| one.saga.as_ref().is_some_and(|saga| saga.state == SagaState::CompensationMissing);
         let told: BTreeSet<TraceId> = asked().filter(is_missing).map(|one| one.id).collect();
         let sagas = Score::of(&told, &uncompensated);
         println!("seed {seed}: decided {decided:?}, later {later:?}, sagas {sagas:?}, {} broken", world.broken.len());

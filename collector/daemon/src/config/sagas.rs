@@ -42,7 +42,11 @@ pub(super) fn read(reader: &mut Reader) -> Vec<Declared> {
         let mut at = At { key: format!("{SAGAS}[{index}]"), origin: &entry.origin, reader };
         let Some(saga) = at.saga(item) else { continue };
         if sagas.iter().any(|other| other.name == saga.name) {
-            at.complain(".name", format!("the name {:?} is taken by an earlier saga", saga.name), "give each its own name");
+            at.complain(
+                ".name",
+                format!("the name {:?} is taken by an earlier saga", saga.name),
+                "give each its own name",
+            );
         }
         let shown = at.key.clone();
         reader.explain(&shown, &item.to_string(), entry.origin.clone());
@@ -125,7 +129,11 @@ impl At<'_> {
             None if !is_needed => Some(None),
             Some(Ok(text)) if !text.is_empty() && text.len() <= TEXT_BYTES_MAX => Some(Some(text)),
             Some(Ok(text)) => {
-                self.complain(&place, format!("{text:?} has not 1 to {TEXT_BYTES_MAX} bytes"), "shorten it, or say something");
+                self.complain(
+                    &place,
+                    format!("{text:?} has not 1 to {TEXT_BYTES_MAX} bytes"),
+                    "shorten it, or say something",
+                );
                 None
             }
             Some(Err(problem)) => {
