@@ -48,12 +48,13 @@ pub(crate) fn page(state: &State) -> Response {
 pub(crate) fn heading(progress: &Progress) -> String {
     let (stuck, late) = (progress.stuck, progress.late);
     let rest = format::counted(progress.in_progress, "transaction is in progress", "transactions are in progress");
+    let rest = if progress.in_progress > 0 || stuck + late == 0 { format!("; {rest}") } else { String::new() };
     match (stuck, late) {
-        (0, 0) => rest,
-        (0, _) => format!("{} late; {rest}", format::counted(late, "transaction is", "transactions are")),
-        (_, 0) => format!("{} stuck; {rest}", format::counted(stuck, "transaction is", "transactions are")),
+        (0, 0) => rest.trim_start_matches("; ").to_owned(),
+        (0, _) => format!("{} late{rest}", format::counted(late, "transaction is", "transactions are")),
+        (_, 0) => format!("{} stuck{rest}", format::counted(stuck, "transaction is", "transactions are")),
         _ => format!(
-            "{} stuck, {} late; {rest}",
+            "{} stuck, {} late{rest}",
             format::counted(stuck, "transaction is", "transactions are"),
             format::len(late)
         ),

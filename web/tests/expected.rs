@@ -111,6 +111,8 @@ async fn a_saga_says_what_was_not_undone() {
     let page = get(stored(failed(1, NOW_NS - 100 * SECOND_NS, false)), &path).await;
     assert!(page.contains("Saga: a stage failed, and what had been done was not undone"), "{page}");
     assert!(page.contains("stock POST /release: missing, seen in 100% of 80 that failed alike"), "{page}");
+    let ghost = page.split("expected here").nth(1).unwrap();
+    assert!(ghost.contains("POST /release") && ghost.contains("seen in 100% of 80 that failed alike"), "{ghost}");
     let page = get(stored(failed(1, NOW_NS - 100 * SECOND_NS, true)), &path).await;
     assert!(page.contains("Saga: a stage failed, and what had been done was undone"), "{page}");
     let text = get(stored(failed(1, NOW_NS - 100 * SECOND_NS, false)), &format!("{path}.txt")).await;

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use analyzer::Transaction;
-use analyzer::expect::{CompensationState, Lacking, LackingState, SagaOutcome, SagaStage, SagaStageState, SagaState};
+use analyzer::expect::{
+    CompensationOutcome, CompensationState, Lacking, LackingState, SagaOutcome, SagaStage, SagaStageState, SagaState,
+};
 
 use super::bars::{Drawing, Stretch};
 use crate::{format, text};
@@ -47,7 +49,35 @@ pub(super) struct SagaLine {
 /// Returns the ghosts of a transaction with the span after which each is drawn: the last one below its cause.
 pub(super) fn ghosts(transaction: &Transaction, drawing: &Drawing<'_>) -> Vec<(usize, Ghost)> {
     let lacking = transaction.completeness.iter().flat_map(|one| &one.lacking);
-    lacking.map(|one| (last_below(transaction, one.below), ghost(transaction, one, drawing))).collect()
+    let mut ghosts: Vec<(usize, Ghost)> =
+        lacking.map(|one| (last_below(transaction, one.below), ghost(transaction, one, drawing))).collect();
+    // What should have been undone would have been after all that was.
+    let last = transaction.spans.len().saturating_sub(1);
+    let stages = transaction.saga.iter().flat_map(|saga| &saga.stages);
+    ghosts.extend(stages.filter_map(|stage| Some((last, undoing_ghost(stage.compensation.as_ref()?)?))));
+    ghosts
+}
+
+/// Returns the ghost of a compensation that did not come.
+fn undoing_ghost(by: &CompensationOutcome) -> Option<Ghost> {
+    if by.state != CompensationState::Missing {
+        return None;
+    }
+    let odds = format!(
+        "seen in {} of {} that failed alike, not in this one",
+        format::share(by.share),
+        format::count(by.of.into())
+    );
+    let declared = "declared to undo what was done, not in this one".to_owned();
+    Some(Ghost {
+        indent: "d1".to_owned(),
+        service: by.service.to_string(),
+        operation: by.operation.to_string(),
+        state: LackingState::Missing.as_str(),
+        class: class(LackingState::Missing),
+        words: if by.of > 0 { odds } else { declared },
+        until_usual: None,
+    })
 }
 
 /// Returns the last span of those below one: spans stand depth first.
