@@ -128,8 +128,12 @@ impl Learner {
 
     /// Judges a transaction that is given out at `now_ns` by what was learned before it, then learns from it.
     pub(crate) fn take(&mut self, transaction: &mut Transaction, now_ns: i64) {
-        let was = self.pendings.remove(transaction.id);
-        self.unfinished.remove(transaction.id);
+        // What is given out for the first time is not remembered yet.
+        let mut was = None;
+        if transaction.revision != 1 {
+            was = self.pendings.remove(transaction.id);
+            self.unfinished.remove(transaction.id);
+        }
         if transaction.superseded_by.is_some() {
             return;
         }

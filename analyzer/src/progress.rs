@@ -15,6 +15,8 @@ use crate::stitch::{HeldBack, Stitcher, Unclosed};
 const LISTED_MAX: usize = 100;
 /// Open transactions that are looked at, those that are open longest; further ones are not said to be late.
 const LOOKED_AT_MAX: usize = 500;
+/// Spans of one transaction that are looked at for a parent that has not come.
+const SPANS_LOOKED_AT_MAX: usize = 2_000;
 /// Until a span that ended is here, and its transaction is closed.
 const ARRIVAL_NS: i64 = 12_000_000_000;
 /// A transaction is stuck when it takes so many times what 99 % of its type take, and some time.
@@ -168,8 +170,11 @@ fn unclosed(open: &Unclosed<'_>, learner: &Learner, now_ns: i64) -> Option<InPro
     })
 }
 
-/// Returns a span whose parent has not come.
+/// Returns a span whose parent has not come; of a large transaction the first, because it would take too long to look.
 fn orphan(spans: &[Span]) -> Option<&Span> {
+    if spans.len() > SPANS_LOOKED_AT_MAX {
+        return spans.first();
+    }
     let mut ids: Vec<_> = spans.iter().map(|span| span.span_id).collect();
     ids.sort_unstable();
     spans.iter().find(|span| span.parent_span_id().is_some_and(|parent| ids.binary_search(&parent).is_err()))

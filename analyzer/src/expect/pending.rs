@@ -14,6 +14,8 @@ use crate::transaction::Transaction;
 
 /// Transactions that may still get a message, about 100 bytes each.
 const PENDING_MAX: usize = 20_000;
+/// Entries of when what is due; most are of transactions that were taken out since. Then those are left out at once.
+const DUE_MAX: usize = 4 * PENDING_MAX;
 /// Transactions remembered that lack something for good.
 const OVERDUE_MAX: usize = 200;
 /// Time for which they are shown.
@@ -90,20 +92,30 @@ impl Pending {
     }
 }
 
+impl Pending {
+    /// Returns when something is to be done with it.
+    fn dues(&self, id: TraceId) -> impl Iterator<Item = Reverse<(i64, TraceId)>> {
+        let is_first = self.due_ns < self.until_ns && !self.is_counted;
+        let first = is_first.then_some(Reverse((self.due_ns, id)));
+        first.into_iter().chain([Reverse((self.until_ns, id))])
+    }
+}
+
 impl Pendings {
     /// Adds one; at the bound, gives the one that is due first back to be concluded now.
     pub(super) fn add(&mut self, id: TraceId, pending: Pending) -> Option<Pending> {
-        self.due.push(Reverse((pending.until_ns, id)));
-        if pending.due_ns < pending.until_ns {
-            self.due.push(Reverse((pending.due_ns, id)));
+        self.due.extend(pending.dues(id));
+        if self.due.len() > DUE_MAX {
+            self.due = self.pending.iter().flat_map(|(id, pending)| pending.dues(*id)).collect();
+            self.due.extend(pending.dues(id));
         }
         self.pending.insert(id, pending);
         if self.pending.len() <= PENDING_MAX {
             return None;
         }
         self.early += 1;
-        while let Some(due) = self.pop_due(i64::MAX) {
-            if let Due::Over(_, early) = due {
+        while let Some(Reverse((_, id))) = self.due.pop() {
+            if let Some(early) = self.pending.remove(&id) {
                 return Some(early);
             }
         }
@@ -185,4 +197,41 @@ fn overdue(known: &Expectations, id: TraceId, pending: &Pending) -> Option<Overd
         until_ns: pending.due_ns,
         shape: pending.shape,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(due_ns: i64) -> Pending {
+        let (until_ns, lacking) = (due_ns + 1_000_000, Vec::new());
+        let (shape, started_ns, spans, present, failed) = (1, 0, 1, 1, 0);
+        Pending { shape, present, failed, started_ns, spans, due_ns, until_ns, lacking, is_counted: false }
+    }
+
+    fn id(number: usize) -> TraceId {
+        TraceId((number as u128 + 1).to_be_bytes())
+    }
+
+    #[test]
+    fn beyond_the_bound_the_one_that_is_over_first_is_concluded_early_and_counted() {
+        let mut pendings = Pendings::default();
+        for number in 0..PENDING_MAX {
+            assert!(pendings.add(id(number), pending(i64::try_from(number).unwrap())).is_none());
+        }
+        let early = pendings.add(id(PENDING_MAX), pending(1 << 40)).unwrap();
+        assert_eq!((early.due_ns, early.is_counted, pendings.early()), (0, false, 1));
+        assert_eq!(pendings.pending.len(), PENDING_MAX);
+    }
+
+    #[test]
+    fn what_is_taken_out_again_leaves_no_more_behind_than_the_bound() {
+        let mut pendings = Pendings::default();
+        for number in 0..3 * DUE_MAX {
+            pendings.add(id(number), pending(1 << 40));
+            assert!(pendings.remove(id(number)).is_some());
+            assert!(pendings.due.len() <= DUE_MAX + 2);
+        }
+        assert!(pendings.pop_due(i64::MAX).is_none());
+    }
 }

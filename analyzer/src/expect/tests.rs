@@ -42,7 +42,11 @@ impl Stage {
             let table = table(trace);
             let columns = table.columns();
             let ends = columns.starts_ns.iter().zip(columns.durations_ns).map(|(start, duration)| start + duration);
-            self.now_ns = self.now_ns.max(ends.max().unwrap());
+            let ended_ns = ends.max().unwrap();
+            while self.now_ns + SECOND_NS < ended_ns {
+                self.wait(1);
+            }
+            self.now_ns = self.now_ns.max(ended_ns);
             let outcome = self.analyzer.push(&table, self.now_ns);
             self.keep(outcome);
         }
@@ -150,6 +154,22 @@ fn a_message_that_is_never_taken_in_is_missing() {
     1 of 2
     waiting: stock ordered, in 100.0% of 200
     never came: stock ordered
+    ");
+}
+
+#[test]
+fn a_message_that_is_taken_in_late_was_waited_for_and_is_there_in_a_later_revision() {
+    let late = "
+        shop POST /order 0..40
+          shop producer ordered 30..35 messaging.message.id=a#
+
+        stock consumer ordered 40090..40120 messaging.message.id=a#
+          stock client INSERT 40095..40099 db.system=postgresql
+    ";
+    assert_snapshot!(verdict(&[(EVENTS, 200)], late), @r"
+    1 of 2
+    waiting: stock ordered, in 100.0% of 200
+    3 of 3
     ");
 }
 
