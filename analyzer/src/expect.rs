@@ -172,17 +172,18 @@ impl Learner {
         if !is_first {
             return;
         }
+        let lacking = || transaction.completeness.iter().flat_map(|one| &one.lacking);
+        let (missing, waiting): (Vec<_>, Vec<_>) = lacking().partition(|one| one.state == LackingState::Missing);
+        missing.iter().for_each(|one| model.stages[usize::from(one.stage)].missing += 1);
         match waits_until_ns(model, transaction, &seen, &self.walk, now_ns) {
             Some(until) => {
-                let lacking = transaction.completeness.iter().flat_map(|one| &one.lacking).map(|one| one.stage);
-                let pending = Pending::new(transaction, seen.present, seen.failed, until, lacking.collect());
+                let waiting = waiting.iter().map(|one| one.stage).collect();
+                let pending = Pending::new(transaction, seen.present, seen.failed, until, waiting);
                 if let Some(early) = self.pendings.add(transaction.id, pending).filter(|early| !early.is_counted) {
                     self.conclude(&early);
                 }
             }
             None => {
-                let lacking = transaction.completeness.iter().flat_map(|one| &one.lacking);
-                lacking.for_each(|one| model.stages[usize::from(one.stage)].missing += 1);
                 model.time(transaction, &seen, &self.walk);
                 let after = after_failure(transaction, &seen, &self.walk);
                 model.count(seen.present, seen.failed, after);

@@ -306,7 +306,6 @@ fn what_is_said_to_be_missing_is_and_nearly_all_that_is_is_said() {
         |one: &&Transaction| one.saga.as_ref().is_some_and(|saga| saga.state == SagaState::CompensationMissing);
     let told: BTreeSet<TraceId> = asked().filter(is_missing).map(|one| one.id).collect();
     let sagas = Score::of(&told, &uncompensated);
-    println!("seed {seed}: decided {decided:?}, later {later:?}, sagas {sagas:?}, {} broken", world.broken.len());
     assert!(missing.len() > 30 && uncompensated.len() > 5 && world.broken.len() > 5, "seed {seed}");
     assert!(decided.precision() >= 0.99 && decided.recall() >= 0.95, "seed {seed}: {decided:?}");
     assert!(later.precision() >= 0.99 && later.recall() >= 0.95, "seed {seed}: {later:?}");
