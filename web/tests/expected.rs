@@ -1,5 +1,7 @@
 //! What is missing, drawn: pages of transactions that lack what like ones do, of sagas, and of what is not over.
 
+#![allow(clippy::unwrap_used)]
+
 use analyzer::{Analyzer, AnalyzerLimits, Summary};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
