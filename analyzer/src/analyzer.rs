@@ -4,8 +4,10 @@
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
+use crate::expect::{Declared, Expectations, Learner, NeverCame};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
+use crate::progress::progress;
 use crate::stitch::{Stitcher, StitcherLimits};
 use crate::summary::{JoinSummary, Summary};
 use crate::transaction::Transaction;
@@ -20,6 +22,8 @@ pub struct AnalyzerLimits {
     pub stitcher: StitcherLimits,
     /// Bounds and settings of detection.
     pub detector: DetectorLimits,
+    /// Sagas that the operator declared.
+    pub sagas: Vec<Declared>,
 }
 
 /// What one step of the analysis gave.
@@ -29,6 +33,8 @@ pub struct Outcome {
     pub transactions: Vec<Transaction>,
     /// Incidents that opened, changed or were resolved.
     pub changes: Vec<IncidentChange>,
+    /// Stages that transactions which were given out waited for, and for which it is too late now.
+    pub missing: Vec<NeverCame>,
 }
 
 /// Owns the state of stitching and detection.
@@ -36,8 +42,11 @@ pub struct Analyzer {
     stitcher: Stitcher,
     detector: Detector,
     paths: PathTotals,
+    learner: Learner,
     /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
     clock_ns: i64,
+    /// Arrival time up to which everything was moved on.
+    now_ns: i64,
     /// Arrival time at which the clock was last moved.
     clock_set_ns: i64,
 }
@@ -49,7 +58,9 @@ impl Analyzer {
             stitcher: Stitcher::new(limits.stitcher),
             detector: Detector::new(limits.detector),
             paths: PathTotals::default(),
+            learner: Learner::new(limits.sagas),
             clock_ns: i64::MIN,
+            now_ns: 0,
             clock_set_ns: i64::MIN,
         }
     }
@@ -94,6 +105,11 @@ impl Analyzer {
         }
     }
 
+    /// Returns what is expected of transactions, as learned so far.
+    pub fn expectations(&self) -> Expectations {
+        self.learner.snapshot()
+    }
+
     /// Moves everything on to `now_ns`, without spans.
     pub fn advance(&mut self, now_ns: i64) -> Outcome {
         self.step(Vec::new(), now_ns)
@@ -108,6 +124,9 @@ impl Analyzer {
     fn step(&mut self, mut transactions: Vec<Transaction>, now_ns: i64) -> Outcome {
         transactions.extend(self.stitcher.advance(now_ns));
         transactions.iter().for_each(|transaction| self.paths.add(transaction));
+        transactions.iter_mut().for_each(|transaction| self.learner.take(transaction, now_ns));
+        let missing = self.learner.advance(now_ns);
+        self.now_ns = now_ns;
         // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
         // nor make the time of those that do not wait pass.
         let first_seen = self.stitcher.take_first_seen();
@@ -131,7 +150,7 @@ impl Analyzer {
             let silent_ns = now_ns.saturating_sub(self.clock_set_ns).max(0);
             changes.extend(self.detector.advance(self.clock_ns.saturating_add(silent_ns), now_ns));
         }
-        Outcome { transactions, changes }
+        Outcome { transactions, changes, missing }
     }
 
     /// Returns the state that pages show.
@@ -151,6 +170,7 @@ impl Analyzer {
             ("joinable_traces_let_go", stats.joins.let_go_early),
             ("paths_of_further_types", self.paths.left_out()),
         ];
+        at_bounds.extend(self.learner.at_bounds());
         at_bounds.extend(self.detector.at_bounds());
         Summary {
             as_of_ns: self.detector.judged_ns(),
@@ -162,6 +182,8 @@ impl Analyzer {
             transactions: stats.closed,
             at_bounds,
             joins: self.joins(),
+            progress: progress(&self.stitcher, &self.learner, self.now_ns),
+            expectations: self.expectations(),
         }
     }
 }

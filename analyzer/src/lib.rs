@@ -6,6 +6,7 @@
 mod analyzer;
 mod dependencies;
 pub mod detect;
+pub mod expect;
 #[cfg(test)]
 mod fixture;
 pub mod flow;
@@ -14,6 +15,7 @@ mod hops;
 pub mod incident;
 pub mod join;
 mod paths;
+pub mod progress;
 pub mod span;
 pub mod stitch;
 pub mod summary;
@@ -23,6 +25,7 @@ pub mod transaction;
 
 pub use analyzer::{Analyzer, AnalyzerLimits, Outcome};
 pub use dependencies::Dependencies;
+pub use expect::Expectations;
 pub use flow::{FlowKind, flow_kind};
 pub use hops::hops;
 pub use incident::{Incident, IncidentEvent};

@@ -24,7 +24,9 @@ mod tree;
 mod waiting;
 mod weave;
 
+pub(crate) use joining::HeldBack;
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
+pub(crate) use open::Unclosed;
 pub use open::{OpenTransaction, Stitcher};
 
 use collector_table::{LogTable, SpanTable};

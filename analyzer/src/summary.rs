@@ -1,8 +1,10 @@
 //! What the pages show without a query: transaction types now and usually, open and recent incidents.
 //! Made by the analyzer's owner after each step; read by `web` as an immutable snapshot.
 
+use crate::expect::Expectations;
 use crate::incident::Incident;
 use crate::join::{Proposal, Refused};
+use crate::progress::Progress;
 use crate::stitch::{JoinStats, OpenTransaction};
 
 /// State of everything that is watched, at one moment.
@@ -26,6 +28,10 @@ pub struct Summary {
     pub at_bounds: Vec<(&'static str, u64)>,
     /// How traces are joined.
     pub joins: JoinSummary,
+    /// Transactions that are not over.
+    pub progress: Progress,
+    /// What is expected of transactions, by type.
+    pub expectations: Expectations,
 }
 
 /// How traces are joined, at one moment.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use collector_table::TraceId;
 use serde::Serialize;
 
+use crate::expect::{Completeness, CompletenessJson, SagaJson, SagaOutcome};
 use crate::flow::flow_kind;
 use crate::join::{Join, Refused, Rule, TRACE_ID_CONFIDENCE};
 use crate::span::Span;
@@ -238,6 +239,10 @@ pub struct Transaction {
     /// Set when this is no transaction any more but part of another: the other's id. A reader of final results leaves
     /// out a transaction whose highest revision says so.
     pub superseded_by: Option<TraceId>,
+    /// What like transactions do and this one does not; none while too little is known, or if spans of it are lost.
+    pub completeness: Option<Completeness>,
+    /// What became of its saga, if its type has one.
+    pub saga: Option<Box<SagaOutcome>>,
     /// Whether its traces were judged before, each when it closed.
     pub(crate) was_seen: bool,
     /// What of it was told before, also as part of another.
@@ -266,6 +271,10 @@ pub struct TransactionJson {
     refused: Vec<RefusedJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completeness: Option<CompletenessJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saga: Option<SagaJson>,
 }
 
 /// A join, between spans by trace and span id.
@@ -373,6 +382,8 @@ impl Transaction {
             joins: self.joins.iter().map(|join| self.join_json(join)).collect(),
             refused: self.refused.iter().map(refused_json).collect(),
             superseded_by: self.superseded_by.map(|id| id.to_string()),
+            completeness: self.completeness.as_ref().map(CompletenessJson::of),
+            saga: self.saga.as_deref().map(SagaJson::of),
         }
     }
 

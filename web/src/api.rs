@@ -21,7 +21,7 @@ use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
-use crate::{State, format, incident, logs, map, search, table, trace, whole};
+use crate::{State, format, incident, logs, map, progress, search, table, trace, whole};
 
 /// Largest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -124,6 +124,11 @@ async fn one_incident(state: Shared, path: PathText) -> ApiResult {
 
 async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejection>) -> ApiResult {
     let filter = read_query(filter)?;
+    match filter.state.as_str() {
+        "" => {}
+        "open" => return Ok(Json(progress::as_json(&state.summary.borrow().progress)).into_response()),
+        other => return Err(Problem::new(StatusCode::BAD_REQUEST, format!("state is open, not {other:?}"))),
+    }
     let period = Period::read((state.now_ns)(), &filter.t, &filter.from, &filter.to).map_err(as_problem)?;
     let rows = state.source.transactions(filter.query(&period).map_err(as_problem)?).await?;
     Ok(Json(search::as_json(&rows)).into_response())

@@ -1,6 +1,7 @@
 //! `/`: is anything wrong now? Open incidents first, then every transaction type beside its usual, then the pipe.
 
 use analyzer::incident::IncidentStatus;
+use analyzer::progress::{InProgress, ProgressState};
 use analyzer::stitch::OpenTransaction;
 use analyzer::summary::TypeState;
 use analyzer::{Incident, Summary};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use crate::incidents::IncidentCard;
 use crate::ingest::{IngestView, Setup};
 use crate::page::{Frame, PageResult, Shared, render};
+use crate::progress::{self, ProgressLine};
 use crate::tx::TypeLine;
 use crate::{State, format};
 
@@ -35,6 +37,8 @@ struct OverviewPage {
     types: Vec<TypeLine>,
     types_left_out: Option<String>,
     arriving: Vec<ArrivingLine>,
+    progress_heading: String,
+    lines: Vec<ProgressLine>,
     resolved: Vec<IncidentCard>,
     pipe: Pipe,
 }
@@ -83,6 +87,8 @@ fn page(frame: Frame, state: &State, summary: &Summary, ingest: &IngestView, now
         setup: has_nothing.then(|| Setup::new(&state.endpoints)),
         open: open.into_iter().map(|incident| IncidentCard::new(incident, now_ns)).collect(),
         types: types.into_iter().take(TYPES_MAX).map(|line| TypeLine::new(line, summary.as_of_ns)).collect(),
+        progress_heading: progress::heading(&summary.progress),
+        lines: summary.progress.list.iter().filter(|one| is_off(one)).take(ARRIVING_MAX).map(progress::line).collect(),
         arriving: summary.arriving.iter().take(ARRIVING_MAX).map(arriving_line).collect(),
         types_left_out: (left_out > 0).then(|| format!("{} more", format::len(left_out))),
         resolved: by_status(IncidentStatus::Resolved)
@@ -91,6 +97,11 @@ fn page(frame: Frame, state: &State, summary: &Summary, ingest: &IngestView, now
             .collect(),
         pipe: pipe(ingest, now_ns),
     }
+}
+
+/// Returns whether a transaction that is not over should be looked at.
+fn is_off(one: &InProgress) -> bool {
+    one.state != ProgressState::InProgress
 }
 
 fn arriving_line(open: &OpenTransaction) -> ArrivingLine {

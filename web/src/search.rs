@@ -10,7 +10,7 @@ use collector_table::TraceId;
 use crate::colour::Colours;
 use crate::page::{Frame, PERIODS, PageResult, Period, Shared, csv, render};
 use crate::source::{TransactionQuery, TransactionRow, TransactionSegment};
-use crate::{chart, format, text};
+use crate::{chart, format, progress, text};
 
 mod filter;
 
@@ -149,6 +149,9 @@ pub(crate) async fn search(state: Shared, Query(mut filter): Query<Filter>) -> P
     filter.q = filter.q.trim().to_owned();
     if let Ok(id) = filter.q.to_lowercase().parse::<TraceId>() {
         return Ok(Redirect::to(&format!("/trace/{id}")).into_response());
+    }
+    if filter.state == "open" {
+        return Ok(progress::page(&state));
     }
     let period = Period::read((state.now_ns)(), &filter.t, &filter.from, &filter.to)?;
     let mut query = filter.query(&period)?;

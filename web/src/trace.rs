@@ -25,6 +25,7 @@ mod bars;
 mod choice;
 pub(crate) mod critical;
 mod details;
+mod expected;
 pub(crate) mod joins;
 mod rows;
 mod waterfall;
@@ -64,6 +65,7 @@ struct TracePage {
     owners: Vec<Owner>,
     strip: Vec<StripPart>,
     notes: Vec<String>,
+    saga: Option<expected::SagaView>,
     refused: Vec<String>,
     others: Vec<OtherTrace>,
     ticks: Vec<chart::Tick>,
@@ -190,6 +192,7 @@ fn page(state: &State, loaded: &Loaded, params: &Params) -> TracePage {
         strip: critical::strip(transaction, &mut colours),
         owners,
         notes: notes(loaded),
+        saga: expected::saga(transaction),
         refused: transaction.refused.iter().map(joins::refused_words).collect(),
         others: others(loaded),
         ticks: ticks(transaction),
@@ -263,6 +266,7 @@ fn notes(loaded: &Loaded) -> Vec<String> {
     } else if !transaction.is_complete {
         notes.push("There is more than one root, or none: this may not be the whole transaction.".to_owned());
     }
+    notes.extend(expected::note(transaction));
     if loaded.unread > 0 {
         let unread = format::counted(loaded.unread, "further trace", "further traces");
         notes.push(format!("{unread} of this transaction are not drawn: there are more than one page reads."));

@@ -12,6 +12,7 @@ use crate::incidents::{Badge, IncidentCard};
 use crate::page::{Frame, PageResult, Period, Shared, render};
 use crate::search::TransactionLine;
 use crate::source::{TransactionQuery, TransactionRow};
+use crate::tx_expected::ExpectedView;
 use crate::{format, text, tx};
 
 /// Transactions in each of the two lists.
@@ -29,6 +30,7 @@ struct TypePage {
     numbers: Vec<(&'static str, String)>,
     minutes: Option<Minutes>,
     incidents: Vec<IncidentCard>,
+    expected: Option<ExpectedView>,
     lists: Vec<TransactionList>,
 }
 
@@ -90,6 +92,7 @@ pub(crate) async fn tx_type(
         numbers: known.map(numbers).unwrap_or_default(),
         minutes: known.filter(|line| !line.minutes.is_empty()).map(|line| minutes(line, summary.as_of_ns)),
         incidents: summary.incidents.iter().filter(is_of_type).map(|found| IncidentCard::new(found, now_ns)).collect(),
+        expected: summary.expectations.of(&service, &operation).as_ref().map(ExpectedView::new),
         lists,
         service,
         operation,

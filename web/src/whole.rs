@@ -95,6 +95,8 @@ pub(crate) fn stitch(state: &State, whole: &StoredWhole, corrects_skew: bool) ->
     let found = position(&stitched, whole, kept.map_or(whole.id, |kept| kept.id))?;
     let mut transaction = stitched.swap_remove(found);
     rename(&summary.joins, &mut transaction);
+    let is_open = summary.arriving.iter().any(|open| transaction.traces.contains(&open.id));
+    summary.expectations.judge(&mut transaction, (state.now_ns)(), is_open);
     transaction.refused.extend(refused_of(&summary.joins, whole, &transaction, &doubted));
     let apart = kept_traces.iter().filter(|trace| !transaction.traces.contains(*trace));
     let apart = apart.filter(|trace| stitched.iter().any(|one| one.traces.contains(*trace))).copied().collect();

@@ -6,6 +6,7 @@ mod keep;
 mod note;
 mod told;
 
+pub(crate) use keep::HeldBack;
 pub(super) use keep::Reopened;
 
 use std::cmp::Reverse;

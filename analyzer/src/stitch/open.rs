@@ -8,7 +8,7 @@ use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use super::closed::{Archive, Closed};
 use super::facts::Found;
-use super::joining::{Closing, Joiner, REVISIONS_MAX, Reopened, Step};
+use super::joining::{Closing, HeldBack, Joiner, REVISIONS_MAX, Reopened, Step};
 use super::keys::KeyBook;
 use super::limits::{JoinStats, StitcherLimits, StitcherStats};
 use super::read::Reader;
@@ -39,6 +39,13 @@ pub struct OpenTransaction {
     pub duration_ns: i64,
     /// Spans so far.
     pub spans: usize,
+}
+
+/// A transaction that still waits for spans, with them.
+#[derive(Debug)]
+pub(crate) struct Unclosed<'a> {
+    pub(crate) id: TraceId,
+    pub(crate) spans: &'a [Span],
 }
 
 struct Open {
@@ -210,6 +217,25 @@ impl Stitcher {
             latest.filter_map(|id| Some((id, self.held.open.get(&id)?))).take(max).collect();
         open.sort_by_key(|(id, open)| (Reverse(open.arrived_ns), *id));
         open.into_iter().filter_map(|(id, open)| open_transaction(id, &open.spans)).collect()
+    }
+}
+
+impl Stitcher {
+    /// Returns the transactions that have been open for longest, at most `max` of them.
+    pub(crate) fn unclosed(&self, max: usize) -> Vec<Unclosed<'_>> {
+        let mut open: Vec<(i64, TraceId)> = self.held.open.iter().map(|(id, open)| (open.opened_ns, *id)).collect();
+        if open.len() > max {
+            open.select_nth_unstable(max);
+            open.truncate(max);
+        }
+        let found =
+            open.into_iter().filter_map(|(_, id)| Some(Unclosed { id, spans: &self.held.open.get(&id)?.spans }));
+        found.collect()
+    }
+
+    /// Returns closed transactions that are not given out yet because they wait for others, at most `max` of them.
+    pub(crate) fn held(&self, max: usize) -> Vec<HeldBack<'_>> {
+        self.held.joiner.held_back(max)
     }
 }
 

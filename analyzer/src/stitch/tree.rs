@@ -255,6 +255,8 @@ impl Trees {
             joins: Vec::new(),
             refused: Vec::new(),
             superseded_by: None,
+            completeness: None,
+            saga: None,
             was_seen: false,
             told: Told::default(),
         }

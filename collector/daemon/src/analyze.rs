@@ -14,6 +14,7 @@ use collector_table::{LogTable, SpanTable};
 use indicatif::{ProgressBar, ProgressStyle};
 use transactions::Transactions;
 
+mod missing;
 mod transactions;
 
 /// What to replay and what to write.
@@ -143,6 +144,7 @@ impl Replay {
         for transaction in &outcome.transactions {
             self.transactions.write(transaction)?;
         }
+        outcome.missing.into_iter().for_each(|one| self.transactions.note_missing(one));
         for change in outcome.changes {
             self.incidents.insert(change.incident.number, change.incident);
         }

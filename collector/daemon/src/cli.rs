@@ -286,7 +286,8 @@ fn run_analyze(settings: &Settings, args: AnalyzeArgs) -> Result<(), Failure> {
     let config = load(settings)?;
     let mut stitching = config.stitching.clone();
     stitching.join_keys.extend(args.join_key);
-    let mut limits = AnalyzerLimits { stitcher: stitcher_limits(&stitching), ..AnalyzerLimits::default() };
+    let stitcher = stitcher_limits(&stitching);
+    let mut limits = AnalyzerLimits { stitcher, sagas: stitching.sagas, ..AnalyzerLimits::default() };
     limits.detector.false_alarms_per_week =
         args.false_alarms_per_week.unwrap_or(config.detection.false_alarms_per_week);
     let AnalyzeArgs { traces, logs, incidents, transactions, .. } = args;

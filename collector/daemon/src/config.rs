@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::notify::{AllowRule, Target};
 use crate::telemetry::LogFormat;
+use analyzer::expect::Declared;
 use reader::Reader;
 use written::Written;
 
@@ -141,6 +142,8 @@ pub struct Stitching {
     pub discovers_keys: bool,
     /// Whether critical paths are corrected where clocks are known to differ.
     pub corrects_clock_skew: bool,
+    /// Sagas that are declared.
+    pub sagas: Vec<Declared>,
 }
 
 /// How often detection may be wrong.
@@ -278,6 +281,7 @@ impl Config {
                 join_keys: reader.take("stitching.join_keys", checks::join_keys),
                 discovers_keys: reader.take("stitching.discover_keys", units::flag),
                 corrects_clock_skew: reader.take("stitching.correct_clock_skew", units::flag),
+                sagas: sagas::read(reader),
             },
             detection: Detection {
                 false_alarms_per_week: reader.take("detection.false_alarms_per_week", units::positive),
@@ -328,6 +332,7 @@ impl fmt::Display for Origin {
 mod checks;
 mod interpolate;
 mod reader;
+mod sagas;
 mod units;
 mod webhooks;
 mod written;

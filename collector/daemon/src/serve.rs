@@ -304,6 +304,7 @@ fn analyzer_limits(config: &Config) -> AnalyzerLimits {
             join_values_max: JOIN_VALUES.count_of(analysis_bytes),
             ..stitcher_limits(&config.stitching)
         },
+        sagas: config.stitching.sagas.clone(),
         ..AnalyzerLimits::default()
     };
     limits.detector.false_alarms_per_week = config.detection.false_alarms_per_week;

@@ -28,6 +28,8 @@ pub(crate) struct Filter {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) sort: String,
+    /// `open` for what is not over.
+    pub(crate) state: String,
     /// Page, from 0.
     pub(crate) p: usize,
     /// `csv` or `json`.

@@ -7,6 +7,7 @@ use collector_table::{LogRow, SpanId, SpanKind, SpanRow};
 
 use super::bars::{Bars, Drawing};
 use super::choice::Choice;
+use super::expected::{self, Ghost};
 use super::joins::{Lane, Lanes};
 use super::{Loaded, Params};
 use crate::colour::Colours;
@@ -46,6 +47,8 @@ pub(super) struct Row {
     pub(super) is_selected: bool,
     pub(super) notes: Vec<Note>,
     pub(super) notes_left_out: Option<String>,
+    /// Expected stages that are not there.
+    pub(super) ghosts: Vec<Ghost>,
 }
 
 /// A log record or an event, below its span.
@@ -97,6 +100,12 @@ pub(super) fn shown(loaded: &Loaded, choice: &Choice, params: &Params, colours: 
     let mut lanes = Lanes::of(transaction, &drawing);
     for (row, index) in rows.iter_mut().zip(choice.indices()) {
         row.lane = lanes.above(*index, colours);
+    }
+    for (after, ghost) in expected::ghosts(transaction, &drawing) {
+        // On another page, or left out by a filter: then above what comes next, or not at all.
+        if let Some(at) = choice.indices().iter().position(|index| *index == after) {
+            rows[at].ghosts.push(ghost);
+        }
     }
     let context_left_out =
         (left_out > 0).then(|| format!("{} above", format::counted(left_out, "more level", "more levels")));
@@ -166,6 +175,7 @@ fn row(
         is_selected: false,
         notes,
         notes_left_out: (left_out > 0).then(|| format!("{} more below this span", format::len(left_out))),
+        ghosts: Vec::new(),
     }
 }
 

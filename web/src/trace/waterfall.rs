@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use analyzer::Transaction;
 
-use super::joins;
+use super::{expected, joins};
 use crate::{chart, format, text};
 
 /// Rows drawn; a text of more is no longer read.
@@ -31,6 +31,7 @@ pub(super) fn draw(transaction: &Transaction) -> String {
         format::precise(transaction.started_ns),
         transaction.id,
     );
+    expected::saga_text(&mut out, transaction);
     let mut critical: HashMap<usize, Vec<(i64, i64)>> = HashMap::new();
     for segment in &transaction.critical_path {
         critical.entry(segment.span).or_default().push((segment.start_ns, segment.end_ns));
@@ -40,6 +41,7 @@ pub(super) fn draw(transaction: &Transaction) -> String {
         let segments = critical.get(&index).map(Vec::as_slice).unwrap_or_default();
         lane(&mut out, transaction, index);
         writeln!(out, "{}", line(transaction, index, segments).trim_end()).expect("writing to a string cannot fail");
+        expected::ghosts_text(&mut out, transaction, index, INDENT_MAX);
     }
     let left_out = transaction.spans.len().saturating_sub(ROWS_MAX);
     if left_out > 0 {

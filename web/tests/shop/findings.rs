@@ -48,6 +48,8 @@ fn line(service: &str, operation: &str, per_minute: f64, p50: f64, p99: f64, sta
 /// Returns four transaction types, an open incident and a resolved one.
 pub(crate) fn summary() -> Summary {
     Summary {
+        progress: analyzer::progress::Progress::default(),
+        expectations: analyzer::Expectations::default(),
         joins: analyzer::JoinSummary::default(),
         as_of_ns: NOW_NS - 3 * SECOND,
         types: vec![

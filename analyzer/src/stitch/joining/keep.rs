@@ -9,6 +9,7 @@ use collector_table::TraceId;
 use super::super::closure::Part;
 use super::{Closing, Joiner, Life, Patience, Step};
 use crate::span::Span;
+use crate::transaction::Transaction;
 
 /// What a trace that gets spans again had before.
 pub(in crate::stitch) struct Reopened {
@@ -17,7 +18,26 @@ pub(in crate::stitch) struct Reopened {
     pub(in crate::stitch) opened_ns: i64,
 }
 
+/// A trace that closed and is not given out yet.
+#[derive(Debug)]
+pub(crate) struct HeldBack<'a> {
+    pub(crate) whole: &'a Transaction,
+    /// The first of its spans that handed over a message on which nothing in it works.
+    pub(crate) sender: Option<usize>,
+}
+
 impl Joiner {
+    /// Returns traces that wait for others and were never given out, at most `max` of them, the oldest first.
+    pub(in crate::stitch) fn held_back(&self, max: usize) -> Vec<HeldBack<'_>> {
+        let held = self.lives.values().filter(|life| life.revision == 0 && life.superseded_by.is_none());
+        let mut held: Vec<(&Life, &Transaction)> =
+            held.filter_map(|life| Some((life, life.pending.as_deref()?))).collect();
+        held.sort_by_key(|(life, whole)| (life.ready_ns, whole.id));
+        held.truncate(max);
+        let sender = |life: &Life| life.unanswered.first().map(|&at| at as usize);
+        held.into_iter().map(|(life, whole)| HeldBack { whole, sender: sender(life) }).collect()
+    }
+
     /// Takes out the spans of a trace that waits for spans again.
     pub(in crate::stitch) fn reopen(&mut self, id: TraceId) -> Option<Reopened> {
         if self.is_sealed(id) {

@@ -8,8 +8,11 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use analyzer::Transaction;
+use analyzer::expect::NeverCame;
 use anyhow::Context as _;
 use collector_table::TraceId;
+
+use super::missing::Missing;
 
 /// Revised transactions that are remembered, about 200 MiB. Of more, every revision is written, which is counted.
 const REVISED_MAX: usize = 4_000_000;
@@ -36,6 +39,7 @@ pub(super) struct Last {
     revised_max: usize,
     /// Lines of transactions that were revised and are not remembered.
     left_out: u64,
+    missing: Missing,
 }
 
 #[derive(Clone, Copy)]
@@ -80,6 +84,13 @@ impl Transactions {
         }
     }
 
+    /// Notes what a transaction waited for when it was written, and for which it is too late now.
+    pub(super) fn note_missing(&mut self, one: NeverCame) {
+        if let Self::Last(last) = self {
+            last.missing.note(one);
+        }
+    }
+
     /// Completes what was written, of so many revisions.
     ///
     /// # Errors
@@ -103,7 +114,15 @@ impl Last {
         let part_path = path.with_file_name(name);
         let part = File::create(&part_path).with_context(|| format!("creating {}", part_path.display()))?;
         let (path, part) = (path.to_path_buf(), BufWriter::new(part));
-        Ok(Self { path, part_path, part, revised: HashMap::new(), revised_max, left_out: 0 })
+        Ok(Self {
+            path,
+            part_path,
+            part,
+            revised: HashMap::new(),
+            revised_max,
+            left_out: 0,
+            missing: Missing::default(),
+        })
     }
 
     fn write(&mut self, transaction: &Transaction) -> anyhow::Result<()> {
@@ -128,8 +147,9 @@ impl Last {
         let mut written = Written { lines: 0, outdated: self.left_out };
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).with_context(|| format!("reading {shown}"))? > 0 {
-            if let Some(json) = self.last(&line) {
-                out.write_all(json).context("writing transactions")?;
+            if let Some((id, json)) = self.last(&line) {
+                let decided = self.missing.decided(id, json);
+                out.write_all(decided.as_deref().unwrap_or(json)).context("writing transactions")?;
                 written.lines += 1;
             }
             line.clear();
@@ -141,7 +161,7 @@ impl Last {
 
     /// Returns the line without what says of which transaction it is, if it is the last of it. Spans that came too late
     /// for their transaction are of revision 0: no revision of it has them.
-    fn last<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+    fn last<'a>(&self, line: &'a [u8]) -> Option<(TraceId, &'a [u8])> {
         let mut fields = line.splitn(3, |byte| *byte == SEPARATOR);
         let mut field = || std::str::from_utf8(fields.next()?).ok();
         let (id, revision): (TraceId, u32) = (field()?.parse().ok()?, field()?.parse().ok()?);
@@ -149,7 +169,7 @@ impl Last {
             Some(revised) => revision == revised.revision && !revised.is_superseded,
             None => true,
         };
-        fields.next().filter(|_| is_last)
+        fields.next().filter(|_| is_last).map(|json| (id, json))
     }
 }
 

@@ -331,3 +331,37 @@ fn variables_that_are_no_text_are_a_complaint_only_if_they_are_ours() {
     it is not UTF-8 [THROUGHLINE_�]; set it anew, or unset it
     ");
 }
+
+#[test]
+fn declared_sagas_are_shown_and_all_that_is_wrong_with_them_is_said_at_once() {
+    let written = "
+stitching:
+  sagas:
+    - name: order
+      type: shop POST /order
+      stages:
+        - {operation: stock POST /reserve, compensation: stock POST /release}
+        - {operation: ship *}
+";
+    assert_snapshot!(loaded(written, &[], Vec::new()), @r#"
+    stitching.sagas[0] = {"name":"order","type":"shop POST /order","stages":[{"operation":"stock POST /reserve","compensation":"stock POST /release"},{"operation":"ship *"}]} [throughline.yaml:3]
+    "#);
+    let wrong = "
+stitching:
+  sagas:
+    - {name: order, stages: [{operation: a b}]}
+    - {name: order, stages: [{operation: a b}]}
+    - {nam: x, stages: []}
+    - {name: late, stages: [{compensation: a b}, 3]}
+    - never
+";
+    assert_snapshot!(loaded(wrong, &[], Vec::new()), @r#"
+    stitching.sagas[1].name: the name "order" is taken by an earlier saga [throughline.yaml:3]; give each its own name
+    stitching.sagas[2].nam: there is no such key [throughline.yaml:3]; did you mean name?
+    stitching.sagas[2].name: it is missing [throughline.yaml:3]; say a service and an operation, or a name
+    stitching.sagas[2].stages: there are 0 stages, and 1 to 32 are possible [throughline.yaml:3]; name the operations that change something, in their order
+    stitching.sagas[3].stages[0].operation: it is missing [throughline.yaml:3]; say a service and an operation, or a name
+    stitching.sagas[3].stages[1]: expected a mapping [throughline.yaml:3]; write {operation, compensation}
+    stitching.sagas[4]: expected a mapping [throughline.yaml:3]; write {name, type, stages}
+    "#);
+}

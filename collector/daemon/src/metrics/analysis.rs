@@ -10,8 +10,9 @@ use crate::analysis::TellingCounts;
 
 pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts) -> Vec<Metric> {
     // `arriving` are some of those that `open_transactions` counts.
-    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds, joins } =
+    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds, .. } =
         summary;
+    let Summary { joins, progress, expectations: _, .. } = summary;
     let open = incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
     let bounds = at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
     vec![
@@ -44,6 +45,16 @@ pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts)
             joins.stats.traces as u64,
         ),
         Metric::gauge("throughline_open_transactions", "Transactions that wait for spans.", *open_transactions as u64),
+        Metric::gauge(
+            "throughline_stuck_transactions",
+            "Transactions that lack something overdue, or take far longer than like ones.",
+            progress.stuck as u64,
+        ),
+        Metric::gauge(
+            "throughline_late_transactions",
+            "Transactions that are not over and take longer than 99 % of like ones.",
+            progress.late as u64,
+        ),
         Metric::gauge("throughline_transaction_types", "Transaction types watched.", types.len() as u64),
         Metric::gauge("throughline_incidents_open", "Open incidents.", open as u64),
         Metric::counters("throughline_at_bounds_total", "What happened at a bound of the analysis.", bounds),
