@@ -1,9 +1,12 @@
 //! The whole analysis behind one owner: spans in, closed transactions and incident changes out.
 //! The daemon and `analyze` drive it with arrival time, so that a recording replays to the same result.
 
+use std::sync::Arc;
+
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
+use crate::hazards::{HazardReport, Register};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
 use crate::stitch::{Stitcher, StitcherLimits};
@@ -12,6 +15,8 @@ use crate::transaction::Transaction;
 
 /// Open transactions that the summary lists.
 const OPEN_LISTED: usize = 50;
+/// Arrival time after which the report of hazards is made anew: it is about the last hour, and looks at every hop.
+const HAZARDS_EVERY_NS: i64 = 10 * 1_000_000_000;
 
 /// Bounds of the whole analysis.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +41,11 @@ pub struct Analyzer {
     stitcher: Stitcher,
     detector: Detector,
     paths: PathTotals,
+    hazards: Register,
+    hazards_told: Arc<HazardReport>,
+    hazards_told_ns: i64,
+    /// Arrival time of the last step.
+    now_ns: i64,
     /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
     clock_ns: i64,
     /// Arrival time at which the clock was last moved.
@@ -49,6 +59,10 @@ impl Analyzer {
             stitcher: Stitcher::new(limits.stitcher),
             detector: Detector::new(limits.detector),
             paths: PathTotals::default(),
+            hazards: Register::default(),
+            hazards_told: Arc::default(),
+            hazards_told_ns: i64::MIN,
+            now_ns: i64::MIN,
             clock_ns: i64::MIN,
             clock_set_ns: i64::MIN,
         }
@@ -94,6 +108,15 @@ impl Analyzer {
         }
     }
 
+    /// Returns what protects each hop, as it was known a few seconds ago.
+    fn hazards(&mut self) -> Arc<HazardReport> {
+        if self.now_ns.saturating_sub(self.hazards_told_ns) >= HAZARDS_EVERY_NS {
+            self.hazards_told = self.hazards.report();
+            self.hazards_told_ns = self.now_ns;
+        }
+        self.hazards_told.clone()
+    }
+
     /// Moves everything on to `now_ns`, without spans.
     pub fn advance(&mut self, now_ns: i64) -> Outcome {
         self.step(Vec::new(), now_ns)
@@ -107,13 +130,17 @@ impl Analyzer {
 
     fn step(&mut self, mut transactions: Vec<Transaction>, now_ns: i64) -> Outcome {
         transactions.extend(self.stitcher.advance(now_ns));
-        transactions.iter().for_each(|transaction| self.paths.add(transaction));
+        self.now_ns = self.now_ns.max(now_ns);
         // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
         // nor make the time of those that do not wait pass.
         let first_seen = self.stitcher.take_first_seen();
         let given_at_once = transactions.iter().filter(|transaction| !transaction.was_seen);
         // A sender whose clock runs ahead must not make everyone else late.
         let ended_ns = |transaction: &Transaction| transaction.root_span().end_ns.min(now_ns);
+        for transaction in &transactions {
+            self.paths.add(transaction);
+            self.hazards.add(transaction, ended_ns(transaction));
+        }
         let mut closed: Vec<&Transaction> = first_seen.iter().chain(given_at_once).collect();
         closed.sort_by_key(|transaction| ended_ns(transaction));
         let mut changes = Vec::new();
@@ -150,6 +177,7 @@ impl Analyzer {
             ("join_keys_left_out", stats.joins.keys_left_out),
             ("joinable_traces_let_go", stats.joins.let_go_early),
             ("paths_of_further_types", self.paths.left_out()),
+            ("hazards_left_out", self.hazards.left_out()),
         ];
         at_bounds.extend(self.detector.at_bounds());
         Summary {
@@ -162,6 +190,7 @@ impl Analyzer {
             transactions: stats.closed,
             at_bounds,
             joins: self.joins(),
+            hazards: self.hazards(),
         }
     }
 }

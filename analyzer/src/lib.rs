@@ -10,6 +10,7 @@ pub mod detect;
 mod fixture;
 pub mod flow;
 mod hash;
+pub mod hazards;
 mod hops;
 pub mod incident;
 pub mod join;

@@ -1,6 +1,9 @@
 //! What the pages show without a query: transaction types now and usually, open and recent incidents.
 //! Made by the analyzer's owner after each step; read by `web` as an immutable snapshot.
 
+use std::sync::Arc;
+
+use crate::hazards::HazardReport;
 use crate::incident::Incident;
 use crate::join::{Proposal, Refused};
 use crate::stitch::{JoinStats, OpenTransaction};
@@ -26,6 +29,8 @@ pub struct Summary {
     pub at_bounds: Vec<(&'static str, u64)>,
     /// How traces are joined.
     pub joins: JoinSummary,
+    /// What protects each hop; renewed every few seconds.
+    pub hazards: Arc<HazardReport>,
 }
 
 /// How traces are joined, at one moment.

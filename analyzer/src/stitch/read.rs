@@ -8,11 +8,11 @@ use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable
 
 use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker};
 use super::keys::KeyBook;
-use super::site::{Manner, Name, Process, Sites};
-use crate::span::{Site, Span};
+use super::site::{Manner, Name, OtherNames, Process, Sites};
+use crate::span::{Repeat, Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
-const ROLES: [&[&str]; 10] = [
+const ROLES: [&[&str]; 12] = [
     &["http.route", "url.template"],
     &["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"],
     &["db.collection.name", "rpc.service", "messaging.destination.name"],
@@ -23,6 +23,9 @@ const ROLES: [&[&str]; 10] = [
     &["db.system.name", "db.system"],
     &["messaging.system", "rpc.system"],
     &["http.request.resend_count", "http.resend_count"],
+    &["http.request.method", "http.method"],
+    // Before these stands every key that is named an idempotency key.
+    &["messaging.message.id", "messaging.message_id"],
 ];
 const ROUTE: usize = 0;
 const VERB: usize = 1;
@@ -34,6 +37,9 @@ const URL: usize = 6;
 const DATABASE: usize = 7;
 const SYSTEM: usize = 8;
 const RESENT: usize = 9;
+const METHOD: usize = 10;
+/// The attribute's key counts here, not its value.
+const KEYED: usize = 11;
 
 /// Links that are read of one span.
 const LINKS_MAX: usize = 4_000;
@@ -181,8 +187,13 @@ impl Reader {
             let Some(Place { role, rank }) = self.roles[attributes.keys[entry] as usize] else { continue };
             // Of a key that is there twice, the first counts.
             if rank < ranks[role] {
+                let value = attributes.values.value(entry);
+                if role == KEYED && value.is_empty() {
+                    continue;
+                }
                 ranks[role] = rank;
-                facts[role] = Some(attributes.values.value(entry));
+                facts[role] =
+                    Some(if role == KEYED { attributes.names.value(attributes.keys[entry] as usize) } else { value });
             }
         }
         facts
@@ -200,8 +211,10 @@ impl Reader {
         let peer = peer_name(facts, peer).filter(|_| is_outgoing).map(|peer| sites.name(peer));
         let has_error = columns.status_code(row) == StatusCode::Error;
         let is_resend = facts[RESENT].is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0));
-        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error, is_resend };
-        sites.site(process, operation, peer.as_ref(), manner)
+        let repeat = if is_outgoing { repeat(facts[METHOD]) } else { Repeat::Unknown };
+        let keyed_by = facts[KEYED].filter(|_| is_outgoing).map(|key| sites.name(key));
+        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error, is_resend, repeat };
+        sites.site(process, operation, OtherNames { peer: peer.as_ref(), keyed_by: keyed_by.as_ref() }, manner)
     }
 
     /// Lets go of what no span refers to.
@@ -219,8 +232,32 @@ impl Reader {
 
 /// Returns which role a key plays, if any.
 fn place(key: &str) -> Option<Place> {
+    if is_idempotency_key(key) {
+        return Some(Place { role: KEYED, rank: 0 });
+    }
     let rank = |keys: &&[&str]| keys.iter().position(|known| *known == key);
-    ROLES.iter().enumerate().find_map(|(role, keys)| Some(Place { role, rank: rank(keys)? }))
+    let place = |(role, keys)| Some(Place { role, rank: rank(keys)? + usize::from(role == KEYED) });
+    ROLES.iter().enumerate().find_map(place)
+}
+
+/// Returns whether a key is named an idempotency key, as headers and attributes are: `http.request.header.idempotency-key`,
+/// `app.idempotencyKey`.
+fn is_idempotency_key(key: &str) -> bool {
+    const WORD: &[u8] = b"idempotency";
+    let starts = key.as_bytes().windows(WORD.len()).position(|part| part.eq_ignore_ascii_case(WORD));
+    starts.is_some_and(|at| {
+        let rest = &key.as_bytes()[at + WORD.len()..];
+        rest.is_empty() || rest.windows(3).any(|part| part.eq_ignore_ascii_case(b"key")) || rest.ends_with(b"token")
+    })
+}
+
+/// Returns whether a request may be repeated, by RFC 9110.
+fn repeat(method: Option<&str>) -> Repeat {
+    match method {
+        Some("GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" | "QUERY") => Repeat::Safe,
+        Some("POST" | "PATCH") => Repeat::Unsafe,
+        _ => Repeat::Unknown,
+    }
 }
 
 /// Returns a low-cardinality name: the span's own name, completed from attributes when it is only a method

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collector_table::SpanKind;
 
 use crate::hash::{FNV_SEED, Map, fnv};
-use crate::span::Site;
+use crate::span::{Repeat, Site};
 
 /// Distinct names of services, operations, instances, versions and peers.
 const NAMES_MAX: usize = 50_000;
@@ -39,13 +39,25 @@ pub(super) struct Manner {
     pub(super) is_database: bool,
     pub(super) has_error: bool,
     pub(super) is_resend: bool,
+    pub(super) repeat: Repeat,
 }
+
+/// Names that a site may have besides that of what it does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OtherNames<'a> {
+    pub(super) peer: Option<&'a Name>,
+    /// See [`Site::keyed_by`].
+    pub(super) keyed_by: Option<&'a Name>,
+}
+
+/// Names of a site.
+const NAMES: usize = 6;
 
 /// What tells two sites apart. Numbers of names are never given twice, so a key that outlives its names finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    /// Service, instance, version, operation, peer; 0 for none.
-    names: [u64; 5],
+    /// Service, instance, version, operation, peer, what it is keyed by; 0 for none.
+    names: [u64; NAMES],
     manner: Manner,
 }
 
@@ -102,12 +114,14 @@ impl Sites {
         &mut self,
         process: &Process,
         operation: &Name,
-        peer: Option<&Name>,
+        others: OtherNames<'_>,
         manner: Manner,
     ) -> Arc<Site> {
+        let OtherNames { peer, keyed_by } = others;
         let number = |name: Option<&Name>| name.map_or(0, |name| name.number);
         let (instance, version) = (process.instance.as_ref(), process.version.as_ref());
-        let names = [process.service.number, number(instance), number(version), operation.number, number(peer)];
+        let (service, of) = (process.service.number, operation.number);
+        let names = [service, number(instance), number(version), of, number(peer), number(keyed_by)];
         let key = Key { names, manner };
         if let Some(site) = self.sites.get(&key) {
             return site.clone();
@@ -117,15 +131,15 @@ impl Sites {
             return self.others(manner);
         }
         let text = |name: Option<&Name>| name.map(|name| name.text.clone());
-        self.insert(key, &process.service.text, &operation.text, [text(instance), text(version), text(peer)])
+        self.insert(key, &process.service.text, &operation.text, [instance, version, peer, keyed_by].map(text))
     }
 
     /// Returns the site that stands for all beyond the bound, one a manner.
     fn others(&mut self, manner: Manner) -> Arc<Site> {
         let name = self.name(OTHERS);
-        let key = Key { names: [name.number, 0, 0, name.number, 0], manner };
+        let key = Key { names: [name.number, 0, 0, name.number, 0, 0], manner };
         let found = self.sites.get(&key).cloned();
-        found.unwrap_or_else(|| self.insert(key, &name.text, &name.text, [None, None, None]))
+        found.unwrap_or_else(|| self.insert(key, &name.text, &name.text, [None, None, None, None]))
     }
 
     fn insert(
@@ -133,9 +147,10 @@ impl Sites {
         key: Key,
         service: &Arc<str>,
         operation: &Arc<str>,
-        [instance, version, peer]: [Option<Arc<str>>; 3],
+        [instance, version, peer, keyed_by]: [Option<Arc<str>>; 4],
     ) -> Arc<Site> {
         let shape = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), operation.as_bytes());
+        let target = peer.as_deref().map_or(0, |peer| fnv(FNV_SEED, peer.as_bytes()));
         let instance_name = instance.as_deref().unwrap_or_default();
         let process = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), instance_name.as_bytes());
         let site = Arc::new(Site {
@@ -148,9 +163,12 @@ impl Sites {
             is_database: key.manner.is_database,
             has_error: key.manner.has_error,
             is_resend: key.manner.is_resend,
+            repeat: key.manner.repeat,
+            keyed_by,
             number: self.next_number(),
             process,
             shape,
+            target,
         });
         self.sites.insert(key, site.clone());
         site
