@@ -12,6 +12,7 @@ mod compare;
 mod error;
 mod format;
 mod guard;
+mod hazards;
 mod health;
 mod incident;
 mod incidents;
@@ -64,6 +65,7 @@ pub fn router(state: State) -> Router {
         .route("/search", get(search::search))
         .route("/trace/{id}", get(trace::trace))
         .route("/compare", get(compare::compare))
+        .route("/hazards", get(hazards::hazards))
         .route("/logs", get(logs::logs))
         .route("/sql", get(sql::sql))
         .route("/ingest", get(ingest::ingest))

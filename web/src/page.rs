@@ -25,11 +25,12 @@ pub(crate) struct NavEntry {
     pub(crate) is_current: bool,
 }
 
-const NAV: [(&str, &str); 9] = [
+const NAV: [(&str, &str); 10] = [
     ("/", "Overview"),
     ("/incidents", "Incidents"),
     ("/tx", "Types"),
     ("/search", "Search"),
+    ("/hazards", "Hazards"),
     ("/logs", "Logs"),
     ("/sql", "SQL"),
     ("/ingest", "Ingest"),

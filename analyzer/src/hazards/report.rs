@@ -48,8 +48,8 @@ pub struct HopHazards {
     pub per_minute: f64,
     /// Whether there are too few calls to tell anything.
     pub is_too_few: bool,
-    /// When it was seen last, unix nanoseconds.
-    #[serde(skip)]
+    /// When it was seen last, unix nanoseconds; RFC 3339 as JSON.
+    #[serde(rename = "last_seen", serialize_with = "as_time")]
     pub last_seen_ns: i64,
     /// Timeout in force.
     pub timeout: TimeoutSeen,
@@ -302,4 +302,8 @@ pub struct ChainHop {
     pub by_itself: f64,
     /// What it contributes to the product.
     pub factor: f64,
+}
+
+fn as_time<S: serde::Serializer>(ns: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::time::rfc3339(*ns))
 }

@@ -49,6 +49,7 @@ fn line(service: &str, operation: &str, per_minute: f64, p50: f64, p99: f64, sta
 pub(crate) fn summary() -> Summary {
     Summary {
         joins: analyzer::JoinSummary::default(),
+        hazards: super::hazards::report(),
         as_of_ns: NOW_NS - 3 * SECOND,
         types: vec![
             line("gateway", "POST /checkout", 148.0, 62.0, 310.0, TypeState::Slow),

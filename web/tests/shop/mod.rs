@@ -20,6 +20,7 @@ use web::{
 };
 
 pub(crate) mod findings;
+pub(crate) mod hazards;
 
 /// The moment at which everything is looked at: 2026-11-21T12:09:40Z.
 pub(crate) const NOW_NS: i64 = 1_795_262_980_000_000_000;

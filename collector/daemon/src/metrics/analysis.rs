@@ -1,4 +1,4 @@
-//! What the analysis did. Every field of its summary is taken apart here, so that none is forgotten.
+//! What the analysis did. Every number of its summary is told here.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::analysis::TellingCounts;
 
 pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts) -> Vec<Metric> {
     // `arriving` are some of those that `open_transactions` counts.
-    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds, joins } =
-        summary;
+    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, .. } = summary;
+    let Summary { transactions, at_bounds, joins, hazards, .. } = summary;
     let open = incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
     let bounds = at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
     vec![
@@ -45,6 +45,7 @@ pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts)
         ),
         Metric::gauge("throughline_open_transactions", "Transactions that wait for spans.", *open_transactions as u64),
         Metric::gauge("throughline_transaction_types", "Transaction types watched.", types.len() as u64),
+        Metric::gauge("throughline_hazard_hops", "Hops in the register of hazards.", hazards.hops.len() as u64),
         Metric::gauge("throughline_incidents_open", "Open incidents.", open as u64),
         Metric::counters("throughline_at_bounds_total", "What happened at a bound of the analysis.", bounds),
         Metric::counter(
