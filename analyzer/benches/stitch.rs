@@ -5,6 +5,7 @@
 //! of the tests: it asserts nothing about time.
 
 use analyzer::detect::{Detector, DetectorLimits};
+use analyzer::hazards::Register;
 use analyzer::stitch::{Stitcher, StitcherLimits};
 use analyzer::{Analyzer, AnalyzerLimits, Transaction};
 use collector_table::{
@@ -103,7 +104,8 @@ fn whole(mut shop: Shop) -> String {
 fn parts(mut shop: Shop) -> String {
     let mut stitcher = Stitcher::new(StitcherLimits::default());
     let mut detector = Detector::new(DetectorLimits::default());
-    let (mut stitch_ns, mut detect_ns, mut spans) = (0, 0, 0);
+    let mut hazards = Register::default();
+    let (mut stitch_ns, mut detect_ns, mut hazards_ns, mut spans, mut hops) = (0, 0, 0, 0, 0);
     while shop.now_ns < BEGIN_NS + SECONDS * SECOND_NS {
         let slice = shop.slice();
         let mut closed: Vec<Transaction> = Vec::new();
@@ -118,15 +120,23 @@ fn parts(mut shop: Shop) -> String {
             detector.observe(transaction, ended_ns);
             detector.advance(ended_ns, shop.now_ns);
         }
-        detect_ns += cpu_time_ns() - stitched_ns;
+        let detected_ns = cpu_time_ns();
+        for transaction in &closed {
+            hazards.add(transaction, transaction.root_span().end_ns);
+            hops += transaction.hops.len();
+        }
+        hazards_ns += cpu_time_ns() - detected_ns;
+        detect_ns += detected_ns - stitched_ns;
         stitch_ns += stitched_ns - begun_ns;
         spans += slice.iter().map(|(table, _)| table.len()).sum::<usize>();
     }
     let joins = stitcher.stats().joins;
     format!(
-        "stitch {} ns, detect {} ns a span; {} joined, {} let go early; {} traces, {} spans, {} values held, {} MiB",
+        "stitch {} ns, detect {} ns, hazards {} ns a span ({} a hop); {} joined, {} let go early; {} traces, {} spans, {} values held, {} MiB",
         stitch_ns / count(spans),
         detect_ns / count(spans),
+        hazards_ns / count(spans),
+        hazards_ns / count(hops).max(1),
         joins.joined,
         joins.let_go_early,
         joins.traces,

@@ -95,9 +95,9 @@ struct FailedCall {
     record: usize,
 }
 
-/// All hops.
+/// All hops. Fed with transactions in any order of time; all that it tells is a [`HazardReport`].
 #[derive(Debug, Default)]
-pub(crate) struct Register {
+pub struct Register {
     place_of: Map<u64, usize>,
     places: Vec<Place>,
     sides: Map<Side, Callees>,
@@ -117,7 +117,7 @@ pub(crate) struct Register {
 impl Register {
     /// Adds a transaction that ended at `ended_ns`. Later revisions, and parts that came too late, would count the same
     /// work twice.
-    pub(crate) fn add(&mut self, transaction: &Transaction, ended_ns: i64) {
+    pub fn add(&mut self, transaction: &Transaction, ended_ns: i64) {
         if transaction.revision != 1 {
             return;
         }
@@ -138,7 +138,7 @@ impl Register {
     }
 
     /// Returns how many calls, executions and transactions were left out at bounds.
-    pub(crate) fn left_out(&self) -> u64 {
+    pub fn left_out(&self) -> u64 {
         self.left_out + self.chains.left_out()
     }
 

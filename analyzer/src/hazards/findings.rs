@@ -34,7 +34,7 @@ pub(super) fn find(hops: &mut [HopHazards], places: &[Place]) {
     for (at, place) in places.iter().enumerate() {
         below.entry(place.within).or_default().push(at);
     }
-    let layers = Layers::of(hops, places, &below);
+    let layers = Layers::of(hops, places);
     let waits = outwaiting(hops, places, &below);
     for at in 0..hops.len() {
         let hop = &hops[at];
@@ -115,7 +115,7 @@ struct Layers {
 }
 
 impl Layers {
-    fn of(hops: &[HopHazards], places: &[Place], below: &Map<u64, Vec<usize>>) -> Self {
+    fn of(hops: &[HopHazards], places: &[Place]) -> Self {
         let attempts = |hop: &HopHazards| {
             let is_policy = hop.retries.retried >= RETRIED_MIN;
             if is_policy { u64::from(hop.retries.attempts_max) } else { 1 }
@@ -125,10 +125,10 @@ impl Layers {
         // Services may call each other in a circle, so that the number of layers is what ends this.
         for _ in 1..LAYERS_MAX {
             let before = layers.calls.clone();
+            let most = most_of_each(&before, places);
             for (at, place) in places.iter().enumerate() {
-                let further = place.callee.and_then(|callee| below.get(&callee)).into_iter().flatten();
-                let most = further.filter(|next| **next != at).max_by_key(|next| before[**next]);
-                if let Some(&next) = most.filter(|next| before[**next] > 1) {
+                let further = place.callee.and_then(|callee| most.get(&callee)).copied().unwrap_or_default();
+                if let Some(next) = further.into_iter().flatten().find(|next| *next != at && before[*next] > 1) {
                     layers.calls[at] = layers.attempts[at].saturating_mul(before[next]);
                     layers.next[at] = Some(next);
                 }
@@ -157,6 +157,21 @@ impl Layers {
         let endangered_per_minute = hops[at].per_minute;
         Some(Finding { kind: FindingKind::RetriesAtSeveralLayers, text, endangered_per_minute })
     }
+}
+
+/// Returns, by operation, the two of its hops of which one call becomes most: a hop does not follow itself.
+fn most_of_each(calls: &[u64], places: &[Place]) -> Map<u64, [Option<usize>; 2]> {
+    let mut most: Map<u64, [Option<usize>; 2]> = Map::default();
+    for (at, place) in places.iter().enumerate() {
+        let known = most.entry(place.within).or_default();
+        let is_more = |other: Option<usize>| other.is_none_or(|other| calls[at] > calls[other]);
+        if is_more(known[0]) {
+            *known = [Some(at), known[0]];
+        } else if is_more(known[1]) {
+            known[1] = Some(at);
+        }
+    }
+    most
 }
 
 /// Returns, by hop, a hop to its caller whose timeout is shorter than its own.

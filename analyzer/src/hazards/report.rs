@@ -47,6 +47,7 @@ pub struct HopHazards {
     /// Logical calls a minute.
     pub per_minute: f64,
     /// Whether there are too few calls to tell anything.
+    #[serde(rename = "too_few_calls")]
     pub is_too_few: bool,
     /// When it was seen last, unix nanoseconds; RFC 3339 as JSON.
     #[serde(rename = "last_seen", serialize_with = "as_time")]
@@ -97,6 +98,7 @@ pub struct TimeoutSeen {
     /// Calls cut off, of the latest failures.
     pub cut_off: u32,
     /// Whether the other side confirms it; otherwise durations alone tell.
+    #[serde(rename = "sure")]
     pub is_sure: bool,
     /// Longest attempt, milliseconds.
     pub longest_ms: Option<f64>,
@@ -122,6 +124,7 @@ pub struct RetriesSeen {
     /// What the pauses follow.
     pub backoff: Backoff,
     /// Whether chance varies the pauses.
+    #[serde(rename = "jittered")]
     pub is_jittered: bool,
     /// Factor from pause to pause.
     pub growth: Option<f64>,

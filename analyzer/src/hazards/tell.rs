@@ -34,7 +34,7 @@ const WILSON_Z: f64 = 1.96;
 
 impl Register {
     /// Returns all that is known.
-    pub(crate) fn report(&self) -> Arc<HazardReport> {
+    pub fn report(&self) -> Arc<HazardReport> {
         let now_ns = self.now_ns;
         let since_ns = (now_ns.div_euclid(WINDOW_NS) - 1).saturating_mul(WINDOW_NS).max(self.first_ns);
         let minutes = ((now_ns - since_ns) as f64 / MINUTE_NS as f64).max(1.0);
