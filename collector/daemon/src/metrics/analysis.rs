@@ -1,4 +1,4 @@
-//! What the analysis did. Every number of its summary is told here.
+//! What the analysis did. Every field of its summary is taken apart here, so that none is forgotten.
 
 use std::time::Duration;
 
@@ -10,8 +10,18 @@ use crate::analysis::TellingCounts;
 
 pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts) -> Vec<Metric> {
     // `arriving` are some of those that `open_transactions` counts.
-    let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, .. } = summary;
-    let Summary { transactions, at_bounds, joins, hazards, .. } = summary;
+    let Summary {
+        as_of_ns,
+        types,
+        incidents,
+        arriving: _,
+        open_transactions,
+        spans,
+        transactions,
+        at_bounds,
+        joins,
+        hazards,
+    } = summary;
     let open = incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
     let bounds = at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
     vec![
