@@ -137,10 +137,11 @@ impl Analyzer {
         let given_at_once = transactions.iter().filter(|transaction| !transaction.was_seen);
         // A sender whose clock runs ahead must not make everyone else late.
         let ended_ns = |transaction: &Transaction| transaction.root_span().end_ns.min(now_ns);
-        for transaction in &transactions {
-            self.paths.add(transaction);
-            self.hazards.add(transaction, ended_ns(transaction));
-        }
+        transactions.iter().for_each(|transaction| self.paths.add(transaction));
+        // What was kept from calling shows by what came before.
+        let mut in_order: Vec<&Transaction> = transactions.iter().collect();
+        in_order.sort_by_key(|transaction| ended_ns(transaction));
+        in_order.into_iter().for_each(|transaction| self.hazards.add(transaction, ended_ns(transaction)));
         let mut closed: Vec<&Transaction> = first_seen.iter().chain(given_at_once).collect();
         closed.sort_by_key(|transaction| ended_ns(transaction));
         let mut changes = Vec::new();

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 const PERIODS_MAX: usize = 8;
 /// Executions without the call before one can speak of a breaker.
 const MISSED_MIN: u64 = 8;
+/// Shortest such time: less is transactions that closed in another order than they ran.
+const PERIOD_MIN_NS: i64 = 500_000_000;
 /// Likelihood, at most, of leaving the call out so often by chance.
 const CHANCE_MAX: f64 = 1e-4;
 /// Calls that are looked at before it began, and how many of them must have failed.
@@ -69,7 +71,9 @@ impl Breaker {
         let missed = call.execution.saturating_sub(self.called_at + 1);
         let is_first = self.called_at == 0;
         let mut kept_from = 0;
-        let may_be = !is_first && missed >= MISSED_MIN && self.is_after_failures();
+        let lasted_ns = call.start_ns.saturating_sub(self.called_ns);
+        let is_long = missed >= MISSED_MIN && lasted_ns >= PERIOD_MIN_NS;
+        let may_be = !is_first && is_long && self.is_after_failures();
         if may_be && is_unlikely(missed, usual_share()) {
             kept_from = missed;
             self.add_period(Period {

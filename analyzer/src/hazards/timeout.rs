@@ -48,6 +48,8 @@ pub(super) struct Failure {
 #[derive(Debug, Clone)]
 pub(super) struct CutOff {
     pub(super) value_ns: i64,
+    /// How long what was cut off lasted.
+    range_ns: std::ops::RangeInclusive<i64>,
     pub(super) count: usize,
     /// Whether the other side shows that it did not fail, or never answered; otherwise durations alone tell.
     pub(super) is_sure: bool,
@@ -100,7 +102,8 @@ impl Failures {
         loop {
             let some = &in_order[in_order.len().saturating_sub(latest)..];
             if let Some(found) = self.cut_off_among(some, usual_ns, reached) {
-                return Some(found);
+                let is_cut = |failure: &&Failure| found.range_ns.contains(&failure.duration_ns);
+                return Some(CutOff { count: in_order.iter().filter(is_cut).count(), ..found });
             }
             if latest >= in_order.len() {
                 return None;
@@ -128,7 +131,9 @@ impl Failures {
             };
             let is_plain = is_sure || (band.needs_no_proof && is_long);
             let last = *pile.iter().max_by_key(|failure| failure.ended_ns)?;
-            (is_plain && value_ns >= VALUE_MIN_NS).then_some(CutOff { value_ns, count: pile.len(), is_sure, last })
+            let range_ns = value_ns..=band.top_ns(value_ns);
+            let count = pile.len();
+            (is_plain && value_ns >= VALUE_MIN_NS).then_some(CutOff { value_ns, range_ns, count, is_sure, last })
         })
     }
 }
