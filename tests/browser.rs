@@ -28,7 +28,7 @@ const TOO_WIDE: &str = "
     return ['the page', ...beyond.slice(0, 5).map((it) => it.outerHTML.slice(0, 300))];
 ";
 /// Pages that need no more than their address.
-const PLAIN_PAGES: [&str; 3] = ["/tx", "/incidents", "/ingest"];
+const PLAIN_PAGES: [&str; 4] = ["/tx", "/incidents", "/ingest", "/hazards"];
 /// What the map says of the shop: services, a queue, a database, who sends no telemetry, and what is slow.
 const MAP_WORDS: [&str; 6] =
     ["payment", "orders.placed", "queue, rabbitmq", "payment-db:5432", "no telemetry", "× usual"];

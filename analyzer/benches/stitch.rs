@@ -5,6 +5,7 @@
 //! of the tests: it asserts nothing about time.
 
 use analyzer::detect::{Detector, DetectorLimits};
+use analyzer::hazards::Register;
 use analyzer::stitch::{Stitcher, StitcherLimits};
 use analyzer::{Analyzer, AnalyzerLimits, Dependencies, Transaction};
 use collector_table::{
@@ -104,7 +105,9 @@ fn parts(mut shop: Shop) -> String {
     let mut stitcher = Stitcher::new(StitcherLimits::default());
     let mut detector = Detector::new(DetectorLimits::default());
     let mut dependencies = Dependencies::default();
-    let (mut stitch_ns, mut detect_ns, mut count_ns, mut spans) = (0, 0, 0, 0);
+    let mut hazards = Register::default();
+    let (mut stitch_ns, mut detect_ns, mut count_ns, mut hazards_ns) = (0, 0, 0, 0);
+    let (mut spans, mut hops) = (0, 0);
     while shop.now_ns < BEGIN_NS + SECONDS * SECOND_NS {
         let slice = shop.slice();
         let mut closed: Vec<Transaction> = Vec::new();
@@ -125,17 +128,26 @@ fn parts(mut shop: Shop) -> String {
         }
         // As often as the daemon keeps what is derived, or more.
         dependencies.take();
-        count_ns += cpu_time_ns() - detected_ns;
+        let counted_ns = cpu_time_ns();
+        for transaction in &closed {
+            hazards.add(transaction, transaction.root_span().end_ns);
+            hops += transaction.hops.len();
+        }
+        hazards_ns += cpu_time_ns() - counted_ns;
+        count_ns += counted_ns - detected_ns;
         detect_ns += detected_ns - stitched_ns;
         stitch_ns += stitched_ns - begun_ns;
         spans += slice.iter().map(|(table, _)| table.len()).sum::<usize>();
     }
     let joins = stitcher.stats().joins;
     format!(
-        "stitch {} ns, detect {} ns, count {} ns a span; {} joined, {} let go early; {} traces, {} spans, {} values held, {} MiB",
+        "stitch {} ns, detect {} ns, count {} ns, hazards {} ns a span ({} a hop); {} joined, {} let go early; \
+         {} traces, {} spans, {} values held, {} MiB",
         stitch_ns / count(spans),
         detect_ns / count(spans),
         count_ns / count(spans),
+        hazards_ns / count(spans),
+        hazards_ns / count(hops).max(1),
         joins.joined,
         joins.let_go_early,
         joins.traces,

@@ -1,10 +1,13 @@
 //! The whole analysis behind one owner: spans in, closed transactions and incident changes out.
 //! The daemon and `analyze` drive it with arrival time, so that a recording replays to the same result.
 
+use std::sync::Arc;
+
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use crate::detect::{Detector, DetectorLimits, IncidentChange};
 use crate::expect::{Declared, Expectations, Learner, NeverCame};
+use crate::hazards::{HazardReport, Register};
 use crate::incident::Incident;
 use crate::paths::{PathTotals, TypePath};
 use crate::progress::progress;
@@ -14,6 +17,8 @@ use crate::transaction::Transaction;
 
 /// Open transactions that the summary lists.
 const OPEN_LISTED: usize = 50;
+/// Arrival time after which the report of hazards is made anew: it is about the last hour, and looks at every hop.
+const HAZARDS_EVERY_NS: i64 = 10 * 1_000_000_000;
 
 /// Bounds of the whole analysis.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +48,9 @@ pub struct Analyzer {
     detector: Detector,
     paths: PathTotals,
     learner: Learner,
+    hazards: Register,
+    hazards_told: Arc<HazardReport>,
+    hazards_told_ns: i64,
     /// Last end of a closed transaction's root, never ahead of its arrival: the clock by which blocks are judged.
     clock_ns: i64,
     /// Arrival time up to which everything was moved on.
@@ -59,6 +67,9 @@ impl Analyzer {
             detector: Detector::new(limits.detector),
             paths: PathTotals::default(),
             learner: Learner::new(limits.sagas),
+            hazards: Register::default(),
+            hazards_told: Arc::default(),
+            hazards_told_ns: i64::MIN,
             clock_ns: i64::MIN,
             now_ns: 0,
             clock_set_ns: i64::MIN,
@@ -110,6 +121,15 @@ impl Analyzer {
         self.learner.snapshot()
     }
 
+    /// Returns what protects each hop, as it was known a few seconds ago.
+    fn hazards(&mut self) -> Arc<HazardReport> {
+        if self.now_ns.saturating_sub(self.hazards_told_ns) >= HAZARDS_EVERY_NS {
+            self.hazards_told = self.hazards.report();
+            self.hazards_told_ns = self.now_ns;
+        }
+        self.hazards_told.clone()
+    }
+
     /// Moves everything on to `now_ns`, without spans.
     pub fn advance(&mut self, now_ns: i64) -> Outcome {
         self.step(Vec::new(), now_ns)
@@ -123,16 +143,20 @@ impl Analyzer {
 
     fn step(&mut self, mut transactions: Vec<Transaction>, now_ns: i64) -> Outcome {
         transactions.extend(self.stitcher.advance(now_ns));
-        transactions.iter().for_each(|transaction| self.paths.add(transaction));
         transactions.iter_mut().for_each(|transaction| self.learner.take(transaction, now_ns));
         let missing = self.learner.advance(now_ns);
-        self.now_ns = now_ns;
+        self.now_ns = self.now_ns.max(now_ns);
         // Each trace is judged as soon as it is closed, alone: what waits for others must neither be late for its time
         // nor make the time of those that do not wait pass.
         let first_seen = self.stitcher.take_first_seen();
         let given_at_once = transactions.iter().filter(|transaction| !transaction.was_seen);
         // A sender whose clock runs ahead must not make everyone else late.
         let ended_ns = |transaction: &Transaction| transaction.root_span().end_ns.min(now_ns);
+        transactions.iter().for_each(|transaction| self.paths.add(transaction));
+        // What was kept from calling shows by what came before.
+        let mut in_order: Vec<&Transaction> = transactions.iter().collect();
+        in_order.sort_by_key(|transaction| ended_ns(transaction));
+        in_order.into_iter().for_each(|transaction| self.hazards.add(transaction, ended_ns(transaction)));
         let mut closed: Vec<&Transaction> = first_seen.iter().chain(given_at_once).collect();
         closed.sort_by_key(|transaction| ended_ns(transaction));
         let mut changes = Vec::new();
@@ -169,6 +193,7 @@ impl Analyzer {
             ("join_keys_left_out", stats.joins.keys_left_out),
             ("joinable_traces_let_go", stats.joins.let_go_early),
             ("paths_of_further_types", self.paths.left_out()),
+            ("hazards_left_out", self.hazards.left_out()),
         ];
         at_bounds.extend(self.learner.at_bounds());
         at_bounds.extend(self.detector.at_bounds());
@@ -184,6 +209,7 @@ impl Analyzer {
             joins: self.joins(),
             progress: progress(&self.stitcher, &self.learner, self.now_ns),
             expectations: self.expectations(),
+            hazards: self.hazards(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod expect;
 mod fixture;
 pub mod flow;
 mod hash;
+pub mod hazards;
 mod hops;
 pub mod incident;
 pub mod join;

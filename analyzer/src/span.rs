@@ -5,6 +5,17 @@ use std::sync::Arc;
 
 use collector_table::{SpanId, SpanKind};
 
+/// Whether doing a thing twice does no more than doing it once, as its method says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Repeat {
+    /// Repeating it changes nothing (RFC 9110, 9.2.2).
+    Safe,
+    /// Repeating it may do the work twice.
+    Unsafe,
+    /// Nothing says.
+    Unknown,
+}
+
 /// What all the spans of one operation of one process share: who does what, to whom, and whether it fails.
 #[derive(Debug)]
 pub struct Site {
@@ -30,12 +41,18 @@ pub struct Site {
     pub has_error: bool,
     /// Whether it says itself that it repeats a request (`http.request.resend_count`). It has a site of its own too.
     pub is_resend: bool,
+    /// Whether it may be repeated. Of one operation this is nearly always the same.
+    pub repeat: Repeat,
+    /// Attribute that tells a repetition of a call or message from another one, such as an idempotency key.
+    pub keyed_by: Option<Arc<str>>,
     /// Tells apart the sites of one stitcher; never given twice, so that what was learned under it cannot be mistaken.
     pub(crate) number: u64,
     /// Hash of service and instance: who has one clock.
     pub(crate) process: u64,
     /// Hash of service and operation, with which the hash of a call path begins.
     pub(crate) shape: u64,
+    /// Hash of the peer; 0 for none.
+    pub(crate) peer_hash: u64,
 }
 
 /// A span. What it shares with others is its [`Site`].

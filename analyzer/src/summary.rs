@@ -1,7 +1,10 @@
 //! What the pages show without a query: transaction types now and usually, open and recent incidents.
 //! Made by the analyzer's owner after each step; read by `web` as an immutable snapshot.
 
+use std::sync::Arc;
+
 use crate::expect::Expectations;
+use crate::hazards::HazardReport;
 use crate::incident::Incident;
 use crate::join::{Proposal, Refused};
 use crate::progress::Progress;
@@ -32,6 +35,8 @@ pub struct Summary {
     pub progress: Progress,
     /// What is expected of transactions, by type.
     pub expectations: Expectations,
+    /// What protects each hop; renewed every few seconds.
+    pub hazards: Arc<HazardReport>,
 }
 
 /// How traces are joined, at one moment.

@@ -21,7 +21,7 @@ use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
-use crate::{State, format, incident, logs, map, progress, search, table, trace, whole};
+use crate::{State, format, hazards, incident, logs, map, progress, search, table, trace, whole};
 
 /// Largest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -44,6 +44,7 @@ pub(crate) fn routes() -> Router<Arc<State>> {
         .route("/traces/{trace_id}", get(one_trace))
         .route("/services", get(services))
         .route("/map", get(map))
+        .route("/hazards", get(list_hazards))
         .route("/logs", get(list_logs))
         .route("/sql", post(sql))
         .route("/ingest", get(ingest))
@@ -176,6 +177,23 @@ async fn services(state: Shared, params: Result<Query<PeriodParams>, QueryReject
 
 async fn map(state: Shared, params: Result<Query<map::Params>, QueryRejection>) -> ApiResult {
     map::map_json(&state, &read_query(params)?).await.map_err(as_problem)
+}
+
+#[derive(Deserialize)]
+struct HazardParams {
+    #[serde(default)]
+    service: String,
+}
+
+async fn list_hazards(state: Shared, params: Result<Query<HazardParams>, QueryRejection>) -> ApiResult {
+    let params = read_query(params)?;
+    let report = state.summary.borrow().hazards.clone();
+    let hops: Vec<_> = report.hops.iter().filter(|hop| hazards::is_of(hop, &params.service)).collect();
+    let period = [report.since_ns, report.as_of_ns].map(format::machine);
+    let told = json!({
+        "since": period[0], "as_of": period[1], "hops": hops, "chains": report.chains, "left_out": report.left_out,
+    });
+    Ok(Json(told).into_response())
 }
 
 async fn list_logs(state: Shared, params: Result<Query<logs::Params>, QueryRejection>) -> ApiResult {

@@ -12,6 +12,7 @@ mod compare;
 mod error;
 mod format;
 mod guard;
+mod hazards;
 mod health;
 mod incident;
 mod incidents;
@@ -68,6 +69,7 @@ pub fn router(state: State) -> Router {
         .route("/trace/{id}", get(trace::trace))
         .route("/compare", get(compare::compare))
         .route("/map", get(map::map))
+        .route("/hazards", get(hazards::hazards))
         .route("/logs", get(logs::logs))
         .route("/sql", get(sql::sql))
         .route("/ingest", get(ingest::ingest))

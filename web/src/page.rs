@@ -25,12 +25,13 @@ pub(crate) struct NavEntry {
     pub(crate) is_current: bool,
 }
 
-const NAV: [(&str, &str); 10] = [
+const NAV: [(&str, &str); 11] = [
     ("/", "Overview"),
     ("/incidents", "Incidents"),
     ("/tx", "Types"),
     ("/search", "Search"),
     ("/map", "Map"),
+    ("/hazards", "Hazards"),
     ("/logs", "Logs"),
     ("/sql", "SQL"),
     ("/ingest", "Ingest"),

@@ -12,7 +12,7 @@ use axum::http::{Request, StatusCode, header};
 use tower::ServiceExt;
 
 /// Every page and its states, of the made-up shop.
-const PAGES: [&str; 27] = [
+const PAGES: [&str; 29] = [
     "/",
     "/?live=0",
     "/incidents",
@@ -32,6 +32,8 @@ const PAGES: [&str; 27] = [
     "/map?focus=payment&hops=1&t=1h",
     "/map?focus=payment&edge=EDGE",
     "/map?from=2026-11-21T12:00:00Z&to=2026-11-21T13:00:00Z",
+    "/hazards",
+    "/hazards?service=payment",
     "/logs",
     "/logs?trace=4bf92f3577b34da60000000000000001",
     "/sql",
@@ -306,6 +308,32 @@ async fn health_and_metrics_are_plain_text() {
     state.ready = std::sync::Arc::new(|| Err(vec!["the disk is full".to_owned()]));
     let waiting = get(&web::router(state), "/readyz").await;
     assert_eq!((waiting.status, waiting.text()), (StatusCode::SERVICE_UNAVAILABLE, "the disk is full\n"));
+}
+
+#[tokio::test]
+async fn the_hazards_of_a_hop_are_told_with_their_numbers_and_examples() {
+    let router = shop();
+    let list = get(&router, "/hazards").await;
+    for words in ["What protects 2 hops", "bank.example", "501 ms", "3 attempts, ", "caller fails", "no fallback"] {
+        assert!(list.text().contains(words), "{words}\n{}", list.text());
+    }
+    assert!(list.text().contains("80.0% if every hop is needed"), "{}", list.text());
+    let told = get(&router, "/api/v1/hazards?service=bank.example").await.json();
+    let (hops, hop) = (told["hops"].as_array().unwrap(), &told["hops"][0]);
+    assert_eq!((hops.len(), hop["callee_service"].as_str()), (1, Some("bank.example")));
+    assert_eq!(hop["timeout"]["state"], "cut_off");
+    assert_eq!(hop["timeout"]["value_ms"], 501.0);
+    assert_eq!((&hop["retries"]["attempts_max"], &hop["retries"]["retried"]), (&3.into(), &12.into()));
+    assert_eq!(hop["idempotency"]["attribute"], "http.request.header.idempotency-key");
+    assert_eq!(told["chains"][0]["observed"], 0.8);
+    let id = hop["id"].as_str().unwrap();
+    let one = get(&router, &format!("/hazards?hop={id}")).await;
+    assert!(one.text().contains("12 with a key") && one.text().contains("/trace/4bf92f3577b34da6"), "{}", one.text());
+    let service = get(&router, "/hazards?service=gateway").await;
+    assert!(service.text().contains("What protects 1 hop of gateway"));
+    assert_eq!(get(&router, "/hazards?hop=none").await.status, StatusCode::NOT_FOUND);
+    let empty = get(&web::router(shop::empty()), "/hazards").await;
+    assert!(empty.text().contains("No hop was seen yet"));
 }
 
 #[tokio::test]

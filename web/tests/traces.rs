@@ -99,6 +99,8 @@ async fn hostile_text_stays_text_wherever_it_comes_from() {
         hostile.clone_into(&mut incident.started_at);
     }
     hostile.clone_into(&mut summary.types[0].operation);
+    summary.hazards = shop::hazards::report_of(hostile, hostile);
+    let hop = format!("/hazards?hop={}", summary.hazards.hops[0].id);
     let mut ingest = shop::findings::ingest();
     hostile.clone_into(&mut ingest.senders[0].service);
     hostile.clone_into(&mut ingest.senders[0].exporter);
@@ -123,6 +125,8 @@ async fn hostile_text_stays_text_wherever_it_comes_from() {
         "/".to_owned(),
         "/incidents".to_owned(),
         "/incidents/142".to_owned(),
+        hop,
+        format!("/hazards?service={in_url}"),
         "/tx".to_owned(),
         format!("/tx/gateway/{in_url}"),
         "/search".to_owned(),

@@ -9,10 +9,10 @@ use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable
 use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker};
 use super::keys::KeyBook;
 use super::site::{Manner, Name, Process, Sites, Toward};
-use crate::span::{Site, Span};
+use crate::span::{Repeat, Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
-const ROLES: [&[&str]; 13] = [
+const ROLES: [&[&str]; 15] = [
     &["http.route", "url.template"],
     &["db.operation.name", "db.operation", "rpc.method", "messaging.operation.name"],
     &["db.collection.name", "rpc.service"],
@@ -35,6 +35,9 @@ const ROLES: [&[&str]; 13] = [
     ],
     &["messaging.destination.temporary", "messaging.destination.anonymous", "messaging.temp_destination"],
     &["db.namespace", "db.name", "db.redis.database_index"],
+    &["http.request.method", "http.method"],
+    // Before these stands every key that is named an idempotency key.
+    &["messaging.message.id", "messaging.message_id"],
 ];
 const ROUTE: usize = 0;
 const VERB: usize = 1;
@@ -49,6 +52,9 @@ const RESENT: usize = 9;
 const QUEUE: usize = 10;
 const TEMPORARY: usize = 11;
 const NAMESPACE: usize = 12;
+const METHOD: usize = 13;
+/// The attribute's key counts here, not its value.
+const KEYED: usize = 14;
 
 /// Stands for queues that live as long as one conversation: each has a name of its own.
 const TEMPORARY_QUEUE: &str = "(temporary)";
@@ -201,7 +207,8 @@ impl Reader {
             let value = attributes.values.value(entry);
             if rank < ranks[role] && !value.is_empty() {
                 ranks[role] = rank;
-                facts[role] = Some(value);
+                let key = attributes.keys[entry] as usize;
+                facts[role] = Some(if role == KEYED { attributes.names.value(key) } else { value });
             }
         }
         facts
@@ -218,7 +225,9 @@ impl Reader {
         let toward = toward(sites, kind, facts, peer);
         let has_error = columns.status_code(row) == StatusCode::Error;
         let is_resend = facts[RESENT].is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0));
-        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error, is_resend };
+        let is_outgoing = matches!(kind, SpanKind::Client | SpanKind::Producer);
+        let repeat = if is_outgoing { repeat(facts[METHOD]) } else { Repeat::Unknown };
+        let manner = Manner { kind, is_database: facts[DATABASE].is_some(), has_error, is_resend, repeat };
         sites.site(process, operation, &toward, manner)
     }
 
@@ -237,8 +246,32 @@ impl Reader {
 
 /// Returns which role a key plays, if any.
 fn place(key: &str) -> Option<Place> {
+    if is_idempotency_key(key) {
+        return Some(Place { role: KEYED, rank: 0 });
+    }
     let rank = |keys: &&[&str]| keys.iter().position(|known| *known == key);
-    ROLES.iter().enumerate().find_map(|(role, keys)| Some(Place { role, rank: rank(keys)? }))
+    let place = |(role, keys)| Some(Place { role, rank: rank(keys)? + usize::from(role == KEYED) });
+    ROLES.iter().enumerate().find_map(place)
+}
+
+/// Returns whether a key is named an idempotency key, as headers and attributes are: `http.request.header.idempotency-key`,
+/// `app.idempotencyKey`.
+fn is_idempotency_key(key: &str) -> bool {
+    const WORD: &[u8] = b"idempotency";
+    let starts = key.as_bytes().windows(WORD.len()).position(|part| part.eq_ignore_ascii_case(WORD));
+    starts.is_some_and(|at| {
+        let rest = &key.as_bytes()[at + WORD.len()..];
+        rest.is_empty() || rest.windows(3).any(|part| part.eq_ignore_ascii_case(b"key")) || rest.ends_with(b"token")
+    })
+}
+
+/// Returns whether a request may be repeated, by RFC 9110.
+fn repeat(method: Option<&str>) -> Repeat {
+    match method {
+        Some("GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" | "QUERY") => Repeat::Safe,
+        Some("POST" | "PATCH") => Repeat::Unsafe,
+        _ => Repeat::Unknown,
+    }
 }
 
 /// Returns a low-cardinality name: the span's own name, completed from attributes when it is only a method
@@ -299,6 +332,7 @@ fn toward(sites: &mut Sites, kind: SpanKind, facts: &Facts<'_>, room: &mut Strin
         peer: peer_name(facts, room).filter(|_| is_outgoing).map(|peer| sites.name(peer)),
         system: facts[DATABASE].or(facts[SYSTEM]).map(|system| sites.name(system)),
         target: target.map(|target| sites.target(&target)),
+        keyed_by: facts[KEYED].filter(|_| is_outgoing).map(|key| sites.name(key)),
     }
 }
 

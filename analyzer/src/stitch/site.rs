@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collector_table::SpanKind;
 
 use crate::hash::{FNV_SEED, Map, Set, fnv};
-use crate::span::Site;
+use crate::span::{Repeat, Site};
 
 /// Distinct names of services, operations, instances, versions, peers, systems, databases and queues.
 const NAMES_MAX: usize = 50_000;
@@ -48,6 +48,8 @@ pub(super) struct Toward {
     pub(super) peer: Option<Name>,
     pub(super) system: Option<Name>,
     pub(super) target: Option<Name>,
+    /// See [`Site::keyed_by`].
+    pub(super) keyed_by: Option<Name>,
 }
 
 /// How a site's spans do what they do.
@@ -57,13 +59,17 @@ pub(super) struct Manner {
     pub(super) is_database: bool,
     pub(super) has_error: bool,
     pub(super) is_resend: bool,
+    pub(super) repeat: Repeat,
 }
+
+/// Names of a site.
+const NAMES: usize = 8;
 
 /// What tells two sites apart. Numbers of names are never given twice, so a key that outlives its names finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    /// Service, instance, version, operation, peer, system, target; 0 for none.
-    names: [u64; 7],
+    /// Service, instance, version, operation, peer, system, target, what it is keyed by; 0 for none.
+    names: [u64; NAMES],
     manner: Manner,
 }
 
@@ -142,6 +148,7 @@ impl Sites {
             number(&toward.peer),
             number(&toward.system),
             number(&toward.target),
+            number(&toward.keyed_by),
         ];
         let key = Key { names, manner };
         if let Some(site) = self.sites.get(&key) {
@@ -158,7 +165,7 @@ impl Sites {
     fn others(&mut self, manner: Manner) -> Arc<Site> {
         let process = self.process(OTHERS, None, None);
         let operation = process.service.clone();
-        let key = Key { names: [operation.number, 0, 0, operation.number, 0, 0, 0], manner };
+        let key = Key { names: [operation.number, 0, 0, operation.number, 0, 0, 0, 0], manner };
         let found = self.sites.get(&key).cloned();
         found.unwrap_or_else(|| self.insert(key, &process, &operation.text, &Toward::default()))
     }
@@ -168,6 +175,8 @@ impl Sites {
         let (service, instance) = (&process.service.text, text(&process.instance));
         let version = text(&process.version);
         let shape = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), operation.as_bytes());
+        let peer = text(&toward.peer);
+        let peer_hash = peer.as_deref().map_or(0, |peer| fnv(FNV_SEED, peer.as_bytes()));
         let instance_name = instance.as_deref().unwrap_or_default();
         let process = fnv(fnv(fnv(FNV_SEED, service.as_bytes()), &[0]), instance_name.as_bytes());
         let site = Arc::new(Site {
@@ -176,15 +185,18 @@ impl Sites {
             instance,
             version,
             kind: key.manner.kind,
-            peer: text(&toward.peer),
+            peer,
             system: text(&toward.system),
             target: text(&toward.target),
             is_database: key.manner.is_database,
             has_error: key.manner.has_error,
             is_resend: key.manner.is_resend,
+            repeat: key.manner.repeat,
+            keyed_by: text(&toward.keyed_by),
             number: self.next_number(),
             process,
             shape,
+            peer_hash,
         });
         self.sites.insert(key, site.clone());
         site

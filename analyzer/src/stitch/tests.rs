@@ -313,19 +313,16 @@ fn attributes_complete_names_and_tell_peers_by_the_first_key_that_is_known() {
 #[test]
 fn names_and_sites_beyond_their_bounds_are_folded_and_freed_when_unused() {
     use super::site::{Manner, Sites, Toward};
+    use crate::span::Repeat;
     use collector_table::SpanKind::Server;
 
     let mut sites = Sites::new(4, 2);
     let web = sites.process("web", None, None);
     let site = |sites: &mut Sites, name: &str| {
         let name = sites.name(name);
-        let toward = Toward::default();
-        sites.site(
-            &web,
-            &name,
-            &toward,
-            Manner { kind: Server, is_database: false, has_error: false, is_resend: false },
-        )
+        let (is_database, has_error, is_resend, repeat) = (false, false, false, Repeat::Unknown);
+        let manner = Manner { kind: Server, is_database, has_error, is_resend, repeat };
+        sites.site(&web, &name, &Toward::default(), manner)
     };
     let held: Vec<_> = ["a", "b", "c", "d"].iter().map(|name| site(&mut sites, name)).collect();
     let names: Vec<&str> = held.iter().map(|site| &*site.operation).collect();

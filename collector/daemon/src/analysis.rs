@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use analyzer::detect::IncidentChange;
+use analyzer::hazards::HazardReport;
 use analyzer::incident::{Incident, IncidentEvent};
 use analyzer::{Analyzer, AnalyzerLimits, Outcome, Summary};
 use anyhow::Context as _;
@@ -26,10 +27,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::now_ns;
-use crate::incident_table;
 use crate::notify::Notifier;
 use crate::state::{Happening, State};
 use crate::telemetry::error_chain;
+use crate::{hazard_table, incident_table};
 use derived::Derived;
 use stored::StoredBefore;
 use telling::Teller;
@@ -62,6 +63,8 @@ pub struct Analysis {
     summary: watch::Sender<Arc<Summary>>,
     published: watch::Sender<Instant>,
     public_url: String,
+    /// As SQL shows it now.
+    hazards_shown: Option<Arc<HazardReport>>,
 }
 
 /// What others see of the analysis.
@@ -104,7 +107,9 @@ impl Analysis {
         };
         let analyzer = Analyzer::new(limits);
         let (stored, derived) = (StoredBefore::default(), Derived::default());
-        let mut analysis = Self { analyzer, store, stored, derived, teller, lag, summary, published, public_url };
+        let hazards_shown = None;
+        let mut analysis =
+            Self { analyzer, store, stored, derived, teller, lag, summary, published, public_url, hazards_shown };
         let last_ns = analysis.last_span_ns().await;
         let history = last_ns.map(|last_ns| (history::from_ns(last_ns, &incidents), last_ns));
         let judged_ns = last_ns.map_or(i64::MIN, |last_ns| last_ns - JUDGED_MARGIN_NS);
@@ -227,6 +232,11 @@ impl Analysis {
         let mut summary = self.analyzer.summary();
         summary.incidents = summary.incidents.into_iter().map(|one| with_url(&self.public_url, one)).collect();
         self.store.publish(incident_table::INCIDENTS, incident_table::rows(&summary.incidents));
+        if self.hazards_shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, &summary.hazards)) {
+            self.store.publish(hazard_table::HAZARDS, hazard_table::rows(&summary.hazards));
+            self.store.publish(hazard_table::CHAINS, hazard_table::chain_rows(&summary.hazards));
+            self.hazards_shown = Some(summary.hazards.clone());
+        }
         self.summary.send_replace(Arc::new(summary));
         self.published.send_replace(Instant::now());
     }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use analyzer::hazards::HazardReport;
 use anyhow::{Context as _, bail};
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
@@ -17,7 +18,7 @@ use parquet::arrow::ArrowWriter;
 
 use crate::state::State;
 use crate::telemetry::error_chain;
-use crate::{incident_table, stored};
+use crate::{hazard_table, incident_table, stored};
 
 /// Incidents that SQL over a folder sees.
 const INCIDENTS_MAX: usize = 10_000;
@@ -78,6 +79,10 @@ async fn ask_folder(sql: &str, dir: &Path) -> anyhow::Result<Rows> {
         Vec::new()
     });
     reader.publish(incident_table::INCIDENTS, incident_table::rows(&incidents));
+    // Inferred by a running daemon: without one they have no rows.
+    let hazards = HazardReport::default();
+    reader.publish(hazard_table::HAZARDS, hazard_table::rows(&hazards));
+    reader.publish(hazard_table::CHAINS, hazard_table::chain_rows(&hazards));
     let found = reader.query(sql).await.context("running the statement")?;
     if found.truncated {
         eprintln!("the result was cut at the limits of one query; narrow it down or aggregate");

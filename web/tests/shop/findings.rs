@@ -51,6 +51,7 @@ pub(crate) fn summary() -> Summary {
         progress: analyzer::progress::Progress::default(),
         expectations: analyzer::Expectations::default(),
         joins: analyzer::JoinSummary::default(),
+        hazards: super::hazards::report(),
         as_of_ns: NOW_NS - 3 * SECOND,
         types: vec![
             line("gateway", "POST /checkout", 148.0, 62.0, 310.0, TypeState::Slow),

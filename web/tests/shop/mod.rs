@@ -20,6 +20,7 @@ use web::{
 };
 
 pub(crate) mod findings;
+pub(crate) mod hazards;
 pub(crate) mod map;
 
 /// The moment at which everything is looked at: 2026-11-21T12:09:40Z.

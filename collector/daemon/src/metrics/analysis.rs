@@ -12,7 +12,7 @@ pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts)
     // `arriving` are some of those that `open_transactions` counts.
     let Summary { as_of_ns, types, incidents, arriving: _, open_transactions, spans, transactions, at_bounds, .. } =
         summary;
-    let Summary { joins, progress, expectations: _, .. } = summary;
+    let Summary { joins, progress, expectations: _, hazards, .. } = summary;
     let open = incidents.iter().filter(|incident| incident.status == IncidentStatus::Open).count();
     let bounds = at_bounds.iter().map(|(bound, count)| Sample::of(*count as f64).with("bound", *bound));
     vec![
@@ -56,6 +56,7 @@ pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts)
             progress.late as u64,
         ),
         Metric::gauge("throughline_transaction_types", "Transaction types watched.", types.len() as u64),
+        Metric::gauge("throughline_hazard_hops", "Hops in the register of hazards.", hazards.hops.len() as u64),
         Metric::gauge("throughline_incidents_open", "Open incidents.", open as u64),
         Metric::counters("throughline_at_bounds_total", "What happened at a bound of the analysis.", bounds),
         Metric::counter(
