@@ -84,16 +84,16 @@ impl Groups {
     }
 
     fn merge_sketches(&self, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-        let mut merged = vec![Sketch::default(); self.firsts.len()];
+        let mut sums = vec![SketchSum::default(); self.firsts.len()];
         for (bytes, group) in column.as_binary::<i32>().iter().zip(&self.of_rows) {
-            let sketch = Sketch::decode(bytes.unwrap_or_default());
-            merged[*group].merge(&sketch.map_err(|error| ArrowError::ExternalError(Box::new(error)))?);
+            let added = sums[*group].add(bytes.unwrap_or_default());
+            added.map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
         }
         let mut column = BinaryBuilder::new();
         let mut encoded = Vec::new();
-        for sketch in merged {
+        for sum in sums {
             encoded.clear();
-            sketch.encode(&mut encoded);
+            sum.sketch().encode(&mut encoded);
             column.append_value(&encoded);
         }
         Ok(Arc::new(column.finish()))
