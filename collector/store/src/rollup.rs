@@ -9,7 +9,7 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
-use collector_table::{Sketch, TableName};
+use collector_table::{SketchSum, TableName};
 
 mod red;
 
