@@ -157,7 +157,18 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+#[inline]
 fn read_varint(rest: &mut &[u8]) -> Option<u64> {
+    match rest.split_first()? {
+        (&byte, tail) if byte < 0x80 => {
+            *rest = tail;
+            Some(u64::from(byte))
+        }
+        _ => read_long_varint(rest),
+    }
+}
+
+fn read_long_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, tail) = rest.split_first()?;
