@@ -1,6 +1,8 @@
 //! `sketch_quantile(duration_sketch, 0.99)`: the quantile, in nanoseconds, of all durations that a group's sketches hold.
 //! Rows of `red` and `dependencies` are read with it. Bytes that are no sketch are an error, an empty group is null.
 
+mod shared;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Scalar};
@@ -12,6 +14,8 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use datafusion::physical_expr::expressions::Literal;
+
+pub(super) use shared::ShareSums;
 
 /// The function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -43,7 +47,7 @@ impl AggregateUDFImpl for SketchQuantile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>, DataFusionError> {
-        Ok(Box::new(Merged { quantile: quantile(&args)?, sums: vec![SketchSum::default()] }))
+        Ok(Box::new(Merged::one(Answer::Quantile(quantile(&args)?))))
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs<'_>) -> bool {
@@ -54,7 +58,7 @@ impl AggregateUDFImpl for SketchQuantile {
         &self,
         args: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>, DataFusionError> {
-        Ok(Box::new(Merged { quantile: quantile(&args)?, sums: Vec::new() }))
+        Ok(Box::new(Merged::of_groups(Answer::Quantile(quantile(&args)?))))
     }
 }
 
@@ -66,14 +70,30 @@ fn quantile(args: &AccumulatorArgs<'_>) -> Result<f64, DataFusionError> {
     }
 }
 
+/// What is asked of a sum.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Quantile(f64),
+    /// The sum itself, as bytes.
+    Sketch,
+}
+
 /// One sum a group; a single group is the first.
 #[derive(Debug)]
 struct Merged {
-    quantile: f64,
+    answer: Answer,
     sums: Vec<SketchSum>,
 }
 
 impl Merged {
+    fn one(answer: Answer) -> Self {
+        Self { answer, sums: vec![SketchSum::default()] }
+    }
+
+    fn of_groups(answer: Answer) -> Self {
+        Self { answer, sums: Vec::new() }
+    }
+
     fn merge(&mut self, bytes: &[u8], group: usize) -> Result<(), DataFusionError> {
         self.sums[group].add(bytes).or_else(|error| exec_err!("sketch_quantile: {error}"))
     }
@@ -92,7 +112,10 @@ impl Accumulator for Merged {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue, DataFusionError> {
-        Ok(ScalarValue::Float64(self.sums[0].quantile(self.quantile)))
+        Ok(match self.answer {
+            Answer::Quantile(quantile) => ScalarValue::Float64(self.sums[0].quantile(quantile)),
+            Answer::Sketch => ScalarValue::Binary(Some(encoded(&self.sums[0]))),
+        })
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>, DataFusionError> {
@@ -133,7 +156,12 @@ impl GroupsAccumulator for Merged {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef, DataFusionError> {
         let sums = emit_to.take_needed(&mut self.sums);
-        Ok(Arc::new(sums.iter().map(|sum| sum.quantile(self.quantile)).collect::<Float64Array>()))
+        Ok(match self.answer {
+            Answer::Quantile(quantile) => {
+                Arc::new(sums.iter().map(|sum| sum.quantile(quantile)).collect::<Float64Array>())
+            }
+            Answer::Sketch => Arc::new(BinaryArray::from_iter_values(sums.iter().map(encoded))),
+        })
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>, DataFusionError> {
