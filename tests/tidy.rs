@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which crates of ours each manifest may name (ARCHITECTURE.md, "One direction").
-const ALLOWED: [(&str, &str, &[&str]); 8] = [
+const ALLOWED: [(&str, &str, &[&str]); 9] = [
     ("collector-table", "collector/table", &[]),
     ("collector-otlp", "collector/otlp", &["collector-table"]),
     ("collector-otlp-fuzz", "collector/otlp/fuzz", &["collector-otlp", "collector-table"]),
     ("collector-receiver", "collector/receiver", &["collector-otlp", "collector-table"]),
+    ("collector-receiver-fuzz", "collector/receiver/fuzz", &["collector-receiver"]),
     ("collector-store", "collector/store", &["collector-table"]),
     ("analyzer", "analyzer", &["collector-table"]),
     ("web", "web", &["analyzer", "collector-store", "collector-table"]),

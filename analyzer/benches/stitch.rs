@@ -1,8 +1,9 @@
 //! What the analysis costs at full load: CPU time a span of stitching, of detection and of counting, and memory.
-//! Run with `cargo bench -p analyzer`, or with `-- joined` for the last runs only. A shop of 13 services sends 150,000 spans a second and more, 11 a transaction, in
-//! requests that are ordered by resource as exporters do; in the last runs each second trace works on a message of the
-//! one before, which it names by a link or by an id, or each trace carries the id of an order, or all of that. Never part
-//! of the tests: it asserts nothing about time.
+//! Run with `cargo bench -p analyzer`, or with `-- joined` for the last runs only. A shop of 13 services sends 150,000
+//! spans a second and more, 11 a transaction, in requests that are ordered by resource as exporters do; in the last runs
+//! each second trace works on a message of the one before, which it names by a link or by an id, or each trace carries
+//! the id of an order. With `-- endless`, 10⁸ spans of all of that, of which some are lost and some have names that never
+//! come again, and what is resident meanwhile. Never part of the tests: it asserts nothing about time.
 
 use analyzer::detect::{Detector, DetectorLimits};
 use analyzer::hazards::Register;
@@ -40,9 +41,17 @@ const SERVICES: [&str; 13] = [
 const ROUTES: [&str; 8] = ["/", "/cart", "/checkout", "/product", "/search", "/orders", "/account", "/help"];
 const SPANS_PER_TRACE: usize = 11;
 const TRACE_WAIT_NS: i64 = 20_000_000;
+const ENDLESS_SPANS: usize = 100_000_000;
+/// Of so many spans of an endless run one is lost, and of so many traces one has a name of its own.
+const LOST_ONE_IN: u64 = 1_000;
+const NAMED_ONE_IN: u64 = 500;
 
 fn main() {
-    if std::env::args().any(|argument| argument == "joined") {
+    let is_asked = |what: &str| std::env::args().any(|argument| argument == what);
+    if is_asked("endless") {
+        return endless();
+    }
+    if is_asked("joined") {
         return joined();
     }
     for (spans_per_second, spans_per_request) in [(150_000, 1_000), (150_000, 100), (200_000, 1_000), (400_000, 1_000)]
@@ -63,6 +72,35 @@ fn joined() {
     }
 }
 
+/// Runs the whole analysis for long, and prints what is resident.
+fn endless() {
+    let mut shop = Shop {
+        spans_per_second: 150_000,
+        spans_per_request: 1_000,
+        now_ns: BEGIN_NS,
+        number: 0,
+        joined: Joined::InTurn,
+    };
+    let mut analyzer = Analyzer::new(AnalyzerLimits::default());
+    let (mut cpu_ns, mut spans, mut told) = (0, 0, 0);
+    println!("endless, 150000 spans a second, 1000 a request: MiB resident after so many million spans");
+    while spans < ENDLESS_SPANS {
+        let slice = shop.slice();
+        let begun_ns = cpu_time_ns();
+        for (table, now_ns) in &slice {
+            std::hint::black_box(analyzer.push(table, *now_ns));
+            spans += table.len();
+        }
+        cpu_ns += cpu_time_ns() - begun_ns;
+        if spans >= told {
+            told += ENDLESS_SPANS / 20;
+            println!("  {:4} {:5} MiB, {} ns a span", spans / 1_000_000, resident_kib() / 1024, cpu_ns / count(spans));
+        }
+    }
+    let bounds = analyzer.summary().at_bounds.into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>();
+    println!("  at bounds {bounds:?}");
+}
+
 /// How each second trace says that it belongs to the one before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Joined {
@@ -70,6 +108,8 @@ enum Joined {
     ByLinks,
     ByMessageIds,
     ByOrders,
+    /// Each of the others in turn, some spans lost and some names unique.
+    InTurn,
 }
 
 /// Runs the whole analysis. Memory says something for the first shop only: the allocator keeps what it once had.
@@ -186,6 +226,9 @@ struct Shop {
 
 /// One span before it is written.
 struct Drawn {
+    joined: Joined,
+    /// Whether no other span has its name.
+    is_unique: bool,
     /// Message that it sent or worked on, or order that it is for.
     said: Option<u64>,
     link: Option<(TraceId, SpanId)>,
@@ -222,7 +265,7 @@ impl Shop {
         let mut builder = SpanTableBuilder::default();
         let scope = builder.scope(Some("shop"), Some("1.0"));
         for span in &drawn {
-            append(&mut builder, span, scope, self.joined);
+            append(&mut builder, span, scope);
         }
         builder.finish()
     }
@@ -234,25 +277,39 @@ impl Shop {
         let trace = trace_of(self.number);
         let is_second = self.number.is_multiple_of(2);
         let pair = self.number.div_ceil(2);
+        let is_endless = self.joined == Joined::InTurn;
+        let joined = match (self.joined, pair % 4) {
+            (Joined::InTurn, 0) => Joined::No,
+            (Joined::InTurn, 1) => Joined::ByLinks,
+            (Joined::InTurn, 2) => Joined::ByMessageIds,
+            (Joined::InTurn, _) => Joined::ByOrders,
+            (joined, _) => joined,
+        };
         let start_ns = self.now_ns - TRACE_WAIT_NS;
         let mut parent = None;
         for place in 0..SPANS_PER_TRACE {
             let salt = salt_of(self.number, place);
             let id = SpanId(salt.to_be_bytes());
             let is_end = place == if is_second { 0 } else { SPANS_PER_TRACE - 1 };
-            let says = self.joined != Joined::No && (is_end || self.joined == Joined::ByOrders && place == 0);
-            let links = self.joined == Joined::ByLinks && is_second && place == 0;
+            let says = joined != Joined::No && (is_end || joined == Joined::ByOrders && place == 0);
+            let links = joined == Joined::ByLinks && is_second && place == 0;
             let sender =
                 (trace_of(self.number - 1), SpanId(salt_of(self.number - 1, SPANS_PER_TRACE - 1).to_be_bytes()));
             let depth_ns = count(place) * 500_000;
             let vary_ns = i64::try_from(salt % 300_000).unwrap_or(0);
             let kind = if place % 2 == 0 { SpanKind::Server } else { SpanKind::Client };
             let kind = match kind {
-                _ if !is_end || matches!(self.joined, Joined::No | Joined::ByOrders) => kind,
+                _ if !is_end || matches!(joined, Joined::No | Joined::ByOrders) => kind,
                 _ if is_second => SpanKind::Consumer,
                 _ => SpanKind::Producer,
             };
+            if is_endless && mix(salt ^ 5).is_multiple_of(LOST_ONE_IN) {
+                parent = Some(id);
+                continue;
+            }
             drawn.push(Drawn {
+                joined,
+                is_unique: is_endless && place == 0 && self.number.is_multiple_of(NAMED_ONE_IN),
                 said: says.then_some(pair),
                 link: links.then_some(sender),
                 service: (place.div_ceil(2) * (route + 1)) % SERVICES.len(),
@@ -277,7 +334,7 @@ fn salt_of(number: u64, place: usize) -> u64 {
     mix(number.wrapping_mul(31).wrapping_add(count(place).unsigned_abs()))
 }
 
-fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32, joined: Joined) {
+fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32) {
     let service = SERVICES[span.service];
     let instance = format!("{service}-{}", span.instance);
     let attributes = format!("{{\"service.name\":\"{service}\",\"service.instance.id\":\"{instance}\"}}");
@@ -289,7 +346,11 @@ fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32, joined: Join
     });
     let is_client = span.kind == SpanKind::Client;
     let to = SERVICES[(span.service + 1) % SERVICES.len()];
-    let name = format!("{} {}", if is_client { "POST" } else { "GET" }, ROUTES[span.route]);
+    let mut name = format!("{} {}", if is_client { "POST" } else { "GET" }, ROUTES[span.route]);
+    if span.is_unique {
+        // Letters only: numbers and ids in names are folded.
+        name.extend(span.id.0.iter().map(|byte| char::from(b'g' + byte % 20)));
+    }
     let pairs = [
         ("http.request.method", "GET"),
         ("http.response.status_code", "200"),
@@ -306,14 +367,14 @@ fn append(builder: &mut SpanTableBuilder, span: &Drawn, scope: u32, joined: Join
     }
     if let Some(said) = span.said {
         let id = format!("{:016x}-{said:08x}", mix(said));
-        match joined {
+        match span.joined {
             Joined::ByMessageIds => {
                 builder.push_attribute("messaging.system", "jms", ValueType::String);
                 builder.push_attribute("messaging.destination.name", "orders", ValueType::String);
                 builder.push_attribute("messaging.message.id", &id, ValueType::String);
             }
             Joined::ByOrders => builder.push_attribute("shop.order", &id, ValueType::String),
-            Joined::No | Joined::ByLinks => {}
+            Joined::No | Joined::ByLinks | Joined::InTurn => {}
         }
     }
     let mut links = LinksWriter::default();

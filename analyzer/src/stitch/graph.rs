@@ -325,40 +325,12 @@ impl Graph {
         if is_plain {
             return false;
         }
-        let mut seen = vec![from];
-        let mut next = 0;
-        while next < seen.len() && seen.len() <= REACH_MAX {
-            let edges = self.strong_edges(limits, seen[next]);
-            next += 1;
-            for edge in &edges.effects {
-                if edge.to == to {
-                    return true;
-                }
-                if !seen.contains(&edge.to) {
-                    seen.push(edge.to);
-                }
-            }
-        }
-        false
+        is_reached(from, to, |id| self.strong_edges(limits, id))
     }
 
     /// Returns whether one trace is caused by the other, by any rule.
     fn reaches(&mut self, limits: &StitcherLimits, from: TraceId, to: TraceId) -> bool {
-        let mut seen = vec![from];
-        let mut next = 0;
-        while next < seen.len() && seen.len() <= REACH_MAX {
-            let edges = self.edges(limits, seen[next]);
-            next += 1;
-            for edge in &edges.effects {
-                if edge.to == to {
-                    return true;
-                }
-                if !seen.contains(&edge.to) {
-                    seen.push(edge.to);
-                }
-            }
-        }
-        false
+        is_reached(from, to, |id| self.edges(limits, id))
     }
 
     fn start_ns(&self, id: TraceId) -> i64 {
@@ -413,6 +385,25 @@ impl Graph {
         partners.retain(|partner| *partner != id);
         partners
     }
+}
+
+/// Returns whether a way of effects leads from one trace to the other; a way beyond [`REACH_MAX`] traces is not seen.
+fn is_reached(from: TraceId, to: TraceId, mut edges_of: impl FnMut(TraceId) -> Arc<Edges>) -> bool {
+    let mut seen = vec![from];
+    let mut next = 0;
+    while next < seen.len() && seen.len() <= REACH_MAX {
+        let edges = edges_of(seen[next]);
+        next += 1;
+        for edge in &edges.effects {
+            if edge.to == to {
+                return true;
+            }
+            if !seen.contains(&edge.to) {
+                seen.push(edge.to);
+            }
+        }
+    }
+    false
 }
 
 /// Returns the edge that a link is: from the linked span, unless what links is known to have come before.

@@ -173,7 +173,7 @@ impl Stitcher {
 
     fn drop_keys(&mut self) {
         for key in self.held.joiner.graph.discovery.take_dropped() {
-            self.reader.book.drop_key(key);
+            self.reader.drop_key(key);
         }
     }
 

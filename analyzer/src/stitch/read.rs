@@ -7,8 +7,9 @@ use std::sync::Arc;
 use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable, StatusCode, TraceId, ValueType};
 
 use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker};
-use super::keys::KeyBook;
+use super::keys::{KeyBook, KeyId};
 use super::site::{Manner, Name, Process, Sites, Toward};
+use crate::hash::Map;
 use crate::span::{Repeat, Site, Span};
 
 /// Attributes that tell what a span does and to whom; of several keys the first that is present counts.
@@ -62,6 +63,9 @@ const TEMPORARY_QUEUE: &str = "(temporary)";
 /// Links that are read of one span.
 const LINKS_MAX: usize = 4_000;
 
+/// Names of keys of which it is remembered what they are; more are looked up each time.
+const NAMES_MAX: usize = 4_096;
+
 /// The value of each role in one row.
 type Facts<'a> = [Option<&'a str>; ROLES.len()];
 
@@ -73,10 +77,9 @@ pub(super) struct Reader {
     /// What the dictionaries of the table at hand say, by key; their room is kept between tables.
     processes: Vec<Process>,
     operations: Vec<Operation>,
-    roles: Vec<Option<Place>>,
-    meanings: Vec<Meaning>,
-    /// Whether any key of the table at hand may join traces.
-    has_meanings: bool,
+    keys: Vec<Key>,
+    /// What keys are by name, until the book changes. Tables are many, and most have the same keys.
+    known_keys: Map<Box<str>, Key>,
     /// What the row at hand says of other traces.
     pub(super) found: Found,
     peer: String,
@@ -88,6 +91,13 @@ struct Operation {
     name: Name,
     /// Whether attributes may say more.
     is_open: bool,
+}
+
+/// What a key says of its span, and of other traces.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    place: Option<Place>,
+    meaning: Meaning,
 }
 
 /// Which role a key plays, and its place in the role's list.
@@ -104,9 +114,8 @@ impl Reader {
             book,
             processes: Vec::new(),
             operations: Vec::new(),
-            roles: Vec::new(),
-            meanings: Vec::new(),
-            has_meanings: false,
+            keys: Vec::new(),
+            known_keys: Map::default(),
             found: Found::default(),
             peer: String::new(),
         }
@@ -114,10 +123,15 @@ impl Reader {
 
     /// Makes the keys of a table known, so that what is learned of them has a place.
     pub(super) fn read_keys(&mut self, table: &AttributeColumns<'_>) {
-        let Self { meanings, book, .. } = self;
-        meanings.clear();
-        meanings.extend(table.names.iter().map(|key| facts::meaning(book, key.unwrap_or_default())));
-        self.has_meanings = self.meanings.iter().any(|meaning| *meaning != Meaning::Nothing);
+        let Self { keys, known_keys, book, .. } = self;
+        keys.clear();
+        keys.extend(table.names.iter().map(|name| key(known_keys, book, name.unwrap_or_default())));
+    }
+
+    /// Has values of a key join nothing any more.
+    pub(super) fn drop_key(&mut self, key: KeyId) {
+        self.book.drop_key(key);
+        self.known_keys.clear();
     }
 
     /// Gives every span of a table with its trace and what it says of others; the table's keys must have been read.
@@ -130,7 +144,6 @@ impl Reader {
             let ids = (columns.span_id(row), columns.parent_span_id(row));
             let start_ns = columns.starts_ns[row];
             let times_ns = (start_ns, start_ns.saturating_add(columns.durations_ns[row]));
-            self.find(&columns, row);
             take(columns.trace_id(row), Span::new(ids, times_ns, site), &self.found);
         }
     }
@@ -150,36 +163,6 @@ impl Reader {
             let name = self.sites.name(&operation_name(name, &Facts::default()));
             self.operations.push(Operation { name, is_open });
         }
-        self.roles.clear();
-        self.roles.extend(columns.attributes.names.iter().map(|key| place(key.unwrap_or_default())));
-    }
-
-    /// Finds what a row says of other traces.
-    fn find(&mut self, columns: &SpanColumns<'_>, row: usize) {
-        self.found.clear();
-        let speaker =
-            || Speaker { span_id: columns.span_id(row), start_ns: columns.starts_ns[row], kind: columns.kind(row) };
-        if let Some(links) = columns.links(row) {
-            let span_id = columns.span_id(row);
-            let known = links.map(|(trace, span)| LinkFact { span_id, trace, span });
-            self.found.links.extend(known.take(LINKS_MAX));
-        }
-        if self.has_meanings {
-            self.found_attributes(&columns.attributes, row, &speaker());
-        }
-    }
-
-    fn found_attributes(&mut self, attributes: &AttributeColumns<'_>, row: usize, speaker: &Speaker) {
-        let bound = |row: usize| usize::try_from(attributes.offsets[row]).unwrap_or(0);
-        let mut said = RowFacts::default();
-        for entry in bound(row)..bound(row + 1) {
-            let meaning = self.meanings[attributes.keys[entry] as usize];
-            if meaning != Meaning::Nothing {
-                let value = (attributes.values.value(entry), ValueType::from_byte(attributes.types[entry]));
-                said.attribute(&self.book, meaning, value, speaker, &mut self.found);
-            }
-        }
-        said.finish(&self.book, speaker, &mut self.found);
     }
 
     /// Finds the business keys that a log record carries.
@@ -188,29 +171,50 @@ impl Reader {
         let span_id = row.span_id.unwrap_or_default();
         let speaker = Speaker { span_id, start_ns: row.time_ns, kind: SpanKind::Internal };
         let mut said = RowFacts::default();
-        for (key, value, value_type) in row.attributes.iter() {
-            let meaning = facts::meaning(&mut self.book, key);
+        for (name, value, value_type) in row.attributes.iter() {
+            let meaning = key(&mut self.known_keys, &mut self.book, name).meaning;
             if matches!(meaning, Meaning::Key(_)) {
                 said.attribute(&self.book, meaning, (value, value_type), &speaker, &mut self.found);
             }
         }
     }
 
-    fn facts<'a>(&self, columns: &SpanColumns<'a>, row: usize) -> Facts<'a> {
+    /// Returns what a row says of itself, and finds what it says of other traces.
+    fn facts<'a>(&mut self, columns: &SpanColumns<'a>, row: usize) -> Facts<'a> {
+        let Self { keys, book, found, .. } = self;
         let attributes = &columns.attributes;
         let bound = |row: usize| usize::try_from(attributes.offsets[row]).unwrap_or(0);
+        let span_id = columns.span_id(row);
+        found.clear();
+        if let Some(links) = columns.links(row) {
+            let known = links.map(|(trace, span)| LinkFact { span_id, trace, span });
+            found.links.extend(known.take(LINKS_MAX));
+        }
+        let speaker = Speaker { span_id, start_ns: columns.starts_ns[row], kind: columns.kind(row) };
+        let mut said = RowFacts::default();
         let mut facts = Facts::default();
         let mut ranks = [usize::MAX; ROLES.len()];
         for entry in bound(row)..bound(row + 1) {
-            let Some(Place { role, rank }) = self.roles[attributes.keys[entry] as usize] else { continue };
-            // Of a key that is there twice, the first counts; one without a value says nothing.
+            let key = attributes.keys[entry] as usize;
+            let Key { place, meaning } = keys[key];
+            if place.is_none() && meaning == Meaning::Nothing {
+                continue;
+            }
             let value = attributes.values.value(entry);
-            if rank < ranks[role] && !value.is_empty() {
+            // Of a key that is there twice, the first counts; one without a value says nothing.
+            if let Some(Place { role, rank }) = place
+                && rank < ranks[role]
+                && !value.is_empty()
+            {
                 ranks[role] = rank;
-                let key = attributes.keys[entry] as usize;
                 facts[role] = Some(if role == KEYED { attributes.names.value(key) } else { value });
             }
+            if meaning != Meaning::Nothing {
+                let value_type = ValueType::from_byte(attributes.types[entry]);
+                said.attribute(book, meaning, (value, value_type), &speaker, found);
+            }
         }
+        said.finish(book, &speaker, found);
         facts
     }
 
@@ -242,6 +246,18 @@ impl Reader {
     pub(super) fn folded(&self) -> u64 {
         self.sites.folded()
     }
+}
+
+/// Returns what a key is; one that is new to the book is noted there.
+fn key(known_keys: &mut Map<Box<str>, Key>, book: &mut KeyBook, name: &str) -> Key {
+    if let Some(key) = known_keys.get(name) {
+        return *key;
+    }
+    let key = Key { place: place(name), meaning: facts::meaning(book, name) };
+    if known_keys.len() < NAMES_MAX {
+        known_keys.insert(name.into(), key);
+    }
+    key
 }
 
 /// Returns which role a key plays, if any.

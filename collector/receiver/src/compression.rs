@@ -94,5 +94,10 @@ pub(crate) fn decompress(
     }
 }
 
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 #[cfg(test)]
 mod tests;
+
+#[cfg(fuzzing)]
+pub use fuzzed::fuzzed_decompression;

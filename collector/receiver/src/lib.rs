@@ -23,6 +23,8 @@ pub const TRACES: &str = "throughline_receiver_traces";
 pub const OWN_TRACES_HEADER: &str = "throughline-own-traces";
 
 pub use compression::Compression;
+#[cfg(fuzzing)]
+pub use compression::fuzzed_decompression;
 pub use config::Config;
 pub use keep::{Keep, Protocol, Received, Refused, Sender};
 pub use ledger::{Cause, ComplaintRow, Counts, Ledger, LedgerSnapshot, RefusalRow, SenderRow, StreamRow};

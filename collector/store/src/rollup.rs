@@ -9,7 +9,7 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
-use collector_table::{Sketch, TableName};
+use collector_table::{SketchSum, TableName};
 
 use crate::layout;
 
@@ -91,18 +91,18 @@ impl Groups {
     }
 
     fn merge_sketches(&self, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-        let mut merged: Vec<Option<Sketch>> = vec![None; self.firsts.len()];
+        let mut sums: Vec<Option<SketchSum>> = vec![None; self.firsts.len()];
         for (bytes, group) in column.as_binary::<i32>().iter().zip(&self.of_rows) {
             let Some(bytes) = bytes else { continue };
-            let sketch = Sketch::decode(bytes).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
-            merged[*group].get_or_insert_default().merge(&sketch);
+            let added = sums[*group].get_or_insert_default().add(bytes);
+            added.map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
         }
         let mut column = BinaryBuilder::new();
         let mut encoded = Vec::new();
-        for sketch in merged {
+        for sum in sums {
             encoded.clear();
-            sketch.iter().for_each(|sketch| sketch.encode(&mut encoded));
-            column.append_option(sketch.is_some().then_some(&encoded));
+            sum.iter().for_each(|sum| sum.sketch().encode(&mut encoded));
+            column.append_option(sum.is_some().then_some(&encoded));
         }
         Ok(Arc::new(column.finish()))
     }

@@ -344,6 +344,36 @@ async fn red_counts_every_span_once_in_every_form() {
     .await;
 }
 
+#[tokio::test]
+async fn several_quantiles_of_one_column_are_those_that_each_alone_is() {
+    let (p50, p99) = ("sketch_quantile(duration_sketch, 0.5)", "sketch_quantile(duration_sketch, 0.99)");
+    let alone = format!(
+        "SELECT a.service_name, a.v, b.v FROM (SELECT service_name, {p50} AS v FROM red GROUP BY 1) a
+         JOIN (SELECT service_name, {p99} AS v FROM red GROUP BY 1) b ON a.service_name = b.service_name ORDER BY 1"
+    );
+    let together =
+        format!("SELECT red.service_name, {p50}, {p99} AS p99 FROM red GROUP BY red.service_name ORDER BY 1");
+    let around = format!(
+        "SELECT s, p50, p99 FROM (SELECT r.service_name AS s, count(*), {p99} AS p99, {p50} AS p50, {p50} + 1, sum(count)
+           FROM red r GROUP BY r.service_name HAVING {p99} > 0) ORDER BY 1"
+    );
+    for (form, store, _dir) in every_form().await {
+        let reader = store.reader();
+        let answer = text(reader, &alone).await;
+        assert!(answer.starts_with("shop|") && answer.contains("stock|"), "{form}: {answer}");
+        assert_eq!(text(reader, &together).await, answer, "{form}");
+        assert_eq!(text(reader, &around).await, answer, "{form}");
+        let plan = text(reader, &format!("EXPLAIN {together}")).await;
+        assert!(plan.contains("aggr=[[sketch_sum("), "{plan}");
+        store.close().await;
+    }
+    let filtered = format!("SELECT {p50} FILTER (WHERE service_name = 'none'), {p50} IS NULL, {p99} > 0 FROM red");
+    let none = format!("SELECT {p50}, {p99}, {p50} + 1 FROM red WHERE service_name = 'none'");
+    let sets = format!("SELECT service_name, {p50} > 0, {p99} > 0 FROM red GROUP BY ROLLUP (service_name) ORDER BY 1");
+    check(&[(&filtered, "-|false|true"), (&none, "-|-|-"), (&sets, "shop|true|true / stock|true|true / -|true|true")])
+        .await;
+}
+
 /// One hop for each span that names its caller.
 fn hops(batches: &[RecordBatch]) -> RecordBatch {
     let mut hops = HopTableBuilder::default();

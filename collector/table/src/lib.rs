@@ -29,7 +29,7 @@ pub use metric::{MetricFields, MetricTableBuilder};
 pub use name::TableName;
 pub use origin::ResourceFields;
 pub use red::{RedFields, RedTableBuilder};
-pub use sketch::Sketch;
+pub use sketch::{Sketch, SketchError, SketchSum};
 pub use span::{
     EventFields, EventRow, EventsWriter, LinkFields, LinkRow, LinksWriter, SpanColumns, SpanEntry, SpanFields,
     SpanKind, SpanRow, SpanTable, SpanTableBuilder, StatusCode,

@@ -2,7 +2,11 @@
 //! Filled by the rollups and kept as bytes in `red` and `dependencies`; merged and asked by queries.
 //! Small when it holds few values: only buckets that hold something take room.
 
+mod sum;
+
 use std::sync::LazyLock;
+
+pub use sum::SketchSum;
 
 /// Relative error of a quantile.
 pub const RELATIVE_ERROR: f64 = 0.01;
@@ -33,52 +37,16 @@ impl Sketch {
     pub fn insert(&mut self, ns: i64) {
         match bucket(ns) {
             None => self.zeros = self.zeros.saturating_add(1),
-            Some(index) => self.add(index),
+            Some(index) => self.add(index, 1),
         }
     }
 
     /// Adds all that another sketch holds.
     pub fn merge(&mut self, other: &Self) {
         self.zeros = self.zeros.saturating_add(other.zeros);
-        let missing = self.add_to_known(other);
-        let mut from = self.buckets.len();
-        let mut to = from + missing.len();
-        self.buckets.resize(to, (0, 0));
-        // From the end, so that what is moved never lands on what is still to be moved.
-        for bucket in missing.into_iter().rev() {
-            while from > 0 && self.buckets[from - 1].0 > bucket.0 {
-                (from, to) = (from - 1, to - 1);
-                self.buckets[to] = self.buckets[from];
-            }
-            to -= 1;
-            self.buckets[to] = bucket;
-        }
-        let excess = self.buckets.len().saturating_sub(BUCKETS_MAX);
-        let lowest = self.buckets.drain(..excess).fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
-        if let Some((_, count)) = self.buckets.first_mut() {
-            *count = count.saturating_add(lowest);
-        }
-    }
-
-    /// Adds the counts of buckets that both have; returns the others. What is merged into a sketch is mostly much
-    /// smaller, so each bucket is looked for in steps that double, from where the one before was.
-    fn add_to_known(&mut self, other: &Self) -> Vec<(u16, u64)> {
-        let mut missing = Vec::new();
-        let mut at = 0;
         for &(index, count) in &other.buckets {
-            let mut step = 1;
-            while self.buckets.get(at + step).is_some_and(|(found, _)| *found <= index) {
-                at += step;
-                step *= 2;
-            }
-            let end = self.buckets.len().min(at + step + 1);
-            at += self.buckets[at..end].partition_point(|(found, _)| *found < index);
-            match self.buckets.get_mut(at) {
-                Some((found, sum)) if *found == index => *sum = sum.saturating_add(count),
-                _ => missing.push((index, count)),
-            }
+            self.add(index, count);
         }
-        missing
     }
 
     /// Returns how many values it holds.
@@ -88,22 +56,7 @@ impl Sketch {
 
     /// Returns the value, in nanoseconds, below which a share `q` (0 to 1) of all values lies; nothing when empty.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        let rank = (q.clamp(0.0, 1.0) * (count - 1) as f64) as u64;
-        let mut seen = self.zeros;
-        if rank < seen {
-            return Some(0.0);
-        }
-        for &(index, count) in &self.buckets {
-            seen = seen.saturating_add(count);
-            if rank < seen {
-                return Some(middle(index));
-            }
-        }
-        self.buckets.last().map(|(index, _)| middle(*index))
+        value_at(q, self.zeros, self.buckets.iter().copied())
     }
 
     /// Appends the sketch as bytes: zeros, then each bucket's distance to the one before and its count, as varints.
@@ -122,33 +75,20 @@ impl Sketch {
     /// # Errors
     /// If the bytes were not written so.
     pub fn decode(bytes: &[u8]) -> Result<Self, SketchError> {
-        let mut rest = bytes;
-        let zeros = read_varint(&mut rest).ok_or(SketchError)?;
         // A bucket is two bytes at least.
-        let buckets = Vec::with_capacity((rest.len() / 2).min(BUCKETS_MAX));
-        let mut sketch = Self { zeros, buckets };
-        let mut index = 0_u64;
-        while !rest.is_empty() {
-            let step = read_varint(&mut rest).ok_or(SketchError)?;
-            let count = read_varint(&mut rest).ok_or(SketchError)?;
-            index = index.checked_add(step).filter(|index| *index <= INDEX_MAX).ok_or(SketchError)?;
-            let is_ascending = step > 0 || sketch.buckets.is_empty();
-            if !is_ascending || count == 0 || sketch.buckets.len() == BUCKETS_MAX {
-                return Err(SketchError);
-            }
-            sketch.buckets.push((index as u16, count));
-        }
-        Ok(sketch)
+        let mut buckets = Vec::with_capacity((bytes.len() / 2).min(BUCKETS_MAX));
+        let zeros = read_buckets(bytes, |index, count| buckets.push((index, count)))?;
+        Ok(Self { zeros, buckets })
     }
 
-    fn add(&mut self, index: u16) {
+    fn add(&mut self, index: u16, count: u64) {
         match self.buckets.binary_search_by_key(&index, |(found, _)| *found) {
-            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
             Err(0) if self.buckets.len() == BUCKETS_MAX => {
-                self.buckets[0].1 = self.buckets[0].1.saturating_add(1);
+                self.buckets[0].1 = self.buckets[0].1.saturating_add(count);
             }
             Err(at) => {
-                self.buckets.insert(at, (index, 1));
+                self.buckets.insert(at, (index, count));
                 if self.buckets.len() > BUCKETS_MAX {
                     let (_, lowest) = self.buckets.remove(0);
                     self.buckets[0].1 = self.buckets[0].1.saturating_add(lowest);
@@ -169,6 +109,46 @@ fn middle(index: u16) -> f64 {
     2.0 * GAMMA.powi(i32::from(index)) / (GAMMA + 1.0)
 }
 
+/// Returns the value below which a share `q` of zeros and buckets lies; nothing when there are none.
+fn value_at(q: f64, zeros: u64, buckets: impl Iterator<Item = (u16, u64)> + Clone) -> Option<f64> {
+    let count = buckets.clone().fold(zeros, |sum, (_, count)| sum.saturating_add(count));
+    let last = count.checked_sub(1)?;
+    let rank = (q.clamp(0.0, 1.0) * last as f64) as u64;
+    let mut seen = zeros;
+    if rank < seen {
+        return Some(0.0);
+    }
+    let mut highest = None;
+    for (index, count) in buckets {
+        seen = seen.saturating_add(count);
+        highest = Some(middle(index));
+        if rank < seen {
+            break;
+        }
+    }
+    highest
+}
+
+/// Hands over each bucket of an encoded sketch with its count, in order; returns the zeros.
+fn read_buckets(bytes: &[u8], mut each: impl FnMut(u16, u64)) -> Result<u64, SketchError> {
+    let mut rest = bytes;
+    let zeros = read_varint(&mut rest).ok_or(SketchError)?;
+    let mut index = 0_u64;
+    let mut buckets = 0;
+    while !rest.is_empty() {
+        let step = read_varint(&mut rest).ok_or(SketchError)?;
+        let count = read_varint(&mut rest).ok_or(SketchError)?;
+        index = index.checked_add(step).filter(|index| *index <= INDEX_MAX).ok_or(SketchError)?;
+        let is_ascending = step > 0 || buckets == 0;
+        if !is_ascending || count == 0 || buckets == BUCKETS_MAX {
+            return Err(SketchError);
+        }
+        buckets += 1;
+        each(index as u16, count);
+    }
+    Ok(zeros)
+}
+
 fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -177,7 +157,18 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+#[inline]
 fn read_varint(rest: &mut &[u8]) -> Option<u64> {
+    match rest.split_first()? {
+        (&byte, tail) if byte < 0x80 => {
+            *rest = tail;
+            Some(u64::from(byte))
+        }
+        _ => read_long_varint(rest),
+    }
+}
+
+fn read_long_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, tail) = rest.split_first()?;

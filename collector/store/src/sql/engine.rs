@@ -31,7 +31,7 @@ use super::order;
 use super::red::RedOfMemory;
 use super::scan::{Memory, StoredTable};
 use super::segments::SegmentFiles;
-use super::sketch::SketchQuantile;
+use super::sketch::{ShareSums, SketchQuantile};
 use super::threads::{QueryThreads, YieldInJoins};
 use crate::QueryLimits;
 use crate::revisions;
@@ -152,6 +152,7 @@ fn base_session(runtime: Arc<RuntimeEnv>) -> Result<Session, DataFusionError> {
     config.options_mut().execution.parquet.reorder_filters = true;
     let mut analyzer = Analyzer::new();
     analyzer.rules.insert(0, Arc::new(IdLiterals));
+    analyzer.rules.push(Arc::new(ShareSums));
     let mut builder = SessionStateBuilder::new_with_default_features().with_config(config).with_runtime_env(runtime);
     let mut rules = PhysicalOptimizer::new().rules;
     order::insert(&mut rules);

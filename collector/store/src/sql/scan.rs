@@ -93,7 +93,7 @@ impl StoredTable {
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         let segments = self.wanted_segments(wanted).await?;
         if !segments.is_empty() {
-            parts.push(self.plan_segments(options, columns, segments, limit)?);
+            parts.push(self.plan_segments(options, columns, segments, (wanted, limit))?);
         }
         let memory = self.memory.batches()?;
         if !memory.is_empty() {
@@ -157,10 +157,13 @@ impl StoredTable {
         options: &ConfigOptions,
         columns: Option<&Vec<usize>>,
         segments: Vec<PartitionedFile>,
-        limit: Option<usize>,
+        (wanted, limit): (&Wanted, Option<usize>),
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        let options =
+        let mut options =
             TableParquetOptions { global: options.execution.parquet.clone(), ..TableParquetOptions::default() };
+        // Rows of a group stand by id, so pages differ in ids and in nothing else. Where a page is left out, "the newest
+        // 20" no longer leaves out row groups that are older than what was found meanwhile: the engine cannot do both.
+        options.global.enable_page_index = wanted.ids.is_some();
         let source = ParquetSource::new(Arc::clone(&self.sql))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::clone(&self.files.readers) as _);

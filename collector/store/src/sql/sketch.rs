@@ -1,17 +1,21 @@
 //! `sketch_quantile(duration_sketch, 0.99)`: the quantile, in nanoseconds, of all durations that a group's sketches hold.
 //! Rows of `red` and `dependencies` are read with it. Bytes that are no sketch are an error, an empty group is null.
 
+mod shared;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Scalar};
 use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, FieldRef};
-use collector_table::Sketch;
+use collector_table::SketchSum;
 use datafusion::common::{ScalarValue, exec_err, plan_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use datafusion::physical_expr::expressions::Literal;
+
+pub(super) use shared::ShareSums;
 
 /// The function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -43,7 +47,7 @@ impl AggregateUDFImpl for SketchQuantile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>, DataFusionError> {
-        Ok(Box::new(Merged { quantile: quantile(&args)?, sketches: vec![Sketch::default()] }))
+        Ok(Box::new(Merged::one(Answer::Quantile(quantile(&args)?))))
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs<'_>) -> bool {
@@ -54,7 +58,7 @@ impl AggregateUDFImpl for SketchQuantile {
         &self,
         args: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>, DataFusionError> {
-        Ok(Box::new(Merged { quantile: quantile(&args)?, sketches: Vec::new() }))
+        Ok(Box::new(Merged::of_groups(Answer::Quantile(quantile(&args)?))))
     }
 }
 
@@ -66,24 +70,32 @@ fn quantile(args: &AccumulatorArgs<'_>) -> Result<f64, DataFusionError> {
     }
 }
 
-/// One sketch a group; a single group is the first.
+/// What is asked of a sum.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Quantile(f64),
+    /// The sum itself, as bytes.
+    Sketch,
+}
+
+/// One sum a group; a single group is the first.
 #[derive(Debug)]
 struct Merged {
-    quantile: f64,
-    sketches: Vec<Sketch>,
+    answer: Answer,
+    sums: Vec<SketchSum>,
 }
 
 impl Merged {
-    fn merge(&mut self, bytes: &[u8], group: usize) -> Result<(), DataFusionError> {
-        match Sketch::decode(bytes) {
-            Ok(sketch) => self.sketches[group].merge(&sketch),
-            Err(error) => return exec_err!("sketch_quantile: {error}"),
-        }
-        Ok(())
+    fn one(answer: Answer) -> Self {
+        Self { answer, sums: vec![SketchSum::default()] }
     }
 
-    fn quantiles(&self, sketches: &[Sketch]) -> ArrayRef {
-        Arc::new(sketches.iter().map(|sketch| sketch.quantile(self.quantile)).collect::<Float64Array>())
+    fn of_groups(answer: Answer) -> Self {
+        Self { answer, sums: Vec::new() }
+    }
+
+    fn merge(&mut self, bytes: &[u8], group: usize) -> Result<(), DataFusionError> {
+        self.sums[group].add(bytes).or_else(|error| exec_err!("sketch_quantile: {error}"))
     }
 }
 
@@ -100,15 +112,18 @@ impl Accumulator for Merged {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue, DataFusionError> {
-        Ok(ScalarValue::Float64(self.sketches[0].quantile(self.quantile)))
+        Ok(match self.answer {
+            Answer::Quantile(quantile) => ScalarValue::Float64(self.sums[0].quantile(quantile)),
+            Answer::Sketch => ScalarValue::Binary(Some(encoded(&self.sums[0]))),
+        })
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>, DataFusionError> {
-        Ok(vec![ScalarValue::Binary(Some(encoded(&self.sketches[0])))])
+        Ok(vec![ScalarValue::Binary(Some(encoded(&self.sums[0])))])
     }
 
     fn size(&self) -> usize {
-        size(&self.sketches)
+        size(&self.sums)
     }
 }
 
@@ -120,7 +135,7 @@ impl GroupsAccumulator for Merged {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<(), DataFusionError> {
-        self.sketches.resize(total_num_groups, Sketch::default());
+        self.sums.resize(total_num_groups, SketchSum::default());
         for (row, (bytes, group)) in values[0].as_binary::<i32>().iter().zip(group_indices).enumerate() {
             let is_wanted = opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
             if let Some(bytes) = bytes.filter(|_| is_wanted) {
@@ -140,13 +155,18 @@ impl GroupsAccumulator for Merged {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef, DataFusionError> {
-        let sketches = emit_to.take_needed(&mut self.sketches);
-        Ok(self.quantiles(&sketches))
+        let sums = emit_to.take_needed(&mut self.sums);
+        Ok(match self.answer {
+            Answer::Quantile(quantile) => {
+                Arc::new(sums.iter().map(|sum| sum.quantile(quantile)).collect::<Float64Array>())
+            }
+            Answer::Sketch => Arc::new(BinaryArray::from_iter_values(sums.iter().map(encoded))),
+        })
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>, DataFusionError> {
-        let sketches = emit_to.take_needed(&mut self.sketches);
-        Ok(vec![Arc::new(BinaryArray::from_iter_values(sketches.iter().map(encoded)))])
+        let sums = emit_to.take_needed(&mut self.sums);
+        Ok(vec![Arc::new(BinaryArray::from_iter_values(sums.iter().map(encoded)))])
     }
 
     fn convert_to_state(
@@ -161,18 +181,16 @@ impl GroupsAccumulator for Merged {
     }
 
     fn size(&self) -> usize {
-        size(&self.sketches)
+        size(&self.sums)
     }
 }
 
-fn encoded(sketch: &Sketch) -> Vec<u8> {
+fn encoded(sum: &SketchSum) -> Vec<u8> {
     let mut bytes = Vec::new();
-    sketch.encode(&mut bytes);
+    sum.sketch().encode(&mut bytes);
     bytes
 }
 
-/// Returns about how many bytes sketches take: what they hold is mostly a few dozen buckets of 16 bytes.
-fn size(sketches: &[Sketch]) -> usize {
-    const BUCKETS_BYTES: usize = 1024;
-    sketches.len() * (size_of::<Sketch>() + BUCKETS_BYTES)
+fn size(sums: &[SketchSum]) -> usize {
+    sums.iter().map(SketchSum::size).sum()
 }

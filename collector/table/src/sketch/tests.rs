@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::{BUCKETS_MAX, RELATIVE_ERROR, Sketch};
+use super::{BUCKETS_MAX, RELATIVE_ERROR, Sketch, SketchSum};
 
 fn of(values: &[i64]) -> Sketch {
     let mut sketch = Sketch::default();
@@ -33,6 +33,17 @@ proptest! {
     }
 
     #[test]
+    fn a_sum_is_as_if_one_had_seen_all(parts in vec(vec(any::<i64>(), 0..50), 0..6), q in 0.0..1.0) {
+        let mut sum = SketchSum::default();
+        for part in &parts {
+            sum.add(&bytes(&of(part))).unwrap();
+        }
+        let all = of(&parts.concat());
+        prop_assert_eq!(sum.quantile(q), all.quantile(q));
+        prop_assert_eq!(sum.sketch(), all);
+    }
+
+    #[test]
     fn bytes_read_back(values in vec(any::<i64>(), 0..50)) {
         prop_assert_eq!(Sketch::decode(&bytes(&of(&values))), Ok(of(&values)));
     }
@@ -43,6 +54,7 @@ proptest! {
             sketch.quantile(0.5);
             prop_assert!(sketch.buckets.len() <= BUCKETS_MAX);
         }
+        prop_assert_eq!(SketchSum::default().add(&bytes).is_ok(), Sketch::decode(&bytes).is_ok());
     }
 }
 
@@ -74,6 +86,10 @@ fn merged_buckets_are_bounded_as_well() {
     assert_eq!(merged.buckets.len(), BUCKETS_MAX);
     assert!(merged.buckets.is_sorted_by(|one, next| one.0 < next.0));
     assert_eq!(merged.count(), even.count() + odd.count());
+    let mut sum = SketchSum::default();
+    sum.add(&bytes(&odd)).unwrap();
+    sum.add(&bytes(&even)).unwrap();
+    assert_eq!(sum.sketch(), merged);
 }
 
 #[test]
