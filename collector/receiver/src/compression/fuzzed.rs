@@ -15,6 +15,7 @@ pub(super) const BYTES_MAX: usize = 1 << 20;
 ///
 /// # Panics
 /// If a bound is passed, or if what was compressed does not come back.
+#[cfg_attr(not(fuzzing), allow(unreachable_pub, reason = "the fuzz target reaches it, and tests"))]
 pub fn fuzzed_decompression(body: &[u8]) {
     for compression in [Compression::Identity, Compression::Gzip, Compression::Zstd] {
         let (outcome, reserved) = within(compression, body, BYTES_MAX);

@@ -3,7 +3,7 @@
 use arrow::array::Array;
 use arrow::datatypes::TimestampNanosecondType;
 use collector_table::{
-    DependencyFields, DependencyTableBuilder, DependencyTally, SpanFields, SpanId, SpanKind, SpanTableBuilder,
+    DependencyFields, DependencyTableBuilder, DependencyTally, Sketch, SpanFields, SpanId, SpanKind, SpanTableBuilder,
     StatusCode, TraceId,
 };
 
