@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, Float64Array};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use collector_table::SketchSum;
+use collector_table::{Sketch, SketchError};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ScalarValue, exec_err};
@@ -162,12 +162,9 @@ impl ScalarUDFImpl for ValueAt {
             return exec_err!("sketch_value takes sketches and a number");
         };
         let sketches = sketches.to_array(args.number_rows)?;
-        let values = sketches.as_binary::<i32>().iter().map(|bytes| {
-            let mut sum = SketchSum::default();
-            bytes.map_or(Ok(()), |bytes| sum.add(bytes))?;
-            Ok(sum.quantile(*quantile))
-        });
-        match values.collect::<Result<Float64Array, collector_table::SketchError>>() {
+        let value = |bytes| Ok(Sketch::decode(bytes)?.quantile(*quantile));
+        let values = sketches.as_binary::<i32>().iter().map(|bytes| bytes.map_or(Ok(None), value));
+        match values.collect::<Result<Float64Array, SketchError>>() {
             Ok(values) => Ok(ColumnarValue::Array(Arc::new(values))),
             Err(error) => exec_err!("sketch_value: {error}"),
         }
