@@ -161,11 +161,12 @@ impl Learner {
             let before = model.stages.len();
             if self.stages < STAGES_TOTAL_MAX {
                 seen = self.walk.walk(transaction, |parent, span| model.place_or_add(parent, &span.site));
+            } else {
+                self.stages_left_out += 1;
             }
             self.stages += model.stages.len() - before;
             let entries = model.stages[before..].iter().filter(|stage| !stage.is_outgoing());
             entries.for_each(|stage| self.unfinished.note(stage.site.shape, &model.root));
-            self.stages_left_out += u64::from(seen.has_unknown);
             model.renew_saga(&self.declared, model.stages.len() > before);
         }
         judge_by(model, transaction, &seen, &self.walk, Moment { now_ns, is_open: false, is_counted: false });

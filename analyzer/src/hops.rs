@@ -27,13 +27,20 @@ pub fn hops(batches: &[RecordBatch]) -> Result<RecordBatch, SchemaError> {
 
 fn append(rows: &mut HopTableBuilder, transaction: &Transaction) {
     for hop in &transaction.hops {
-        for attempt in hop.tries() {
-            append_attempt(rows, transaction, hop.kind, attempt);
+        let attempts = u32::try_from(hop.attempts()).unwrap_or(u32::MAX);
+        for (number, attempt) in (1..).zip(hop.tries()) {
+            append_attempt(rows, transaction, hop.kind, attempt, (number, attempts));
         }
     }
 }
 
-fn append_attempt(rows: &mut HopTableBuilder, transaction: &Transaction, kind: HopKind, attempt: Attempt) {
+fn append_attempt(
+    rows: &mut HopTableBuilder,
+    transaction: &Transaction,
+    kind: HopKind,
+    attempt: Attempt,
+    (number, attempts): (u32, u32),
+) {
     let ends = Ends::of(transaction, attempt);
     let (callee_service, callee_operation) = called(&ends.caller.site, ends.callee.map(|callee| &*callee.site));
     rows.append(&HopFields {
@@ -42,6 +49,8 @@ fn append_attempt(rows: &mut HopTableBuilder, transaction: &Transaction, kind: H
         trace_id: transaction.trace_of(attempt.caller),
         span_id: ends.caller.span_id,
         kind: kind.as_str(),
+        attempt: number,
+        attempts,
         caller_service: ends.caller.service(),
         caller_operation: ends.caller.operation(),
         callee_service,
@@ -80,5 +89,32 @@ pub(crate) fn called<'a>(caller: &'a Site, callee: Option<&'a Site>) -> (&'a str
     match callee {
         Some(callee) => (&callee.service, &callee.operation),
         None => (caller.peer.as_deref().unwrap_or(UNKNOWN_PEER), &caller.operation),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::UInt32Type;
+
+    use super::*;
+    use crate::fixture::{lines, table};
+
+    #[test]
+    fn each_try_of_a_call_is_a_row_that_says_which_one_it_is() {
+        let drawn = lines(
+            "
+            shop GET / 0..300
+              shop client POST 10..60 peer=bank:443 error
+              shop client POST 110..160 peer=bank:443 error
+              shop client POST 260..290 peer=bank:443
+              shop client GET 291..295 peer=rates:80
+        ",
+        );
+        let rows = hops(&[table(&drawn).batch().clone()]).unwrap();
+        let numbers = |name: &str| rows.column_by_name(name).unwrap().as_primitive::<UInt32Type>().values().to_vec();
+        let mut told: Vec<(u32, u32)> = numbers("attempts").into_iter().zip(numbers("attempt")).collect();
+        told.sort_unstable();
+        assert_eq!(told, [(1, 1), (3, 1), (3, 2), (3, 3)]);
     }
 }

@@ -386,6 +386,8 @@ fn hops(batches: &[RecordBatch]) -> RecordBatch {
                 trace_id: span.trace_id,
                 span_id: span.span_id,
                 kind: "call",
+                attempt: 1,
+                attempts: 1,
                 caller_service: "shop",
                 caller_operation: "checkout",
                 callee_service: span.service_name,

@@ -23,6 +23,10 @@ pub struct HopFields<'a> {
     pub span_id: SpanId,
     /// `call`, `message` or `database`.
     pub kind: &'a str,
+    /// Which try of its logical call it is, from 1 on.
+    pub attempt: u32,
+    /// How often the logical call was tried.
+    pub attempts: u32,
     /// Calling service.
     pub caller_service: &'a str,
     /// Caller's operation.
@@ -54,6 +58,8 @@ pub fn hop_schema() -> SchemaRef {
             Field::new("trace_id", DataType::FixedSizeBinary(16), false),
             Field::new("span_id", DataType::FixedSizeBinary(8), false),
             Field::new("kind", DataType::Utf8, false),
+            Field::new("attempt", DataType::UInt32, false),
+            Field::new("attempts", DataType::UInt32, false),
             Field::new("caller_service", DataType::Utf8, false),
             Field::new("caller_operation", DataType::Utf8, false),
             Field::new("callee_service", DataType::Utf8, false),
@@ -76,6 +82,7 @@ pub struct HopTableBuilder {
     trace_id: FixedSizeBinaryBuilder,
     span_id: FixedSizeBinaryBuilder,
     texts: [StringBuilder; 5],
+    attempts: [UInt32Builder; 2],
     instrumented: BooleanBuilder,
     start_time: TimestampNanosecondBuilder,
     duration_ns: Int64Builder,
@@ -93,6 +100,7 @@ impl Default for HopTableBuilder {
             trace_id: FixedSizeBinaryBuilder::new(16),
             span_id: FixedSizeBinaryBuilder::new(8),
             texts: std::array::from_fn(|_| StringBuilder::new()),
+            attempts: std::array::from_fn(|_| UInt32Builder::new()),
             instrumented: BooleanBuilder::new(),
             start_time: TimestampNanosecondBuilder::new().with_timezone("UTC"),
             duration_ns: Int64Builder::new(),
@@ -113,6 +121,9 @@ impl HopTableBuilder {
         self.span_id.append_value(hop.span_id.0).expect("the builder was made for 8 bytes");
         let texts = [hop.kind, hop.caller_service, hop.caller_operation, hop.callee_service, hop.callee_operation];
         for (column, value) in self.texts.iter_mut().zip(texts) {
+            column.append_value(value);
+        }
+        for (column, value) in self.attempts.iter_mut().zip([hop.attempt, hop.attempts]) {
             column.append_value(value);
         }
         self.instrumented.append_value(hop.is_instrumented);
@@ -137,12 +148,15 @@ impl HopTableBuilder {
     /// Returns the batch and consumes the builder.
     pub fn finish(mut self) -> RecordBatch {
         let [mut kind, mut caller_service, mut caller_operation, mut callee_service, mut callee_operation] = self.texts;
+        let [mut attempt, mut attempts] = self.attempts;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.transaction_id.finish()),
             Arc::new(self.revision.finish()),
             Arc::new(self.trace_id.finish()),
             Arc::new(self.span_id.finish()),
             Arc::new(kind.finish()),
+            Arc::new(attempt.finish()),
+            Arc::new(attempts.finish()),
             Arc::new(caller_service.finish()),
             Arc::new(caller_operation.finish()),
             Arc::new(callee_service.finish()),
