@@ -6,6 +6,8 @@
 //! `http.route=/cart`, a number if it is one. `@sent` names a span, `link=@sent` links to it, or to a trace that never
 //! comes if no span has the name. A blank line begins another trace.
 
+pub(crate) mod dice;
+
 use collector_table::{
     LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
 };

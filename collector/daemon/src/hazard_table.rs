@@ -1,13 +1,11 @@
 //! The tables `hazards` and `hazard_chains` for SQL: the register of integration points as it is now, replaced as a whole
 //! when it is renewed.
 
-use std::sync::Arc;
-
 use analyzer::hazards::{Chain, HazardReport, HopHazards, TimeoutState};
 use analyzer::time::parse_rfc3339;
-use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt64Array,
-};
+use arrow::array::{ArrayRef, RecordBatch};
+
+use crate::columns::{count, number, text, time, truth, word};
 
 /// Name in SQL of the table of hops.
 pub(crate) const HAZARDS: &str = "hazards";
@@ -102,28 +100,4 @@ fn outcome(hops: &[HopHazards]) -> Vec<Column> {
         ("endangered_per_minute", number(hops, |hop| Some(hop.endangered_per_minute)), false),
         ("json", text(hops, |hop| serde_json::to_string(hop).ok()), true),
     ]
-}
-
-fn text<T>(rows: &[T], of: impl Fn(&T) -> Option<String>) -> ArrayRef {
-    Arc::new(rows.iter().map(of).collect::<StringArray>())
-}
-
-fn number<T>(rows: &[T], of: impl Fn(&T) -> Option<f64>) -> ArrayRef {
-    Arc::new(rows.iter().map(of).collect::<Float64Array>())
-}
-
-fn count<T>(rows: &[T], of: impl Fn(&T) -> Option<u64>) -> ArrayRef {
-    Arc::new(rows.iter().map(of).collect::<UInt64Array>())
-}
-
-fn truth<T>(rows: &[T], of: impl Fn(&T) -> bool) -> ArrayRef {
-    Arc::new(rows.iter().map(|row| Some(of(row))).collect::<BooleanArray>())
-}
-
-fn time<T>(rows: &[T], of: impl Fn(&T) -> Option<i64>) -> ArrayRef {
-    Arc::new(rows.iter().map(of).collect::<TimestampNanosecondArray>().with_timezone("UTC"))
-}
-
-fn word(kind: &impl serde::Serialize) -> Option<String> {
-    serde_json::to_value(kind).ok()?.as_str().map(str::to_owned)
 }

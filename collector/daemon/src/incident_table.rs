@@ -1,28 +1,21 @@
 //! The `incidents` table for SQL: the incidents that are known, one row each, replaced as a whole when one changes.
 
-use std::sync::Arc;
-
 use analyzer::incident::{Incident, IncidentStatus, RootCause, Severity};
 use analyzer::time::parse_rfc3339;
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch};
+
+use crate::columns::{self, word};
 
 /// Name in SQL.
 pub(crate) const INCIDENTS: &str = "incidents";
 
 /// Returns one row an incident, in the order given; `json` is the whole incident.
 pub(crate) fn rows(incidents: &[Incident]) -> RecordBatch {
-    let text = |of: &dyn Fn(&Incident) -> Option<String>| -> ArrayRef {
-        Arc::new(incidents.iter().map(of).collect::<StringArray>())
-    };
-    let time = |of: &dyn Fn(&Incident) -> Option<i64>| -> ArrayRef {
-        Arc::new(incidents.iter().map(of).collect::<TimestampNanosecondArray>().with_timezone("UTC"))
-    };
+    let text = |of: &dyn Fn(&Incident) -> Option<String>| columns::text(incidents, of);
+    let time = |of: &dyn Fn(&Incident) -> Option<i64>| columns::time(incidents, of);
     let cause = |of: fn(&RootCause) -> Option<String>| text(&move |incident| incident.root_cause.first().and_then(of));
-    let number: UInt64Array = incidents.iter().map(|incident| Some(incident.number)).collect();
-    let hurt: UInt64Array = incidents.iter().map(|incident| Some(incident.impact.transactions)).collect();
-    let share: Float64Array = incidents.iter().map(|incident| Some(incident.impact.share)).collect();
     let columns: Vec<(&str, ArrayRef, bool)> = vec![
-        ("number", Arc::new(number), false),
+        ("number", columns::count(incidents, |incident| Some(incident.number)), false),
         ("id", text(&|incident| Some(incident.id.clone())), false),
         ("kind", text(&|incident| word(&incident.kind)), false),
         ("status", text(&|incident| Some(status(incident.status).to_owned())), false),
@@ -37,15 +30,11 @@ pub(crate) fn rows(incidents: &[Incident]) -> RecordBatch {
         ("root_cause_service", cause(|cause| Some(cause.service.clone())), true),
         ("root_cause_operation", cause(|cause| cause.operation.clone()), true),
         ("root_cause", cause(|cause| Some(cause.cause.clone())), true),
-        ("hurt_transactions", Arc::new(hurt), false),
-        ("hurt_share", Arc::new(share), false),
+        ("hurt_transactions", columns::count(incidents, |incident| Some(incident.impact.transactions)), false),
+        ("hurt_share", columns::number(incidents, |incident| Some(incident.impact.share)), false),
         ("json", text(&|incident| serde_json::to_string(incident).ok()), true),
     ];
     RecordBatch::try_from_iter_with_nullable(columns).expect("every column has one value an incident")
-}
-
-fn word(kind: &impl serde::Serialize) -> Option<String> {
-    serde_json::to_value(kind).ok()?.as_str().map(str::to_owned)
 }
 
 fn status(status: IncidentStatus) -> &'static str {

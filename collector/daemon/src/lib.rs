@@ -16,6 +16,7 @@ pub mod state;
 pub mod telemetry;
 
 mod clock;
+mod columns;
 mod hazard_table;
 mod incident_table;
 mod intake;

@@ -9,6 +9,7 @@ use collector_table::{SpanTable, TraceId};
 
 use super::super::{LackingState, SagaState};
 use super::{MS_NS, SECOND_NS};
+use crate::fixture::dice::Dice;
 use crate::fixture::{lines, table};
 use crate::{Analyzer, AnalyzerLimits, Outcome, Transaction};
 
@@ -16,26 +17,7 @@ use crate::{Analyzer, AnalyzerLimits, Outcome, Transaction};
 const WARM_UP: u64 = 4_500;
 const TRANSACTIONS: u64 = 14_000;
 
-/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-struct Dice(u64);
-
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn is(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-
     /// Milliseconds in a queue: mostly short, now and then long.
     fn queue_ms(&mut self) -> u64 {
         if self.is(60) { 5_000 + self.below(35_000) } else { 5 + self.below(600) }

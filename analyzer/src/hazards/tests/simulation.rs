@@ -4,6 +4,7 @@
 use collector_table::{SpanFields, SpanId, SpanKind, SpanTableBuilder, StatusCode, TraceId, ValueType};
 
 use super::{Backoff, HopHazards, Reliance, Shop, TimeoutState};
+use crate::fixture::dice::Dice;
 
 const WORLDS: u64 = 80;
 const SECOND_NS: i64 = 1_000_000_000;
@@ -101,7 +102,7 @@ struct Callee {
 }
 
 struct World {
-    chance: Chance,
+    chance: Dice,
     policy: Policy,
     callee: Callee,
     /// Ends of logical calls that are still to come, with whether they failed.
@@ -122,7 +123,7 @@ struct Made {
 
 impl World {
     fn draw(seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Dice(seed);
         let policy = Policy {
             timeout_ms: chance.one_of([None, Some(200.0), Some(1_000.0)]),
             retries: chance.one_of([0, 2, 5]),
@@ -293,16 +294,9 @@ fn append(
     });
 }
 
-/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-struct Chance(u64);
-
-impl Chance {
+impl Dice {
     fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     fn between(&mut self, low: f64, high: f64) -> f64 {

@@ -8,6 +8,7 @@ use collector_table::{
     LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
 };
 
+use crate::fixture::dice::Dice;
 use crate::stitch::{Stitcher, StitcherLimits};
 use crate::transaction::Transaction;
 
@@ -15,28 +16,9 @@ const MS_NS: i64 = 1_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const BEGIN_NS: i64 = 1_700_000_000 * SECOND_NS;
 
-/// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-struct Dice(u64);
-
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
     fn ms(&mut self, from: i64, to: i64) -> i64 {
         (from + i64::try_from(self.below(u64::try_from(to - from).unwrap())).unwrap()) * MS_NS
-    }
-
-    fn is(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
     }
 
     fn uuid(&mut self) -> String {
