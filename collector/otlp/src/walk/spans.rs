@@ -7,7 +7,7 @@ use collector_table::{
 };
 
 use super::attribute::{Cutter, Value};
-use super::{Items, Origin, count, request};
+use super::{Items, Origin, estimate, request};
 use crate::tally::{ENTRY_BYTES, Tally, present, time_ns};
 use crate::wire::{Content, Damaged, Reader, text};
 use crate::{DecodedBatch, Limits, RejectReason, Signal};
@@ -27,7 +27,7 @@ const VALUES_PARTS: usize = 4;
 pub(crate) fn spans(body: &[u8], limits: &Limits) -> Result<DecodedBatch, Damaged> {
     let mut tally = Tally::new(limits);
     // A count is the sender's to choose, so room is made for no more than its bytes can hold.
-    let spans_count = count(body).min(body.len() / SPAN_BYTES_MIN);
+    let spans_count = estimate(body).min(body.len() / SPAN_BYTES_MIN);
     let table = SpanTableBuilder::with_room(spans_count, body.len() / ATTRIBUTE_BYTES, body.len() / VALUES_PARTS);
     let mut spans = Spans { limits, table, attributes: Vec::new(), steps: Steps::default() };
     request(body, limits, &mut spans, &mut tally)?;
