@@ -30,6 +30,8 @@ fn transaction_closed(trace_no: u64, revision: u32, close_reason: &str) -> Recor
         trace_ids: &[trace(trace_no)],
         services: &["shop"],
         critical_path: &[],
+        completeness: None,
+        saga: None,
     });
     transactions.finish()
 }
