@@ -2,22 +2,25 @@
 //! Used by the score and by the tests that hold it to a few seeds.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use analyzer::incident::IncidentKind;
 use analyzer::{Analyzer, AnalyzerLimits, Incident, Transaction};
 use collector_simulator::score::stitching::{Mistakes, Score, Stitched, Truth};
 use collector_simulator::score::{Found, Verdict, judge};
 use collector_simulator::{Change, Fault, System, World};
+use serde::Serialize;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// Seconds for which a system is watched before a fault, and after it.
-pub const BEFORE_S: f64 = 1_200.0;
-pub const AFTER_S: f64 = 300.0;
+pub(crate) const BEFORE_S: f64 = 1_200.0;
+pub(crate) const AFTER_S: f64 = 300.0;
 /// Seconds of telemetry that is still on its way at the end.
 const LATE_S: usize = 30;
 
 /// Plays a system for so many seconds and returns the incidents that were told, each as it was told last; `at_s` is when
 /// the name of an instance is asked for.
-pub fn incidents(
+pub(crate) fn incidents(
     system: &System,
     seed: u64,
     changes: Vec<Change>,
@@ -49,15 +52,23 @@ pub fn incidents(
     (found.into_values().collect(), name, spans)
 }
 
+/// A kind as the word that JSON has for it.
+struct Word(IncidentKind);
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.serialize(f)
+    }
+}
+
 fn found_of(incident: &Incident, opened_s: f64, begin_ns: i64) -> Found {
-    let kind = serde_json::to_value(incident.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
     let started_ns = analyzer::time::parse_rfc3339(&incident.started_at).unwrap_or(begin_ns);
     let root = incident.root_cause.first();
     let mut services: Vec<String> = incident.root_cause.iter().map(|cause| cause.service.clone()).collect();
     services.extend(incident.affected.iter().map(|affected| affected.service.clone()));
     services.push(incident.transaction.service.clone());
     Found {
-        kind: kind.unwrap_or_default(),
+        kind: Word(incident.kind).to_string(),
         opened_s,
         started_s: (started_ns - begin_ns) as f64 / 1e9,
         root_service: root.map(|root| root.service.clone()).unwrap_or_default(),
@@ -68,7 +79,7 @@ fn found_of(incident: &Incident, opened_s: f64, begin_ns: i64) -> Found {
 }
 
 /// Plays a system with a fault and returns what became of it, and what was found.
-pub fn verdict(system: &System, fault: &Fault, seed: u64) -> (Verdict, Vec<Found>) {
+pub(crate) fn verdict(system: &System, fault: &Fault, seed: u64) -> (Verdict, Vec<Found>) {
     let service = system.services.iter().position(|service| fault.services.first() == Some(&service.name.to_string()));
     let instance = service.zip(fault.scope.instance).map(|(service, ordinal)| (fault.from_s, service, ordinal));
     let (found, name, _) = incidents(system, seed, fault.changes.clone(), fault.to_s + AFTER_S, instance);
@@ -77,7 +88,7 @@ pub fn verdict(system: &System, fault: &Fault, seed: u64) -> (Verdict, Vec<Found
 
 /// Plays a system for so many seconds and scores which spans were said to belong together, and the owners of critical
 /// paths; owners that were mistaken are returned by name, with how often.
-pub fn stitching(system: &System, seed: u64, seconds: usize) -> (Score, Vec<(String, usize)>) {
+pub(crate) fn stitching(system: &System, seed: u64, seconds: usize) -> (Score, Vec<(String, usize)>) {
     let mut world = World::new(system, seed, Vec::new()).with_truth();
     let mut analyzer = Analyzer::new(AnalyzerLimits::default());
     let mut truth = Truth::default();

@@ -33,11 +33,12 @@ impl Seen {
     }
 }
 
-/// Returns all spans that a system tells in so many seconds, in order of their starts.
-fn told(system: &System, changes: Vec<Change>, seconds: usize) -> Vec<Seen> {
+/// Returns all spans of the work that begins in so many seconds, in order of their starts.
+fn told(system: &System, mut changes: Vec<Change>, seconds: usize) -> Vec<Seen> {
+    changes.push(Change::between(seconds as f64, 1e6, Effect::Traffic { source: None, factor: 0.0 }));
     let mut world = World::new(system, 5, changes);
     let mut seen = Vec::new();
-    for _ in 0..seconds + 10 {
+    for _ in 0..seconds + 20 {
         let chunk = world.next_chunk();
         for row in chunk.spans.rows() {
             seen.push(Seen {
