@@ -45,6 +45,10 @@ const PASSAGE_SUPPORT_MIN: u32 = 50;
 /// Like occurrences from which on a service is expected to do what it usually does next: ways that it takes rarely must
 /// have been seen by then.
 const CHOICE_SUPPORT_MIN: u32 = 1_000;
+/// With fewer it is expected if it is sure to 95 % that it is not done in less than one of a hundred: like occurrences
+/// that this takes when none went without it, and how many more for each one that did (by Poisson's law).
+const CHOICE_SURE_MIN: u32 = 300;
+const CHOICE_SURE_EACH: u32 = 175;
 /// Types of which stages are learned; transactions of further ones are left out, and counted.
 const TYPES_MAX: usize = 500;
 /// Stages of all types together, about 700 bytes each; beyond it none is added, and that is counted.

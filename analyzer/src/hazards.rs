@@ -93,6 +93,8 @@ impl Callees {
 struct FailedCall {
     caller: usize,
     record: usize,
+    /// It was counted before, as part of another transaction or of an earlier revision.
+    is_told: bool,
 }
 
 /// All hops. Fed with transactions in any order of time; all that it tells is a [`HazardReport`].
@@ -115,10 +117,10 @@ pub struct Register {
 }
 
 impl Register {
-    /// Adds a transaction that ended at `ended_ns`. Later revisions, and parts that came too late, would count the same
-    /// work twice.
+    /// Adds what a transaction that ended at `ended_ns` tells for the first time. What was told before, as part of another
+    /// or in an earlier revision, and parts that came too late would count the same work twice.
     pub fn add(&mut self, transaction: &Transaction, ended_ns: i64) {
-        if transaction.revision != 1 {
+        if !transaction.may_tell_more() {
             return;
         }
         if self.now_ns == 0 {
@@ -129,7 +131,8 @@ impl Register {
         self.walk.fill(transaction);
         self.note_executions(transaction, ended_ns);
         self.failed.clear();
-        self.chains.begin(transaction.root_span());
+        let is_counted = !transaction.told.span(transaction.root);
+        self.chains.begin(transaction.root_span(), is_counted);
         for hop in &transaction.hops {
             self.note(transaction, hop, ended_ns);
         }
@@ -151,8 +154,10 @@ impl Register {
             }
             let Some(place) = self.place(&transaction.spans[index].site, at_ns) else { continue };
             let known = &mut self.places[place];
-            known.executions += 1;
-            *known.counted.at(at_ns) += 1;
+            if !transaction.told.span(index) {
+                known.executions += 1;
+                *known.counted.at(at_ns) += 1;
+            }
             known.last_ns = known.last_ns.max(at_ns);
             self.executions[index] = Some((place, known.executions));
         }
@@ -175,11 +180,16 @@ impl Register {
         let Some((place, execution)) = self.executions[self.walk.execution(hop.caller)] else { return };
         let Some(record) = self.record(place, transaction, hop, at_ns) else { return };
         let call = Logical { transaction, hop, execution, at_ns };
-        let has_failed = self.records[record].note(call, &self.walk, &self.places[place]);
+        let is_told = transaction.told.span(hop.caller);
+        let has_failed = if is_told {
+            record::has_failed(transaction, hop)
+        } else {
+            self.records[record].note(call, &self.walk, &self.places[place])
+        };
         if hop.kind != HopKind::Message {
             self.chains.note(record, at_ns);
             if has_failed {
-                self.failed.push(FailedCall { caller: hop.caller, record });
+                self.failed.push(FailedCall { caller: hop.caller, record, is_told });
             }
         }
     }
@@ -232,7 +242,7 @@ impl Register {
                 at = transaction.parent(span);
             }
         }
-        for (failed, _) in self.failed.iter().zip(blamed).filter(|(_, is_blamed)| *is_blamed) {
+        for (failed, _) in self.failed.iter().zip(blamed).filter(|(failed, is_blamed)| *is_blamed && !failed.is_told) {
             self.records[failed.record].was_made_to_fail(at_ns);
         }
     }

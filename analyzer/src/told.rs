@@ -1,8 +1,11 @@
 //! What of a transaction was told before: as a transaction of its own, as part of another, or in an earlier revision.
 //! Filled by the stitcher and, after a restart, by the daemon; read by what counts, so that nothing is counted twice.
 
-use crate::transaction::Transaction;
-use collector_table::TraceId;
+use collector_table::{SpanId, TraceId};
+
+use crate::hash::Set;
+use crate::span::Span;
+use crate::transaction::{Hop, Transaction};
 
 /// What of a transaction was told before. Nothing, in the usual case.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +18,14 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// Returns that of these spans and their hops those that were there before were told, and not those that came late.
+    pub(crate) fn before(before: &[Span], spans: &[Span], hops: &[Hop]) -> Self {
+        let known: Set<SpanId> = before.iter().map(|span| span.span_id).collect();
+        let spans: Vec<bool> = spans.iter().map(|span| known.contains(&span.span_id)).collect();
+        let hops = hops.iter().map(|hop| spans[hop.caller]).collect();
+        Self { is_all: false, spans, hops }
+    }
+
     /// Returns whether a span was told before.
     pub(crate) fn span(&self, index: usize) -> bool {
         self.is_all || self.spans.get(index).copied().unwrap_or(false)
@@ -43,10 +54,10 @@ impl Transaction {
         self.told.spans = spans;
     }
 
-    /// Returns whether what it says may be new: no part that came too late, nothing taken back, no later revision of a
-    /// trace that is its own transaction.
+    /// Returns whether what it says may be new: no part that came too late, nothing taken back, no later revision of which
+    /// it is not known what was told of it.
     pub(crate) fn may_tell_more(&self) -> bool {
-        let is_first = self.revision == 1 || self.was_seen && self.revision > 1;
-        is_first && self.superseded_by.is_none() && !self.told.is_all
+        let is_known = self.revision > 1 && (self.was_seen || !self.told.spans.is_empty());
+        (self.revision == 1 || is_known) && self.superseded_by.is_none() && !self.told.is_all
     }
 }

@@ -197,7 +197,7 @@ async fn list_hazards(state: Shared, params: Result<Query<HazardParams>, QueryRe
 }
 
 async fn list_logs(state: Shared, params: Result<Query<logs::Params>, QueryRejection>) -> ApiResult {
-    let query = read_query(params)?.query((state.now_ns)()).map_err(as_problem)?;
+    let query = read_query(params)?.whole_query(&state).await.map_err(as_problem)?;
     let tables = state.source.logs(query).await?;
     Ok(Json(logs::as_json(&tables)).into_response())
 }

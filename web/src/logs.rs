@@ -10,7 +10,7 @@ use crate::error::PageError;
 use crate::page::{Frame, PERIODS, PageResult, Period, Shared, render};
 use crate::search::PeriodChoice;
 use crate::source::LogQuery;
-use crate::{format, text};
+use crate::{State, format, text, whole};
 
 /// Rows on one page.
 const ROWS_MAX: usize = 200;
@@ -31,6 +31,16 @@ struct LogsPage {
     rows: Vec<LogLine>,
     previous_url: Option<String>,
     next_url: Option<String>,
+    scope: Option<Scope>,
+}
+
+/// Of which traces records are shown, where a trace is one of several of its transaction.
+struct Scope {
+    /// What is shown.
+    words: String,
+    /// Shows the other.
+    other_url: String,
+    other: &'static str,
 }
 
 /// A log record in one row.
@@ -53,6 +63,8 @@ pub(crate) struct Params {
     q: String,
     service: String,
     trace: String,
+    /// `trace` shows records of the trace alone, not of the whole transaction that it is part of.
+    only: String,
     severity: String,
     t: String,
     from: String,
@@ -61,8 +73,23 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// Returns what to ask the source.
-    pub(crate) fn query(&self, now_ns: i64) -> Result<LogQuery, PageError> {
+    /// Returns what to ask the source; the trace stands for its whole transaction.
+    ///
+    /// # Errors
+    /// When a parameter makes no sense, or the store does not answer.
+    pub(crate) async fn whole_query(&self, state: &State) -> Result<LogQuery, PageError> {
+        let mut query = self.query((state.now_ns)())?;
+        if let (&[trace], false) = (&query.trace_ids[..], self.is_alone()) {
+            query.trace_ids = whole::traces_of(state, trace).await?;
+        }
+        Ok(query)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.only == "trace"
+    }
+
+    fn query(&self, now_ns: i64) -> Result<LogQuery, PageError> {
         if self.p > PAGE_MAX {
             return Err(PageError::BadRequest(format!("There are no pages beyond {PAGE_MAX}; narrow the search.")));
         }
@@ -85,11 +112,29 @@ impl Params {
             to_ns: period.to_ns,
             text: some(&self.q),
             service: some(&self.service),
-            trace_id,
+            trace_ids: trace_id.into_iter().collect(),
             severity_min: self.severity.parse().ok(),
             offset: self.p * ROWS_MAX,
             limit: ROWS_MAX,
         })
+    }
+
+    /// Returns what is said of the traces of which records are shown, if there is a choice, or was one.
+    fn scope(&self, traces: usize) -> Option<Scope> {
+        let with = |only: &str| Self { only: only.to_owned(), ..self.clone() }.url(0);
+        match (traces, self.is_alone()) {
+            (1, true) => Some(Scope {
+                words: "Records of this trace.".to_owned(),
+                other_url: with(""),
+                other: "Of its whole transaction",
+            }),
+            (2.., _) => Some(Scope {
+                words: format!("Records of all {} traces of one transaction.", format::len(traces)),
+                other_url: with("trace"),
+                other: "Of this trace only",
+            }),
+            _ => None,
+        }
     }
 
     fn url(&self, page: usize) -> String {
@@ -98,6 +143,7 @@ impl Params {
             ("q", self.q.as_str()),
             ("service", &self.service),
             ("trace", &self.trace),
+            ("only", &self.only),
             ("severity", &self.severity),
             ("t", &self.t),
             ("from", &self.from),
@@ -110,9 +156,10 @@ impl Params {
 
 /// `GET /logs`.
 pub(crate) async fn logs(state: Shared, Query(params): Query<Params>) -> PageResult {
-    let mut query = params.query((state.now_ns)())?;
+    let mut query = params.whole_query(&state).await?;
     query.limit = ROWS_MAX + 1;
     let offset = query.offset;
+    let scope = params.scope(query.trace_ids.len());
     let tables = state.source.logs(query).await?;
     let mut colours = Colours::default();
     let mut rows: Vec<LogLine> = tables.iter().flat_map(LogTable::rows).map(|row| line(&row, &mut colours)).collect();
@@ -139,6 +186,7 @@ pub(crate) async fn logs(state: Shared, Query(params): Query<Params>) -> PageRes
         rows,
         previous_url: (params.p > 0).then(|| params.url(params.p - 1)),
         next_url: has_more.then(|| params.url(params.p + 1)),
+        scope,
         params,
     }))
 }

@@ -257,6 +257,8 @@ fn row_json(row: &TransactionRow) -> serde_json::Value {
         "duration_ns": row.duration_ns,
         "status": if row.has_error { "error" } else { "ok" },
         "complete": row.is_complete,
+        "completeness": row.completeness,
+        "saga": row.saga,
         "spans_count": row.spans_count,
         "services": row.services,
         "critical_path": segments,

@@ -131,6 +131,10 @@ pub struct TransactionRow {
     /// Who owns how much of the duration, and why, longest first; sums to the duration. What the short ones own is one
     /// entry without a service.
     pub critical_path: Vec<TransactionSegment>,
+    /// Whether all came that is expected: `whole`, or the worst state of what lacks; none while nothing is known of that.
+    pub completeness: Option<String>,
+    /// What became of its saga, if it is one.
+    pub saga: Option<String>,
 }
 
 /// A stretch of a stored transaction's critical path.
@@ -157,8 +161,8 @@ pub struct LogQuery {
     pub text: Option<String>,
     /// Service, exactly.
     pub service: Option<String>,
-    /// Trace in which they were written.
-    pub trace_id: Option<TraceId>,
+    /// Traces in which they were written; empty for any, and none.
+    pub trace_ids: Vec<TraceId>,
     /// Lowest severity number, 1 to 24.
     pub severity_min: Option<i32>,
     /// Rows to skip.

@@ -144,10 +144,16 @@ pub(crate) async fn trace(state: Shared, Path(name): Path<String>, Query(params)
 
 /// Stitches and draws: for a large trace a core's work for a while.
 fn answer(state: &State, stored: StoredWhole, form: &str, params: &Params) -> PageResult {
-    if form == "json" {
-        return Ok(Json(as_otlp(state, &stored.stored)).into_response());
-    }
     let stitched = whole::stitch(state, &stored, params.skew != "off");
+    if form == "json" {
+        let mut written = as_otlp(state, &stored.stored);
+        // What is cut has another critical path than what it was cut from.
+        let whole = stitched.filter(|_| !stored.stored.is_cut && stored.unread == 0);
+        if let (Some(fields), Some(whole)) = (written.as_object_mut(), whole) {
+            fields.insert("transaction".to_owned(), serde_json::json!(whole.transaction.to_json()));
+        }
+        return Ok(Json(written).into_response());
+    }
     let Whole { transaction, apart, further } = stitched.ok_or(PageError::Unavailable)?;
     let StoredWhole { stored: StoredTrace { spans, logs, is_cut }, unread, .. } = stored;
     if form == "txt" {
@@ -158,7 +164,8 @@ fn answer(state: &State, stored: StoredWhole, form: &str, params: &Params) -> Pa
     Ok(render(&page(state, &loaded, params)))
 }
 
-/// Returns the spans as OTLP/JSON, which has no field for it when some are missing: we add one.
+/// Returns the spans as OTLP/JSON, which has no field for it when some are missing: we add one. So does the page's twin
+/// for what stitching makes of them; readers of OTLP/JSON pass over fields that they do not know.
 pub(crate) fn as_otlp(state: &State, trace: &StoredTrace) -> serde_json::Value {
     let mut written = (state.otlp_json)(&trace.spans);
     if let Some(fields) = written.as_object_mut().filter(|_| trace.is_cut) {

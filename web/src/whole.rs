@@ -51,8 +51,7 @@ impl StoredWhole {
 /// When the store does not answer.
 pub(crate) async fn load(state: &State, id: TraceId) -> Result<StoredWhole, SourceError> {
     let stored = state.source.trace(id).await?;
-    let starts = stored.spans.iter().filter_map(|table| table.columns().starts_ns.iter().min().copied());
-    let Some(started_ns) = starts.min() else { return Ok(StoredWhole { id, stored, ..StoredWhole::default() }) };
+    let Some(started_ns) = started_ns(&stored) else { return Ok(StoredWhole { id, stored, ..StoredWhole::default() }) };
     let kept = state.source.transactions_of(id, started_ns).await?;
     let mut whole = StoredWhole { id, stored, kept, unread: 0 };
     let others: Vec<TraceId> = match whole.kept.first() {
@@ -71,6 +70,23 @@ pub(crate) async fn load(state: &State, id: TraceId) -> Result<StoredWhole, Sour
         whole.stored.is_cut |= found.is_cut;
     }
     Ok(whole)
+}
+
+/// Returns the traces of the transaction that a trace is part of, itself among them; itself alone when it is part of none
+/// that is kept, or of several, none of which is meant more than the others.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn traces_of(state: &State, id: TraceId) -> Result<Vec<TraceId>, SourceError> {
+    let Some(started_ns) = started_ns(&state.source.trace(id).await?) else { return Ok(vec![id]) };
+    let kept = state.source.transactions_of(id, started_ns).await?;
+    let [TransactionTraces { traces, .. }] = &kept[..] else { return Ok(vec![id]) };
+    let others = traces.iter().copied().filter(|trace| *trace != id);
+    Ok(std::iter::once(id).chain(others).take(TRACES_MAX).collect())
+}
+
+fn started_ns(stored: &StoredTrace) -> Option<i64> {
+    stored.spans.iter().filter_map(|table| table.columns().starts_ns.iter().min().copied()).min()
 }
 
 /// Stitches what was read; nothing if there is no span. For a large transaction a core's work for a while.

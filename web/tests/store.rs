@@ -39,6 +39,8 @@ async fn open(folder: &tempfile::TempDir) -> (Store, StoreSource) {
             trace_ids: &[trace_id(number)],
             services: &["gateway", "bank"],
             critical_path: &[segment],
+            completeness: None,
+            saga: None,
         });
     }
     store.append_derived(vec![(TableName::Transactions, transactions.finish())]).await.unwrap();
@@ -119,6 +121,8 @@ async fn store_joined(store: &Store) {
         trace_ids: &[trace_id(20), trace_id(21)],
         services: &["shop", "mail"],
         critical_path: &[],
+        completeness: None,
+        saga: None,
     });
     store.append_derived(vec![(TableName::Transactions, transactions.finish())]).await.unwrap();
 }
@@ -149,8 +153,9 @@ async fn logs_are_found_by_every_filter() {
         (all(), 2),
         (LogQuery { text: Some("bank".to_owned()), ..all() }, 1),
         (LogQuery { service: Some("pricing".to_owned()), ..all() }, 1),
-        (LogQuery { trace_id: Some(trace_id(1)), ..all() }, 2),
-        (LogQuery { trace_id: Some(trace_id(2)), ..all() }, 0),
+        (LogQuery { trace_ids: vec![trace_id(1)], ..all() }, 2),
+        (LogQuery { trace_ids: vec![trace_id(2)], ..all() }, 0),
+        (LogQuery { trace_ids: vec![trace_id(2), trace_id(1)], ..all() }, 2),
         (LogQuery { severity_min: Some(13), ..all() }, 1),
         (LogQuery { from_ns: 0, to_ns: i64::MAX, ..all() }, 2),
     ];

@@ -255,6 +255,57 @@ async fn a_timeline_shows_all_traces_and_what_joins_them_in_place() {
 }
 
 #[tokio::test]
+async fn log_records_of_a_trace_are_those_of_its_whole_transaction_unless_asked_otherwise() {
+    let with_logs = || {
+        let said = |number: u8| {
+            let text = format!("said in trace {number}");
+            log_table(trace_id(number.into()), NOW_NS, &[(1.0, 1, 9, "shop", &text)])
+        };
+        Fake { logs: (1..=4).map(said).collect(), ..stored_apart() }
+    };
+    let said = |page: &str| -> Vec<u8> {
+        (1..=4).filter(|number| page.contains(&format!("said in trace {number}"))).collect()
+    };
+    let get = |trace: u128, further: &str| {
+        let path = format!("/logs?trace={}{further}", trace_id(trace));
+        async move { get_joined(with_logs(), &[], JoinSummary::default(), &path).await }
+    };
+    let whole = get(3, "").await;
+    assert_eq!(said(&whole), [1, 2, 3]);
+    assert!(whole.contains("Records of all 3 traces of one transaction.") && whole.contains("only=trace"), "{whole}");
+    let alone = get(3, "&only=trace").await;
+    assert_eq!(said(&alone), [3]);
+    assert!(alone.contains("Of its whole transaction"), "{alone}");
+    // A trace of which no transaction is kept has its own records, and nothing to choose.
+    let unknown = get(4, "").await;
+    assert_eq!(said(&unknown), [4]);
+    assert!(!unknown.contains("only=trace"), "{unknown}");
+    let path = format!("/api/v1/logs?trace={}", trace_id(2));
+    assert_eq!(said(&get_joined(with_logs(), &[], JoinSummary::default(), &path).await), [1, 2, 3]);
+    // A batch is part of several transactions: none of them is meant.
+    let mut shared = with_logs();
+    shared.kept.push(TransactionTraces { id: trace_id(4), traces: vec![trace_id(4), trace_id(2)] });
+    let path = format!("/logs?trace={}", trace_id(2));
+    assert_eq!(said(&get_joined(shared, &[], JoinSummary::default(), &path).await), [2]);
+}
+
+#[tokio::test]
+async fn the_json_twin_says_what_stitching_makes_of_the_spans() {
+    let path = format!("/trace/{}.json", trace_id(2));
+    let json = get_joined(stored_apart(), &["order.id"], JoinSummary::default(), &path).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let transaction = &json["transaction"];
+    assert_eq!(transaction["trace_ids"].as_array().unwrap().len(), 3, "{transaction}");
+    let path_ns: i64 =
+        transaction["critical_path"].as_array().unwrap().iter().map(|one| one["self_ns"].as_i64().unwrap()).sum();
+    assert_eq!(transaction["duration_ns"].as_i64(), Some(path_ns), "{transaction}");
+    let cut = Fake { is_cut: true, ..stored_apart() };
+    let json = get_joined(cut, &["order.id"], JoinSummary::default(), &path).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json.get("transaction").is_none() && json["truncated"] == true, "its critical path would be another");
+}
+
+#[tokio::test]
 async fn traces_that_nothing_joins_any_more_are_listed_below() {
     let path = format!("/trace/{}", trace_id(3));
     let page = get_joined(stored_apart(), &[], JoinSummary::default(), &path).await;

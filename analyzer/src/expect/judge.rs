@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::model::{Odds, STAGES_MAX, Stage, StageSet, TypeModel, bit, members};
 use super::walk::{Seen, Walk, cause_ns};
-use super::{CHOICE_SUPPORT_MIN, PASSAGE_SUPPORT_MIN, SHARE_MIN};
+use super::{CHOICE_SUPPORT_MIN, CHOICE_SURE_EACH, CHOICE_SURE_MIN, PASSAGE_SUPPORT_MIN, SHARE_MIN};
 use crate::transaction::Transaction;
 
 /// Lacking stages that are told of one transaction.
@@ -121,13 +121,20 @@ pub(super) fn lacking(model: &TypeModel, seen: &Seen, at: Moment) -> Vec<(u8, Od
             let chosen = choices.into_iter().map(with_odds);
             // What would have followed lacks because the first of them does.
             let first = chosen
-                .filter(|(_, odds)| odds.is_at_least(SHARE_MIN, CHOICE_SUPPORT_MIN))
+                .filter(|(_, odds)| is_chosen(*odds))
                 .min_by_key(|(child, _)| (model.stage(*child).delays.quantile_ns(0.5), *child));
             found.extend(first);
         }
     }
     found.truncate(LACKING_MAX);
     found
+}
+
+/// Returns whether a service does a thing so often that it is missing where it is not done.
+fn is_chosen(odds: Odds) -> bool {
+    let without = odds.of.saturating_sub(odds.with);
+    let sure_of = CHOICE_SURE_MIN.saturating_add(CHOICE_SURE_EACH.saturating_mul(without));
+    odds.of >= sure_of && odds.of < CHOICE_SUPPORT_MIN || odds.is_at_least(SHARE_MIN, CHOICE_SUPPORT_MIN)
 }
 
 /// Returns what a transaction lacks, in full.

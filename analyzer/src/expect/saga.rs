@@ -207,32 +207,67 @@ fn undoes(model: &TypeModel, number: u8) -> bool {
     stage.count >= COMPENSATIONS_MIN && is_after && !is_reading(&stage.site)
 }
 
-/// Returns the stage that an operation undoes: one of the same service that had been done whenever it came; of several
-/// the one whose being done makes most of a difference, or else the one done last.
+/// Returns the stage that an operation undoes: one of the same service that had been done whenever it came, or else one
+/// of another service with which it comes and goes; of several the one whose being done makes most of a difference, or
+/// else the one done last.
 fn undone_by(model: &TypeModel, by: u8, candidates: impl Iterator<Item = u8>) -> Option<u8> {
-    let service = &model.stage(by).site.service;
     let is_likely = |of: &u8| {
-        let done = count_of(model, |present, failed| present & bit(by) != 0 && is_done(model, *of, present, failed));
-        let all = count_of(model, |present, _| present & bit(by) != 0);
         let stage = model.stage(*of);
-        *service == stage.site.service
-            && stage.count >= COMPENSATIONS_MIN
+        stage.count >= COMPENSATIONS_MIN
             && !is_reading(&stage.site)
-            && f64::from(done) >= AFTER_FAILURE_MIN * f64::from(all)
-    };
-    let difference = |of: u8| {
-        let odds = |wanted: bool| {
-            let like = |present, failed| is_done(model, of, present, failed) == wanted;
-            let of_all = count_of(model, like);
-            Odds {
-                with: count_of(model, |present, failed| like(present, failed) && present & bit(by) != 0),
-                of: of_all,
-            }
-        };
-        odds(true).share() - odds(false).share()
+            && odds_of(
+                model,
+                |present, _| present & bit(by) != 0,
+                |present, failed| is_done(model, *of, present, failed),
+            )
+            .share()
+                >= AFTER_FAILURE_MIN
     };
     let likely: Vec<u8> = in_order(model, candidates.filter(is_likely).collect());
-    likely.into_iter().max_by(|a, b| difference(*a).total_cmp(&difference(*b)))
+    let service = &model.stage(by).site.service;
+    let is_own = |of: &u8| *service == model.stage(*of).site.service;
+    let most = |among: &mut dyn Iterator<Item = u8>| {
+        among.max_by(|a, b| difference(model, by, *a).total_cmp(&difference(model, by, *b)))
+    };
+    let own = most(&mut likely.iter().copied().filter(is_own));
+    own.or_else(|| most(&mut likely.iter().copied().filter(|of| comes_and_goes(model, by, *of))))
+}
+
+/// Returns how much more often an operation comes after failures with a stage done than after those without.
+fn difference(model: &TypeModel, by: u8, of: u8) -> f64 {
+    let comes = |present: StageSet, _| present & bit(by) != 0;
+    let share =
+        |wanted: bool| odds_of(model, |present, failed| is_done(model, of, present, failed) == wanted, comes).share();
+    share(true) - share(false)
+}
+
+/// Returns whether an operation comes after nearly all failures that leave a stage done, and after hardly any other. A
+/// notice comes after all, and a fallback after those of one call, which the transaction survives.
+fn comes_and_goes(model: &TypeModel, by: u8, of: u8) -> bool {
+    let comes = |present: StageSet, _| present & bit(by) != 0;
+    let others = |failed: StageSet| failed & !own(model, by) & !own(model, of) & !1;
+    let left_done = odds_of(model, |present, failed| is_done(model, of, present, failed) && others(failed) != 0, comes);
+    let without = odds_of(model, |present, failed| !is_done(model, of, present, failed), comes);
+    let is_given_up = odds_of(model, comes, |_, failed| failed & 1 != 0).share() >= AFTER_FAILURE_MIN;
+    let mut causes: Vec<StageSet> =
+        model.failures.iter().filter(|one| comes(one.present, one.failed)).map(|one| others(one.failed)).collect();
+    causes.sort_unstable();
+    causes.dedup();
+    left_done.of >= COMPENSATIONS_MIN
+        && left_done.share() >= COMPENSATED_MIN
+        && without.of >= COMPENSATIONS_MIN
+        && without.share() <= 1.0 - AFTER_FAILURE_MIN
+        && (is_given_up || causes.len() > 1)
+}
+
+/// Returns how many of the failed transactions that are alike are also like something else.
+fn odds_of(
+    model: &TypeModel,
+    is_like: impl Fn(StageSet, StageSet) -> bool,
+    is_also: impl Fn(StageSet, StageSet) -> bool,
+) -> Odds {
+    let with = count_of(model, |present, failed| is_like(present, failed) && is_also(present, failed));
+    Odds { with, of: count_of(model, is_like) }
 }
 
 fn count_of(model: &TypeModel, is_like: impl Fn(StageSet, StageSet) -> bool) -> u32 {
@@ -337,8 +372,7 @@ fn odds(model: &TypeModel, saga: &Saga, one: &Compensation, seen: &Seen) -> Odds
     let wanted = failed_beside(model, saga, seen.failed);
     let is_like =
         |present, failed| is_done(model, one.of, present, failed) && failed_beside(model, saga, failed) == wanted;
-    let with = count_of(model, |present, failed| is_like(present, failed) && present & bit(one.by) != 0);
-    Odds { with, of: count_of(model, is_like) }
+    odds_of(model, is_like, |present, _| present & bit(one.by) != 0)
 }
 
 fn state_of(stages: &[SagaStage]) -> SagaState {

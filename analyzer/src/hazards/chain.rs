@@ -57,9 +57,13 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// Begins a transaction.
-    pub(super) fn begin(&mut self, root: &Span) {
+    /// Begins a transaction; one of which the root was told before is not counted again.
+    pub(super) fn begin(&mut self, root: &Span, is_counted: bool) {
         self.next = 0;
+        if !is_counted {
+            self.at = None;
+            return;
+        }
         let known = self.place_of.get(&root.site.shape).copied();
         self.at = known.or_else(|| (self.types.len() < TYPES_MAX).then(|| self.insert(&root.site)));
         self.left_out += u64::from(self.at.is_none());

@@ -161,8 +161,7 @@ impl Record {
     /// Adds an attempt; returns whether it failed.
     fn note_attempt(&mut self, call: Logical<'_>, attempt: Attempt, place: &Place) -> bool {
         let ends = Ends::of(call.transaction, attempt);
-        // Without a span of the call itself, the called one's is all that is known of it.
-        let Some(timed) = Some(ends.caller).filter(|caller| caller.is_outgoing()).or(ends.callee) else { return false };
+        let Some(timed) = timed(&ends) else { return false };
         let is_shown = ends.caller.is_outgoing();
         let has_failed = if is_shown { ends.has_error() } else { timed.has_error() };
         let duration_ns = timed.duration_ns();
@@ -211,6 +210,20 @@ impl Record {
         }
         self.examples.retried = Some(transaction.trace_of(hop.caller));
     }
+}
+
+/// Returns whether a logical call failed in the end.
+pub(super) fn has_failed(transaction: &Transaction, hop: &Hop) -> bool {
+    let last = hop.tries().last().map(|attempt| Ends::of(transaction, attempt));
+    last.is_some_and(|ends| {
+        let by_called = |span: &Span| !ends.caller.is_outgoing() && span.has_error();
+        ends.caller.is_outgoing() && ends.has_error() || timed(&ends).is_some_and(by_called)
+    })
+}
+
+/// Returns the span that a call is timed by. Without a span of the call itself, the called one's is all that is known.
+fn timed<'a>(ends: &Ends<'a>) -> Option<&'a Span> {
+    Some(ends.caller).filter(|caller| caller.is_outgoing()).or(ends.callee)
 }
 
 /// Returns the share of executions in which the caller calls, without those that a breaker kept from it.

@@ -43,6 +43,57 @@ impl Shop {
     }
 }
 
+/// Adds drawn spans, each group at a second of its own, as the stitcher gives them out; tells how often each hop, by who
+/// is called, was counted, and each type.
+fn counted(groups: &[(i64, &[fixture::Drawn<'_>])]) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let mut stitcher = crate::stitch::Stitcher::new(crate::stitch::StitcherLimits::default());
+    let mut register = Register::default();
+    let mut add = |transactions: Vec<Transaction>| {
+        transactions.iter().for_each(|one| register.add(one, one.root_span().end_ns));
+    };
+    for second in 0..90 {
+        for (_, spans) in groups.iter().filter(|(at, _)| *at == second) {
+            add(stitcher.push(&fixture::table(spans), second * SECOND_NS));
+        }
+        add(stitcher.advance(second * SECOND_NS));
+    }
+    add(stitcher.finish(90 * SECOND_NS));
+    let report = register.report();
+    let mut hops: Vec<(String, u64)> =
+        report.hops.iter().map(|hop| (hop.callee_service.to_string(), u64::from(hop.calls))).collect();
+    hops.sort_unstable();
+    let mut types: Vec<(String, u64)> =
+        report.chains.iter().map(|chain| (chain.service.to_string(), u64::from(chain.transactions))).collect();
+    types.sort_unstable();
+    (hops, types)
+}
+
+#[test]
+fn a_trace_that_turns_out_to_be_part_of_another_and_late_spans_are_counted_once() {
+    let text = "
+        shop POST /order 0..40
+          shop client POST 5..20 peer=bank
+          shop producer send 30..35 @sent
+          shop client GET 22..28 peer=rates
+
+        mail consumer receive 100..160 link=@sent
+          mail client POST 110..150 peer=post
+    ";
+    let drawn = lines(text);
+    let (shop, mail) = drawn.split_at(4);
+    let (shop, late) = shop.split_at(3);
+    let (hops, types) = counted(&[(0, mail), (40, shop), (60, late)]);
+    let hop = |name: &str| hops.iter().filter(|(callee, _)| callee == name).map(|(_, calls)| *calls).sum::<u64>();
+    assert_eq!([hop("post"), hop("bank"), hop("rates")], [1, 1, 1], "{hops:?}");
+    assert!(types.iter().all(|(_, transactions)| *transactions == 1), "{types:?}");
+    // The same of a trace that nothing joins.
+    let alone = lines("web GET /cart 0..40\n  web client POST 5..20 peer=bank\n  web client GET 22..28 peer=rates\n");
+    let (hops, types) = counted(&[(0, &alone[..2]), (30, &alone[2..]), (45, &alone[1..2])]);
+    assert_eq!(hops, [("bank".to_owned(), 1), ("rates".to_owned(), 1)]);
+    assert_eq!(types, [("web".to_owned(), 1)]);
+}
+
 fn call(ms: i64, words: &str) -> String {
     format!("web GET /cart 0..{0}\n  web client POST 0..{0} peer=bank {words}\n", ms)
 }

@@ -1,21 +1,29 @@
 //! Which attribute keys name pieces of business work, by how their values behave: in what traces they occur, and what
 //! these do. Told by `joining` of every closed trace; asked by `graph` whether a key joins. Bounded by the book of keys.
 
+mod habits;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::facts::ValueForm;
 use super::keys::{KeyBook, KeyId, Use};
-use crate::hash::Map;
 use crate::join::Proposal;
+use habits::Habits;
 
 /// Values that must join traces before a key is used; of numbers more, because they are equal by chance more often.
 const JOINING_MIN: u64 = 3;
-const JOINING_NUMBERS_MIN: u64 = 20;
+const JOINING_NUMBERS_MIN: u64 = 8;
 /// One value in so many must join traces, at least.
 const JOINING_ONE_IN: u64 = 5;
 /// The same of short values: some of those that are drawn at random are equal, but not most.
 const JOINING_SHORT_ONE_IN: u64 = 2;
+/// The same where traces that share a value follow each other soon: what is equal by chance is so at any distance.
+const JOINING_SOON_ONE_IN: u64 = 50;
+/// They do, when between nine of ten there are so many times fewer others than all.
+const SOON_TIMES: u64 = 10;
+/// Traces that share a value with another, from which on that is said.
+const SOON_MIN: usize = 16;
 /// For so many joining values one may be shared by traces that all do the same.
 const REPEATING_ONE_IN: u64 = 4;
 /// One joining value in so many may recur or be crowded, at most.
@@ -36,14 +44,6 @@ const CROWD_TRACES: u64 = 200;
 const ALONE_MIN: u64 = 1_000;
 /// Of so many values that left memory one must have joined traces in a key that is watched on.
 const ALONE_ONE_IN: u64 = 50;
-/// Pairs of things done that are counted for each key; what is beyond counts as seen once.
-const ORDERS_MAX: usize = 512;
-/// Of so many orders seen again one may be turned round, at most: clocks differ.
-const TURNED_ONE_IN: u64 = 8;
-/// Orders that a pair must have been seen in on the average.
-const ORDERS_PER_PAIR_MIN: u64 = 3;
-/// Orders from which on that is asked.
-const ORDERS_JUDGED_FROM: u64 = 30;
 /// Times that a key goes out of use for that before it is dropped: it would be given and taken for ever.
 const DOUBTS_MAX: u64 = 3;
 /// Services that are told apart for each key.
@@ -54,47 +54,6 @@ const PAUSES_MAX: usize = 128;
 const PAUSE_FACTOR: i64 = 4;
 /// And across such pauses in any case.
 const PAUSE_MIN_NS: i64 = 10_000_000_000;
-
-/// In what order things are done under the values of one key. Work runs in like ways; what is equal by chance does not.
-#[derive(Debug, Default)]
-struct Orders {
-    /// Of two things that are done, by which number is smaller: how often it came first, and how often the other.
-    pairs: Map<(u64, u64), (u64, u64)>,
-    all: u64,
-    /// Of those, how many are of pairs seen more than once.
-    again: u64,
-    /// Of those again, how many were the other way round than most of their pair.
-    turned: u64,
-}
-
-impl Orders {
-    fn note(&mut self, before: u64, after: u64) {
-        self.all += 1;
-        let key = (before.min(after), before.max(after));
-        if self.pairs.len() >= ORDERS_MAX && !self.pairs.contains_key(&key) {
-            return;
-        }
-        let counts = self.pairs.entry(key).or_default();
-        let turned = counts.0.min(counts.1);
-        if before < after {
-            counts.0 += 1;
-        } else {
-            counts.1 += 1;
-        }
-        self.turned += counts.0.min(counts.1) - turned;
-        self.again += match counts.0 + counts.1 {
-            1 => 0,
-            2 => 2,
-            _ => 1,
-        };
-    }
-
-    /// Returns whether most were seen before, few the other way round, and each pair often enough on the whole.
-    fn are_alike(&self) -> bool {
-        let is_varied = self.all >= ORDERS_JUDGED_FROM && self.pairs.len() as u64 * ORDERS_PER_PAIR_MIN > self.all;
-        self.again * 2 >= self.all && self.turned * TURNED_ONE_IN <= self.again && !is_varied
-    }
-}
 
 /// How the values of one key behaved.
 #[derive(Debug)]
@@ -114,11 +73,16 @@ struct Behaviour {
     strong: u64,
     confirmed: u64,
     contradicted: u64,
-    orders: Orders,
+    habits: Habits,
     doubts: u64,
     services: Vec<u64>,
-    pauses_ns: Vec<i64>,
+    /// Latest pauses between traces of one value, and how many traces with other values were noted meanwhile.
+    pauses: Vec<(i64, u64)>,
     pause_next: usize,
+    /// How many that were, at most, for nine of ten.
+    usual_others: u64,
+    /// Times that it was noted that a trace carries a value.
+    notes: u64,
     /// Learned from the pauses; see [`PAUSE_FACTOR`].
     pause_max_ns: i64,
 }
@@ -149,6 +113,8 @@ pub(super) struct Discovery {
 pub(super) struct ValueNews {
     /// Traces so far, this one included.
     pub(super) traces: usize,
+    /// What [`Discovery::note`] returned for the trace before; 0 for none.
+    pub(super) noted_at: u64,
     /// Nanoseconds between its start and the nearest other.
     pub(super) pause_ns: i64,
     /// What the value seemed to be before.
@@ -157,6 +123,8 @@ pub(super) struct ValueNews {
     pub(super) state: ValueState,
     /// What the first trace under the value does and what another does, if that is something else.
     pub(super) order: Option<(u64, u64)>,
+    /// What is done under the value, which traces share now, and was not known to be.
+    pub(super) done: [Option<u64>; 2],
 }
 
 /// What the traces that carry a value have in common.
@@ -239,12 +207,13 @@ impl Discovery {
         })
     }
 
-    /// Notes that one more trace carries a value.
-    pub(super) fn note(&mut self, key: KeyId, form: ValueForm, service: u64, news: ValueNews) {
-        let Some(known) = self.keys.get_mut(usize::from(key)) else { return };
+    /// Notes that one more trace carries a value. Returns how many times that was noted of the key.
+    pub(super) fn note(&mut self, key: KeyId, form: ValueForm, service: u64, news: ValueNews) -> u64 {
+        let Some(known) = self.keys.get_mut(usize::from(key)) else { return 0 };
         if known.services.len() < SERVICES_MAX && !known.services.contains(&service) {
             known.services.push(service);
         }
+        known.notes += 1;
         if news.was == ValueState::Unknown {
             known.values += 1;
             known.numbers += u64::from(form == ValueForm::Number);
@@ -252,10 +221,11 @@ impl Discovery {
         }
         if news.traces > 1 {
             known.shared_traces += if news.traces == 2 { 2 } else { 1 };
-            known.note_pause(news.pause_ns);
+            news.done.into_iter().flatten().for_each(|done| known.habits.note_done(done));
+            known.note_pause(news.pause_ns, known.notes - 1 - news.noted_at);
         }
         if let Some((before, after)) = news.order {
-            known.orders.note(before, after);
+            known.habits.note_order(before, after);
         }
         if let Some(count) = known.count_of(news.was) {
             *count = count.saturating_sub(1);
@@ -263,7 +233,9 @@ impl Discovery {
         if let Some(count) = known.count_of(news.state) {
             *count += 1;
         }
+        let notes = known.notes;
         self.judge(key);
+        notes
     }
 
     /// Notes that more traces carry a value than one piece of work has; `traces` of them beyond those noted before.
@@ -308,8 +280,8 @@ impl Discovery {
             Standing::Named | Standing::Barred => Standing::Named,
             _ if known.is_crowded() || known.is_alone() => Standing::Dropped,
             Standing::Used if known.wrong() > known.forgiven() => Standing::Dropped,
-            Standing::Used if !known.orders.are_alike() && known.doubts >= DOUBTS_MAX => Standing::Dropped,
-            Standing::Used if !known.orders.are_alike() => Standing::Watched,
+            Standing::Used if !known.is_habitual() && known.doubts >= DOUBTS_MAX => Standing::Dropped,
+            Standing::Used if !known.is_habitual() => Standing::Watched,
             Standing::Watched if known.is_supported() => Standing::Used,
             standing => standing,
         };
@@ -352,11 +324,13 @@ impl Behaviour {
             strong: 0,
             confirmed: 0,
             contradicted: 0,
-            orders: Orders::default(),
+            habits: Habits::default(),
             doubts: 0,
             services: Vec::new(),
-            pauses_ns: Vec::new(),
+            pauses: Vec::new(),
             pause_next: 0,
+            usual_others: 0,
+            notes: 0,
             pause_max_ns: PAUSE_MIN_NS,
         }
     }
@@ -378,18 +352,19 @@ impl Behaviour {
         matches!(self.standing, Standing::Named | Standing::Used)
     }
 
-    fn note_pause(&mut self, pause_ns: i64) {
-        if self.pauses_ns.len() < PAUSES_MAX {
-            self.pauses_ns.push(pause_ns);
+    fn note_pause(&mut self, pause_ns: i64, others: u64) {
+        if self.pauses.len() < PAUSES_MAX {
+            self.pauses.push((pause_ns, others));
         } else {
-            self.pauses_ns[self.pause_next] = pause_ns;
+            self.pauses[self.pause_next] = (pause_ns, others);
         }
         self.pause_next = (self.pause_next + 1) % PAUSES_MAX;
         // Sorting at each pause would be dear; few pauses change much.
-        if self.pauses_ns.len() < JOINING_MIN as usize || self.pause_next.is_multiple_of(8) {
-            let mut sorted = self.pauses_ns.clone();
-            sorted.sort_unstable();
-            let usual_ns = sorted[(sorted.len() - 1) * 9 / 10];
+        if self.pauses.len() < JOINING_MIN as usize || self.pause_next.is_multiple_of(8) {
+            let usual = (self.pauses.len() - 1) * 9 / 10;
+            let mut sorted = self.pauses.clone();
+            let usual_ns = sorted.select_nth_unstable_by_key(usual, |pause| pause.0).1.0;
+            self.usual_others = sorted.select_nth_unstable_by_key(usual, |pause| pause.1).1.1;
             self.pause_max_ns = usual_ns.saturating_mul(PAUSE_FACTOR).max(PAUSE_MIN_NS);
         }
     }
@@ -406,7 +381,16 @@ impl Behaviour {
     }
 
     fn joining_one_in(&self) -> u64 {
-        if self.strong * 2 > self.values { JOINING_ONE_IN } else { JOINING_SHORT_ONE_IN }
+        match () {
+            () if self.is_soon() => JOINING_SOON_ONE_IN,
+            () if self.strong * 2 > self.values => JOINING_ONE_IN,
+            () => JOINING_SHORT_ONE_IN,
+        }
+    }
+
+    /// Returns whether traces that share a value follow each other soon, compared with how many there are.
+    fn is_soon(&self) -> bool {
+        self.pauses.len() >= SOON_MIN && self.usual_others.saturating_mul(SOON_TIMES) <= self.notes
     }
 
     fn is_numeric(&self) -> bool {
@@ -425,6 +409,11 @@ impl Behaviour {
         }
     }
 
+    /// Returns whether what is done under the values is done in like ways. What is equal by chance is not.
+    fn is_habitual(&self) -> bool {
+        self.habits.are_orders_alike() || self.habits.has_core(self.shared(), self.standing == Standing::Used)
+    }
+
     fn is_alone(&self) -> bool {
         self.gone >= ALONE_MIN && (self.gone - self.gone_alone) * ALONE_ONE_IN < self.gone
     }
@@ -434,7 +423,7 @@ impl Behaviour {
             && self.joining * self.joining_one_in() >= self.values
             && self.repeating * REPEATING_ONE_IN <= self.joining
             && self.wrong() <= self.forgiven()
-            && self.orders.are_alike()
+            && self.is_habitual()
     }
 
     fn proposal(&self) -> Proposal {

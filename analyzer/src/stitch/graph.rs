@@ -89,6 +89,8 @@ pub(super) struct Group {
     pub(super) traces: Vec<TraceId>,
     /// Traces that were ever noted as ready.
     pub(super) noted: usize,
+    /// What discovery said when the last of them was noted.
+    pub(super) noted_at: u64,
     pub(super) state: ValueState,
     /// Why it joins nothing, or not all.
     pub(super) refused: Option<Refusal>,

@@ -147,7 +147,9 @@ impl Joiner {
         let life = self.lives.entry(id).or_default();
         life.ready_ns = life.ready_ns.min(step.now_ns);
         life.revision = life.revision.max(closing.revision);
-        life.told.is_whole |= closing.revision > 0;
+        if closing.revision > 0 {
+            life.told.note_late(&closing.whole);
+        }
         (life.kept_ns, life.reason) = (step.now_ns, closing.whole.close_reason);
         life.due_ns = step.now_ns.saturating_add(step.limits.join_wait_ns);
         life.is_sealed = matches!(life.reason, CloseReason::SpanLimit | CloseReason::AgeLimit);

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
@@ -17,6 +18,7 @@ use super::waiting::Waiting;
 use crate::hash::{Map, Set};
 use crate::join::{Proposal, Refused};
 use crate::span::Span;
+use crate::told::Told;
 use crate::transaction::{CloseReason, Transaction};
 
 /// Latest arrivals that are remembered for lists of open transactions.
@@ -50,6 +52,8 @@ pub(crate) struct Unclosed<'a> {
 
 struct Open {
     spans: Vec<Span>,
+    /// As it was given out, if it was.
+    before: Option<Arc<[Span]>>,
     /// Copies that were left out when it was closed before.
     duplicates: usize,
     revision: u32,
@@ -264,15 +268,16 @@ impl Held {
 
     /// Opens a transaction: the closed one with this id again, or a new one.
     fn open(&mut self, id: TraceId, now_ns: i64) {
-        let mut open = Open { spans: Vec::new(), duplicates: 0, revision: 0, opened_ns: now_ns, arrived_ns: now_ns };
+        let (spans, before) = (Vec::new(), None);
+        let mut open = Open { spans, before, duplicates: 0, revision: 0, opened_ns: now_ns, arrived_ns: now_ns };
         if let Some(Reopened { spans, duplicates, opened_ns }) = self.joiner.reopen(id) {
             self.stats.reopened += 1;
             let revision = self.joiner.revision(id);
-            open = Open { spans: spans.to_vec(), duplicates, revision, opened_ns, ..open };
+            open = Open { spans: spans.to_vec(), before: Some(spans), duplicates, revision, opened_ns, ..open };
         } else if let Some(closed) = self.archive.take(id) {
             self.stats.reopened += 1;
             let Closed { spans, duplicates, revision, opened_ns, .. } = closed;
-            open = Open { spans: spans.to_vec(), duplicates, revision, opened_ns, ..open };
+            open = Open { spans: spans.to_vec(), before: Some(spans), duplicates, revision, opened_ns, ..open };
         } else {
             self.stats.too_late += u64::from(self.archive.is_forgotten(id));
         }
@@ -399,7 +404,10 @@ impl Held {
         let is_late_part = open.revision == 0 && self.archive.is_forgotten(id);
         let revision = if is_late_part { 0 } else { open.revision + 1 };
         let header = Header { id, revision, close_reason: reason, duplicates: open.duplicates };
-        let transaction = self.trees.transaction(open.spans, header)?;
+        let mut transaction = self.trees.transaction(open.spans, header)?;
+        if let Some(before) = open.before.filter(|_| open.revision > 0) {
+            transaction.told = Told::before(&before, &transaction.spans, &transaction.hops);
+        }
         let is_cut = matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
         if is_late_part {
             if !self.joiner.is_sealed(id) {

@@ -154,6 +154,8 @@ fn derived(from: u64) -> Vec<(TableName, RecordBatch)> {
             trace_ids: &[trace_id(trace)],
             services: &SERVICES[..3],
             critical_path: &[],
+            completeness: None,
+            saga: None,
         });
     }
     let mut tally = DependencyTally { count: 50, errors: 1, gap_count: 50, ..DependencyTally::default() };

@@ -449,6 +449,8 @@ async fn hops_of_all_traces_of_a_transaction_have_its_id_when_it_is_asked_for() 
         trace_ids: &[id(1), id(3)],
         services: &["shop"],
         critical_path: &[],
+        completeness: None,
+        saga: None,
     });
     store.append_derived(vec![(TableName::Transactions, transactions.finish())]).await.unwrap();
     let traces = "SELECT trace_id FROM hops WHERE transaction_id = '01010101010101010101010101010101' ORDER BY 1";

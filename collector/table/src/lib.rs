@@ -34,7 +34,7 @@ pub use span::{
     EventFields, EventRow, EventsWriter, LinkFields, LinkRow, LinksWriter, SpanColumns, SpanEntry, SpanFields,
     SpanKind, SpanRow, SpanTable, SpanTableBuilder, StatusCode,
 };
-pub use transaction::{SegmentFields, TransactionFields, TransactionTableBuilder};
+pub use transaction::{CompletenessFields, LackingFields, SegmentFields, TransactionFields, TransactionTableBuilder};
 
 /// A batch does not have the columns that its table requires.
 #[derive(Debug, thiserror::Error)]

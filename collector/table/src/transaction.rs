@@ -29,6 +29,24 @@ pub struct SegmentFields<'a> {
     pub self_ns: i64,
 }
 
+/// A stage that is expected of a transaction and is not there.
+pub struct LackingFields<'a> {
+    /// Who should have done it.
+    pub service_name: &'a str,
+    /// What should have been done.
+    pub operation: &'a str,
+    /// `waiting`, `overdue` or `missing`.
+    pub state: &'a str,
+}
+
+/// What is known of the stages that are expected of a transaction.
+pub struct CompletenessFields<'a> {
+    /// Expected stages, those that are there included.
+    pub expected_count: u32,
+    /// Those that are not there.
+    pub lacking: &'a [LackingFields<'a>],
+}
+
 /// What a transaction's row is built from.
 pub struct TransactionFields<'a> {
     /// Id of the transaction: the trace in which it began.
@@ -63,6 +81,10 @@ pub struct TransactionFields<'a> {
     pub services: &'a [&'a str],
     /// Segments that sum to the duration.
     pub critical_path: &'a [SegmentFields<'a>],
+    /// None while nothing is known of its type, or when it lacks spans.
+    pub completeness: Option<CompletenessFields<'a>>,
+    /// What became of its saga: `completed`, `compensation_missing`, …; none if it is no saga.
+    pub saga: Option<&'a str>,
 }
 
 fn trace_id_item() -> Arc<Field> {
@@ -90,6 +112,11 @@ pub(crate) fn schema() -> SchemaRef {
             Field::new("trace_ids", DataType::List(trace_id_item()), true),
             Field::new("services", DataType::Utf8, false),
             Field::new("critical_path", DataType::Utf8, false),
+            // Segments that were written before these columns existed have null in them.
+            Field::new("completeness", DataType::Utf8, true),
+            Field::new("expected_count", DataType::UInt32, true),
+            Field::new("lacking", DataType::Utf8, true),
+            Field::new("saga", DataType::Utf8, true),
         ]))
     });
     SCHEMA.clone()
@@ -114,6 +141,10 @@ pub struct TransactionTableBuilder {
     trace_ids: ListBuilder<FixedSizeBinaryBuilder>,
     services: StringBuilder,
     critical_path: StringBuilder,
+    completeness: StringBuilder,
+    expected_count: Vec<Option<u32>>,
+    lacking: StringBuilder,
+    saga: StringBuilder,
     path: PathWriter,
 }
 
@@ -137,6 +168,10 @@ impl Default for TransactionTableBuilder {
             trace_ids: ListBuilder::new(FixedSizeBinaryBuilder::new(16)).with_field(trace_id_item()),
             services: StringBuilder::new(),
             critical_path: StringBuilder::new(),
+            completeness: StringBuilder::new(),
+            expected_count: Vec::new(),
+            lacking: StringBuilder::new(),
+            saga: StringBuilder::new(),
             path: PathWriter::default(),
         }
     }
@@ -164,6 +199,23 @@ impl TransactionTableBuilder {
         self.append_trace_ids(transaction);
         append_joined(&mut self.services, ", ", transaction.services);
         self.critical_path.append_value(self.path.json(transaction.critical_path));
+        self.append_completeness(transaction.completeness.as_ref());
+        self.saga.append_option(transaction.saga);
+    }
+
+    /// The word is the worst of what lacks; the list is null when nothing does, which is the usual case.
+    fn append_completeness(&mut self, completeness: Option<&CompletenessFields<'_>>) {
+        let lacking = completeness.map(|known| known.lacking).unwrap_or_default();
+        let is_any = |state: &str| lacking.iter().any(|stage| stage.state == state);
+        let worst = ["missing", "overdue", "waiting"].into_iter().find(|state| is_any(state)).unwrap_or("whole");
+        self.completeness.append_option(completeness.map(|_| worst));
+        self.expected_count.push(completeness.map(|known| known.expected_count));
+        let json = (!lacking.is_empty()).then(|| {
+            let json = &mut self.path.json;
+            write_rows(json, lacking.iter().map(|stage| ([stage.service_name, stage.operation, stage.state], None)));
+            &*json
+        });
+        self.lacking.append_option(json);
     }
 
     /// Null stands for the usual case: the one trace that gave the transaction its id.
@@ -208,6 +260,10 @@ impl TransactionTableBuilder {
             Arc::new(self.trace_ids.finish()),
             Arc::new(self.services.finish()),
             Arc::new(self.critical_path.finish()),
+            Arc::new(self.completeness.finish()),
+            Arc::new(UInt32Array::from(self.expected_count)),
+            Arc::new(self.lacking.finish()),
+            Arc::new(self.saga.finish()),
         ];
         RecordBatch::try_new(schema(), columns).expect("append fills every column of the schema")
     }
@@ -220,6 +276,25 @@ fn append_joined(column: &mut StringBuilder, separator: &str, texts: &[&str]) {
         let _ = column.write_str(text);
     }
     column.append_value("");
+}
+
+/// Writes a list of lists of three texts, and a number where there is one, in place of what was written before.
+fn write_rows<'a>(json: &mut String, rows: impl Iterator<Item = ([&'a str; 3], Option<i64>)>) {
+    json.clear();
+    json.push('[');
+    for (texts, number) in rows {
+        json.push_str(if json.len() > 1 { ",[" } else { "[" });
+        for (at, text) in texts.into_iter().enumerate() {
+            json.push_str(if at == 0 { "" } else { "," });
+            write_text(json, text);
+        }
+        if let Some(number) = number {
+            json.push(',');
+            json.push_str(itoa::Buffer::new().format(number));
+        }
+        json.push(']');
+    }
+    json.push(']');
 }
 
 /// Writes critical paths; keeps its room from one to the next.
@@ -240,22 +315,10 @@ impl PathWriter {
         let rest = merged.get(CRITICAL_PATH_MAX..).unwrap_or_default();
         let rest_ns: Option<i64> = rest.iter().map(|(_, self_ns)| *self_ns).reduce(i64::saturating_add);
         merged.truncate(CRITICAL_PATH_MAX);
-        let named = merged.iter().map(|(owner, ns)| (owner.service_name, owner.operation, owner.cause, *ns));
-        let other = rest_ns.map(|ns| ("", "", "other", ns));
-        let json = &mut self.json;
-        json.clear();
-        json.push('[');
-        for (service, operation, cause, self_ns) in named.chain(other) {
-            json.push_str(if json.len() > 1 { ",[" } else { "[" });
-            for text in [service, operation, cause] {
-                write_text(json, text);
-                json.push(',');
-            }
-            json.push_str(itoa::Buffer::new().format(self_ns));
-            json.push(']');
-        }
-        json.push(']');
-        json
+        let named = merged.iter().map(|(owner, ns)| ([owner.service_name, owner.operation, owner.cause], Some(*ns)));
+        let other = rest_ns.map(|ns| (["", "", "other"], Some(ns)));
+        write_rows(&mut self.json, named.chain(other));
+        &self.json
     }
 
     fn merge<'a, 'b>(&mut self, segments: &'b [SegmentFields<'a>]) -> Vec<(&'b SegmentFields<'a>, i64)> {

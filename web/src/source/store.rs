@@ -178,7 +178,7 @@ fn transactions_of_statement(trace_id: TraceId, started_ns: i64) -> Statement {
 fn transactions_statement(query: &TransactionQuery) -> Statement {
     let mut statement = Statement::new(
         "SELECT transaction_id, service_name, operation, started_at, duration_ns, status, complete, spans_count, \
-         errors_count, services, critical_path FROM transactions WHERE ",
+         errors_count, services, critical_path, completeness, saga FROM transactions WHERE ",
     );
     statement.with("started_at >= ?", QueryParam::TimestampNs(query.from_ns));
     statement.with(" AND started_at < ?", QueryParam::TimestampNs(query.to_ns));
@@ -242,8 +242,11 @@ fn logs_statement(query: &LogQuery) -> Statement {
     if let Some(service) = &query.service {
         statement.with(" AND service_name = ?", QueryParam::Text(service.clone()));
     }
-    if let Some(trace_id) = query.trace_id {
-        statement.with(" AND trace_id = ?", id_param(trace_id));
+    for (number, trace_id) in query.trace_ids.iter().enumerate() {
+        statement.with(if number == 0 { " AND trace_id IN (?" } else { ", ?" }, id_param(*trace_id));
+    }
+    if !query.trace_ids.is_empty() {
+        statement.push(")");
     }
     if let Some(severity) = query.severity_min {
         statement.with(" AND severity_number >= ?", QueryParam::Int(i64::from(severity)));
@@ -292,6 +295,9 @@ fn transaction_rows(result: &QueryResult) -> Vec<TransactionRow> {
         let errors: &UInt32Array = column(batch, "errors_count");
         let services: &StringArray = column(batch, "services");
         let path: &StringArray = column(batch, "critical_path");
+        let completeness: &StringArray = column(batch, "completeness");
+        let saga: &StringArray = column(batch, "saga");
+        let text = |texts: &StringArray, row: usize| texts.is_valid(row).then(|| texts.value(row).to_owned());
         rows.extend((0..batch.num_rows()).map(|row| TransactionRow {
             id: TraceId::from_otlp(id.value(row)).unwrap_or_default(),
             service: service.value(row).to_owned(),
@@ -304,6 +310,8 @@ fn transaction_rows(result: &QueryResult) -> Vec<TransactionRow> {
             errors_count: errors.value(row),
             services: services.value(row).split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             critical_path: segments(path.value(row)),
+            completeness: text(completeness, row),
+            saga: text(saga, row),
         }));
     }
     rows

@@ -242,7 +242,11 @@ impl Source for Fake {
     }
 
     fn logs(&self, query: LogQuery) -> Answer<'_, Vec<LogTable>> {
-        ready(self.logs.iter().take(query.limit).cloned().collect())
+        let is_of = |trace_id: Option<TraceId>| trace_id.is_some_and(|id| query.trace_ids.contains(&id));
+        let fits = |table: &&LogTable| {
+            query.trace_ids.is_empty() || table.rows().next().is_some_and(|row| is_of(row.trace_id))
+        };
+        ready(self.logs.iter().filter(fits).take(query.limit).cloned().collect())
     }
 
     fn services(&self, _from_ns: i64, _to_ns: i64) -> Answer<'_, Vec<String>> {

@@ -175,6 +175,92 @@ fn a_retry_and_a_fallback_are_no_compensation() {
     assert_snapshot!(verdict(&[(DONE, 400), (fallback, 40), (retried, 40)], fallback), @"1 of 1");
 }
 
+/// Undone by whoever keeps the books, under names that have nothing in common with what they undo.
+const UNDONE_ELSEWHERE: &str = "
+    flow POST /order 0..200 error
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+      flow client charge 40..60
+        pay POST /charge 42..58
+      flow client ship 70..90 error
+        ship POST /ship 72..88 error
+      flow client x 100..120
+        ledger POST /counter 102..118
+      flow client y 130..150
+        depot POST /shelve 132..148
+";
+const CHARGE_FAILED_UNDONE_ELSEWHERE: &str = "
+    flow POST /order 0..200 error
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+      flow client charge 40..60 error
+        pay POST /charge 42..58 error
+      flow client y 130..150
+        depot POST /shelve 132..148
+";
+const RESERVE_FAILED: &str = "
+    flow POST /order 0..200 error
+      flow client reserve 10..30 error
+        stock POST /reserve 12..28 error
+";
+
+#[test]
+fn what_undoes_a_stage_may_be_of_another_service() {
+    let usual = [(DONE, 400), (UNDONE_ELSEWHERE, 40), (CHARGE_FAILED_UNDONE_ELSEWHERE, 40), (RESERVE_FAILED, 20)];
+    assert_snapshot!(verdict(&usual, UNDONE_ELSEWHERE), @r"
+    3 of 3
+    saga learned: compensated
+      stock POST /reserve: Done, undone by depot POST /shelve: Done
+      pay POST /charge: Done, undone by ledger POST /counter: Done
+      ship POST /ship: Failed
+    ");
+    let not_shelved = CHARGE_FAILED_UNDONE_ELSEWHERE.split("      flow client y").next().unwrap();
+    assert_snapshot!(verdict(&usual, not_shelved), @r"
+    1 of 1
+    saga learned: compensation_missing
+      stock POST /reserve: Done, undone by depot POST /shelve: Missing
+      pay POST /charge: Failed, undone by ledger POST /counter: NotNeeded
+      ship POST /ship: NotReached
+    ");
+}
+
+#[test]
+fn a_notice_and_a_fallback_of_another_service_undo_nothing() {
+    let told = |text: &str| format!("{text}      flow client tell 160..180\n        mail POST /sorry 162..178\n");
+    let [ship, charge, reserve] = [
+        "
+    flow POST /order 0..200 error
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+      flow client charge 40..60
+        pay POST /charge 42..58
+      flow client ship 70..90 error
+        ship POST /ship 72..88 error
+",
+        "
+    flow POST /order 0..200 error
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+      flow client charge 40..60 error
+        pay POST /charge 42..58 error
+",
+        RESERVE_FAILED,
+    ]
+    .map(told);
+    assert_snapshot!(verdict(&[(DONE, 400), (&ship, 40), (&charge, 40), (&reserve, 20)], &charge), @"2 of 2");
+    // The order goes through all the same.
+    let fallback = "
+        flow POST /order 0..200
+          flow client reserve 10..30
+            stock POST /reserve 12..28
+          flow client charge 40..60 error
+            pay POST /charge 42..58 error
+          flow client bill 100..120
+            books POST /bill 102..118
+    ";
+    assert_snapshot!(verdict(&[(DONE, 400), (fallback, 40), (RESERVE_FAILED, 20)], fallback), @"1 of 1");
+}
+
 const EVENTS_COMPENSATED: &str = "
     shop POST /order 0..40
       shop producer ordered 30..35 messaging.message.id=a#

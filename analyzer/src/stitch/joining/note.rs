@@ -79,6 +79,7 @@ impl Joiner {
             key: fact.key,
             traces: Vec::with_capacity(1),
             noted: 0,
+            noted_at: 0,
             state: ValueState::Unknown,
             refused: None,
         });
@@ -200,15 +201,15 @@ impl Graph {
         let pause_ns = nearest.map_or(0, |other| start_ns.saturating_sub(other.0).abs());
         let nearest = nearest.map(|other| other.1);
         let state = ValueState::of(begun.iter().map(|(.., begun)| *begun));
-        let order = order_of(&begun, id);
+        let (order, done) = (order_of(&begun, id), newly_done(&begun, id));
         let Some(group) = self.groups.get_mut(&token) else { return };
         group.noted += 1;
         let was = std::mem::replace(&mut group.state, state);
         if group.rule == Rule::DiscoveredKey && state == ValueState::Recurring && self.discovery.joins(key) {
             self.refusals.note_group(group, Refusal::Recurs, id);
         }
-        let news = ValueNews { traces: group.noted, pause_ns, was, state, order };
-        self.discovery.note(key, fact.form, service, news);
+        let news = ValueNews { traces: group.noted, noted_at: group.noted_at, pause_ns, was, state, order, done };
+        group.noted_at = self.discovery.note(key, fact.form, service, news);
         if let Some(other) = nearest {
             let (is_confirmed, is_contradicted) = self.other_rules(id, other, key);
             self.discovery.note_other_rules(key, is_confirmed, is_contradicted);
@@ -234,6 +235,16 @@ fn order_of(begun: &[(i64, TraceId, (u64, bool))], id: TraceId) -> Option<(u64, 
     let later = if first.1 == id { begun.get(1)? } else { own };
     let (before, after) = (first.2.0, later.2.0);
     (before != after).then_some((before, after))
+}
+
+/// Returns what is done under a value that several traces share and was not known to be before a trace came: all of it
+/// when it is the second.
+fn newly_done(begun: &[(i64, TraceId, (u64, bool))], id: TraceId) -> [Option<u64>; 2] {
+    let own = begun.iter().find(|one| one.1 == id).map(|one| one.2.0);
+    let mut others = begun.iter().filter(|one| one.1 != id).map(|one| one.2.0).peekable();
+    let first = others.peek().copied().filter(|_| begun.len() == 2);
+    let is_new = begun.len() > 1 && others.all(|other| Some(other) != own);
+    [first, own.filter(|_| is_new)]
 }
 
 /// Returns how many traces may share one value.

@@ -5,6 +5,7 @@ use collector_table::{LogEntry, LogTable, LogTableBuilder, ResourceFields, SpanI
 use insta::assert_snapshot;
 
 mod simulation;
+mod unpropagated;
 
 use crate::fixture::{self, Drawn, lines};
 use crate::stitch::{Stitcher, StitcherLimits, assemble_with};
@@ -663,9 +664,16 @@ fn what_was_let_go_of_is_never_given_out_in_part() {
 
 /// Returns a table of log records, given as trace, span and attribute.
 fn logs(records: &[(Option<u8>, u64, (&str, &str))]) -> LogTable {
+    let ids = |trace: &Option<u8>, span: &u64| (trace.map(|number| TraceId([number; 16])), SpanId(span.to_be_bytes()));
+    let records: Vec<(Option<TraceId>, SpanId, (&str, &str))> =
+        records.iter().map(|(trace, span, said)| (ids(trace, span).0, ids(trace, span).1, *said)).collect();
+    logs_of(&records)
+}
+
+fn logs_of<Text: AsRef<str>>(records: &[(Option<TraceId>, SpanId, (Text, Text))]) -> LogTable {
     let mut builder = LogTableBuilder::default();
-    for (trace, span, (key, value)) in records {
-        builder.attributes().push(key, value, ValueType::String);
+    for (trace_id, span_id, (key, value)) in records {
+        builder.attributes().push(key.as_ref(), value.as_ref(), ValueType::String);
         let resource = builder.resource(&ResourceFields {
             service_name: "shop",
             service_instance: None,
@@ -676,8 +684,8 @@ fn logs(records: &[(Option<u8>, u64, (&str, &str))]) -> LogTable {
         builder.append_entry(&LogEntry {
             time_ns: 20_000_000,
             observed_ns: 20_000_000,
-            trace_id: trace.map(|number| TraceId([number; 16])),
-            span_id: Some(SpanId(span.to_be_bytes())),
+            trace_id: *trace_id,
+            span_id: Some(*span_id),
             flags: 0,
             severity_number: 9,
             severity_text: None,

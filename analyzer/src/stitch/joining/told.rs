@@ -11,12 +11,23 @@ use crate::transaction::Transaction;
 /// What was told of a trace.
 #[derive(Debug, Default)]
 pub(super) struct TraceTold {
-    /// All its spans.
+    /// All its spans, but for late ones.
     pub(super) is_whole: bool,
+    /// Spans that came after it was told.
+    late: Set<SpanId>,
     /// Of a trace that serves several transactions, the spans that some of them took.
     spans: Set<SpanId>,
     /// Hops from other traces into it, by both their spans.
     hops: Set<(SpanId, SpanId)>,
+}
+
+impl TraceTold {
+    /// Notes that a trace was told before, and which of its spans came since.
+    pub(super) fn note_late(&mut self, whole: &Transaction) {
+        self.is_whole = true;
+        let late = whole.spans.iter().zip(&whole.told.spans).filter(|(_, is_told)| !**is_told);
+        self.late.extend(late.map(|(span, _)| span.span_id));
+    }
 }
 
 impl Joiner {
@@ -33,6 +44,7 @@ impl Joiner {
         for part in parts.iter().filter(|part| part.belongs.is_empty()) {
             if let Some(life) = self.lives.get_mut(&part.id) {
                 life.told.is_whole = true;
+                life.told.late = Set::default();
                 life.told.spans = Set::default();
             }
         }
@@ -46,7 +58,8 @@ impl Joiner {
             let id = given.spans[index].span_id;
             // Of a trace that is the transaction's alone it is enough to know that all of it was told.
             let is_known = !part.belongs.is_empty() && !life.told.spans.insert(id);
-            *is_told = life.told.is_whole || is_known || life.told.spans.contains(&id) && part.belongs.is_empty();
+            let is_whole = life.told.is_whole && !life.told.late.contains(&id);
+            *is_told = is_whole || is_known || life.told.spans.contains(&id) && part.belongs.is_empty();
         }
         let mut hops = vec![false; given.hops.len()];
         for (hop, is_told) in given.hops.iter().zip(&mut hops) {

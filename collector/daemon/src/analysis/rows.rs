@@ -1,8 +1,8 @@
 //! Transactions as rows of the table `transactions`. Called by the analysis for what it keeps.
 
-use analyzer::Transaction;
 use analyzer::transaction::Segment;
-use collector_table::{SegmentFields, TransactionFields, TransactionTableBuilder};
+use analyzer::{Lacking, Transaction};
+use collector_table::{CompletenessFields, LackingFields, SegmentFields, TransactionFields, TransactionTableBuilder};
 
 /// Services that a row names; further ones are left out.
 const SERVICES_MAX: usize = 64;
@@ -19,6 +19,10 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
             self_ns: segment.end_ns - segment.start_ns,
         }
     };
+    let known = transaction.completeness.as_ref();
+    let lacking: Vec<LackingFields<'_>> =
+        known.map(|known| known.lacking.iter().map(lacking).collect()).unwrap_or_default();
+    let expected_count = known.map(|known| u32::try_from(known.expected).unwrap_or(u32::MAX));
     let errors = transaction.spans.iter().filter(|span| span.has_error()).count();
     rows.append(&TransactionFields {
         transaction_id: transaction.id,
@@ -37,7 +41,13 @@ pub(super) fn append(rows: &mut TransactionTableBuilder, transaction: &Transacti
         trace_ids: &transaction.traces,
         services: &services(transaction),
         critical_path: &transaction.critical_path.iter().map(segment).collect::<Vec<_>>(),
+        completeness: expected_count.map(|expected_count| CompletenessFields { expected_count, lacking: &lacking }),
+        saga: transaction.saga.as_ref().map(|saga| saga.state.as_str()),
     });
+}
+
+fn lacking(stage: &Lacking) -> LackingFields<'_> {
+    LackingFields { service_name: &stage.service, operation: &stage.operation, state: stage.state.as_str() }
 }
 
 /// Returns the services of a transaction in order of their first start, at most [`SERVICES_MAX`].

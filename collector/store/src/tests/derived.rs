@@ -1,6 +1,6 @@
 //! Rows that are derived: transactions with revisions, dependencies, and the rows from which they are derived.
 
-use collector_table::{DependencyFields, DependencyTableBuilder, DependencyTally};
+use collector_table::{CompletenessFields, DependencyFields, DependencyTableBuilder, DependencyTally};
 use futures::FutureExt;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -30,6 +30,8 @@ fn transaction_closed(trace_no: u64, revision: u32, close_reason: &str) -> Recor
         trace_ids: &[trace(trace_no)],
         services: &["shop"],
         critical_path: &[],
+        completeness: Some(CompletenessFields { expected_count: 1, lacking: &[] }),
+        saga: Some("completed"),
     });
     transactions.finish()
 }
@@ -144,12 +146,18 @@ async fn dependencies_of_one_key_are_added_up_when_they_are_sealed() {
     assert_eq!(count(&store, "SELECT sum(count) FROM dependencies").await, 10);
 }
 
-/// Has a file of `dependencies` be as it was before columns were added: those that may be null.
-fn without_later_columns(path: &std::path::Path) {
+/// Has the only file of a table be as it was before columns were added: those that may be null, but for `from_start`.
+fn without_later_columns(table: &std::path::Path, from_start: &str) {
+    let files = std::fs::read_dir(table).unwrap();
+    let ours: Vec<std::path::PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(ours.len(), 1, "{ours:?}");
+    let path = &ours[0];
     let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap()).unwrap();
     let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
     let fields = batches[0].schema().fields().clone();
-    let first: Vec<usize> = (0..fields.len()).filter(|&column| !fields[column].is_nullable()).collect();
+    let is_first = |column: &usize| !fields[*column].is_nullable() || fields[*column].name() == from_start;
+    let first: Vec<usize> = (0..fields.len()).filter(is_first).collect();
+    assert!(first.len() < fields.len(), "nothing was added");
     let batches: Vec<RecordBatch> = batches.iter().map(|batch| batch.project(&first).unwrap()).collect();
     let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batches[0].schema(), None).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
@@ -163,10 +171,7 @@ async fn dependencies_from_before_columns_were_added_read_as_null_in_them() {
     derive(&store, 1, 1).await;
     store.seal().await;
     store.close().await;
-    let files = std::fs::read_dir(dir.path().join("dependencies")).unwrap();
-    let ours: Vec<std::path::PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(ours.len(), 1, "{ours:?}");
-    without_later_columns(&ours[0]);
+    without_later_columns(&dir.path().join("dependencies"), "");
 
     let (store, _) = open(dir.path()).await;
     derive(&store, 2, 1).await;
@@ -216,4 +221,26 @@ async fn analysis_receives_what_is_committed_in_order_and_once() {
         sizes.push(rows.rows.num_rows());
     }
     assert_eq!(sizes, [1, 2]);
+}
+
+#[tokio::test]
+async fn transactions_from_before_columns_were_added_read_as_null_in_them_also_when_merged() {
+    let dir = folder();
+    let (store, _) = open(dir.path()).await;
+    derive(&store, 1, 1).await;
+    store.seal().await;
+    store.close().await;
+    without_later_columns(&dir.path().join("transactions"), "trace_ids");
+
+    let (store, _) = open(dir.path()).await;
+    for trace_no in 2..20 {
+        derive(&store, trace_no, 1).await;
+        store.seal().await;
+    }
+    let known = "SELECT concat(count(*), ' ', count(completeness), ' ', count(saga)) FROM transactions";
+    assert_eq!(column(&store, known).await, ["19 18 18"]);
+    store.maintain(0).await;
+    let files = std::fs::read_dir(dir.path().join("transactions")).unwrap().count();
+    assert!(files < 19, "nothing was merged");
+    assert_eq!(column(&store, known).await, ["19 18 18"]);
 }

@@ -1,11 +1,16 @@
 use arrow::array::{Array, ListArray, RecordBatch, StringArray};
 
-use super::{SegmentFields, TransactionFields, TransactionTableBuilder};
+use super::{CompletenessFields, LackingFields, SegmentFields, TransactionFields, TransactionTableBuilder};
 use crate::TraceId;
 
 fn row(trace_ids: &[TraceId], critical_path: &[SegmentFields<'_>]) -> RecordBatch {
     let mut builder = TransactionTableBuilder::default();
-    builder.append(&TransactionFields {
+    builder.append(&fields(trace_ids, critical_path));
+    builder.finish()
+}
+
+fn fields<'a>(trace_ids: &'a [TraceId], critical_path: &'a [SegmentFields<'a>]) -> TransactionFields<'a> {
+    TransactionFields {
         transaction_id: TraceId([1; 16]),
         revision: 1,
         service_name: "shop",
@@ -22,8 +27,9 @@ fn row(trace_ids: &[TraceId], critical_path: &[SegmentFields<'_>]) -> RecordBatc
         trace_ids,
         services: &["shop", "bank"],
         critical_path,
-    });
-    builder.finish()
+        completeness: None,
+        saga: None,
+    }
 }
 
 fn text<'a>(batch: &'a RecordBatch, column: &str) -> &'a str {
@@ -55,4 +61,32 @@ fn trace_ids_are_null_when_there_is_only_the_one_that_names_the_transaction() {
         column.is_valid(0).then(|| column.value_length(0))
     });
     assert_eq!(lengths, [None, None, Some(1), Some(2)]);
+}
+
+#[test]
+fn what_a_transaction_lacks_is_listed_and_the_worst_of_it_is_its_completeness() {
+    let stage = |service_name, state| LackingFields { service_name, operation: "o\"", state };
+    let cases: [Option<&[LackingFields<'_>]>; 4] = [
+        None,
+        Some(&[]),
+        Some(&[stage("a", "waiting")]),
+        Some(&[stage("a", "waiting"), stage("b", "missing"), stage("c", "overdue")]),
+    ];
+    let mut builder = TransactionTableBuilder::default();
+    for lacking in cases {
+        let completeness = lacking.map(|lacking| CompletenessFields { expected_count: 7, lacking });
+        let saga = lacking.and(Some("compensated"));
+        builder.append(&TransactionFields { completeness, saga, ..fields(&[], &[]) });
+    }
+    let batch = builder.finish();
+    let texts = |column: &str| -> Vec<Option<String>> {
+        let texts = batch.column_by_name(column).unwrap().as_any().downcast_ref::<StringArray>().unwrap();
+        texts.iter().map(|text| text.map(str::to_owned)).collect()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(texts("completeness"), [None, some("whole"), some("waiting"), some("missing")]);
+    let all = r#"[["a","o\"","waiting"],["b","o\"","missing"],["c","o\"","overdue"]]"#;
+    assert_eq!(texts("lacking"), [None, None, some(r#"[["a","o\"","waiting"]]"#), some(all)]);
+    assert_eq!(texts("saga"), [None, some("compensated"), some("compensated"), some("compensated")]);
+    assert_eq!(batch.column_by_name("expected_count").unwrap().null_count(), 1);
 }

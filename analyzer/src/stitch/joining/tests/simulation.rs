@@ -5,23 +5,24 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use collector_table::{
-    LinkFields, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
+    LinkFields, LogTable, SpanFields, SpanId, SpanKind, SpanTable, SpanTableBuilder, StatusCode, TraceId, ValueType,
 };
 
+use super::logs_of;
 use crate::fixture::dice::Dice;
 use crate::stitch::{Stitcher, StitcherLimits};
 use crate::transaction::Transaction;
 
-const MS_NS: i64 = 1_000_000;
-const SECOND_NS: i64 = 1_000_000_000;
-const BEGIN_NS: i64 = 1_700_000_000 * SECOND_NS;
+pub(super) const MS_NS: i64 = 1_000_000;
+pub(super) const SECOND_NS: i64 = 1_000_000_000;
+pub(super) const BEGIN_NS: i64 = 1_700_000_000 * SECOND_NS;
 
 impl Dice {
-    fn ms(&mut self, from: i64, to: i64) -> i64 {
+    pub(super) fn ms(&mut self, from: i64, to: i64) -> i64 {
         (from + i64::try_from(self.below(u64::try_from(to - from).unwrap())).unwrap()) * MS_NS
     }
 
-    fn uuid(&mut self) -> String {
+    pub(super) fn uuid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
         format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
@@ -35,9 +36,9 @@ impl Dice {
 }
 
 #[derive(Clone)]
-struct Made {
-    trace: TraceId,
-    id: SpanId,
+pub(super) struct Made {
+    pub(super) trace: TraceId,
+    pub(super) id: SpanId,
     parent: Option<SpanId>,
     service: String,
     operation: String,
@@ -46,32 +47,34 @@ struct Made {
     end_ns: i64,
     attributes: Vec<(String, String)>,
     links: Vec<(TraceId, SpanId)>,
+    /// Attributes of log records written in it, one a record.
+    logs: Vec<(String, String)>,
     /// Pieces of work that it serves.
     works: Vec<usize>,
 }
 
 /// A simulated system: makes spans and knows which belong together.
-struct World {
-    dice: Dice,
-    spans: Vec<Made>,
+pub(super) struct World {
+    pub(super) dice: Dice,
+    pub(super) spans: Vec<Made>,
     works: usize,
-    names: [String; 4],
+    pub(super) names: [String; 4],
 }
 
-type At = usize;
+pub(super) type At = usize;
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let names = [(); 4].map(|()| format!("{}{}.{}", word(&mut dice), dice.below(9), word(&mut dice)));
         Self { dice, spans: Vec::new(), works: 0, names }
     }
 
-    fn trace(&mut self) -> TraceId {
+    pub(super) fn trace(&mut self) -> TraceId {
         TraceId((u128::from(self.dice.next()) << 64 | u128::from(self.dice.next())).to_be_bytes())
     }
 
-    fn root(
+    pub(super) fn root(
         &mut self,
         work: &[usize],
         service: &str,
@@ -83,7 +86,7 @@ impl World {
         self.add(work, (trace, None), service, operation, kind, (start_ns, length_ns))
     }
 
-    fn child(
+    pub(super) fn child(
         &mut self,
         parent: At,
         service: &str,
@@ -96,7 +99,7 @@ impl World {
         self.add(&works, place, service, operation, kind, (start_ns, length_ns))
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         works: &[usize],
         (trace, parent): (TraceId, Option<SpanId>),
@@ -109,7 +112,7 @@ impl World {
         let (service, operation) = (service.to_owned(), operation.to_owned());
         let (attributes, links) = (vec![("thread.id".to_owned(), "1234".to_owned())], Vec::new());
         let end_ns = start_ns + length_ns;
-        let works = works.to_vec();
+        let (works, logs) = (works.to_vec(), Vec::new());
         self.spans.push(Made {
             trace,
             id,
@@ -121,38 +124,44 @@ impl World {
             end_ns,
             attributes,
             links,
+            logs,
             works,
         });
         self.spans.len() - 1
     }
 
-    fn say(&mut self, at: At, key: &str, value: &str) {
+    pub(super) fn say(&mut self, at: At, key: &str, value: &str) {
         self.spans[at].attributes.push((key.to_owned(), value.to_owned()));
     }
 
-    fn link(&mut self, at: At, to: At) {
+    /// Writes a log record within a span.
+    pub(super) fn write(&mut self, at: At, key: &str, value: &str) {
+        self.spans[at].logs.push((key.to_owned(), value.to_owned()));
+    }
+
+    pub(super) fn link(&mut self, at: At, to: At) {
         let target = (self.spans[to].trace, self.spans[to].id);
         self.spans[at].links.push(target);
     }
 
-    fn end_ns(&self, at: At) -> i64 {
+    pub(super) fn end_ns(&self, at: At) -> i64 {
         self.spans[at].end_ns
     }
 
-    fn work(&mut self) -> usize {
+    pub(super) fn work(&mut self) -> usize {
         self.works += 1;
         self.works
     }
 
     /// A request with some calls within.
-    fn request(&mut self, work: usize, service: &str, operation: &str, start_ns: i64) -> At {
+    pub(super) fn request(&mut self, work: usize, service: &str, operation: &str, start_ns: i64) -> At {
         let root = self.root(&[work], service, operation, SpanKind::Server, (start_ns, 60 * MS_NS));
         let call = self.child(root, service, "GET", SpanKind::Client, (5 * MS_NS, 20 * MS_NS));
         self.child(call, &format!("{service}-back"), "GET /x", SpanKind::Server, (7 * MS_NS, 10 * MS_NS));
         root
     }
 
-    fn consumed(&mut self, sent: At, service: &str, operation: &str, kind: SpanKind) -> At {
+    pub(super) fn consumed(&mut self, sent: At, service: &str, operation: &str, kind: SpanKind) -> At {
         let wait_ns = self.dice.ms(2, 900);
         let works = self.spans[sent].works.clone();
         let at = (self.end_ns(sent) + wait_ns, 40 * MS_NS);
@@ -162,7 +171,7 @@ impl World {
     }
 }
 
-fn word(dice: &mut Dice) -> String {
+pub(super) fn word(dice: &mut Dice) -> String {
     (0..5).map(|_| char::from(b'a' + u8::try_from(dice.below(26)).unwrap())).collect()
 }
 
@@ -298,19 +307,20 @@ fn without_propagation(world: &mut World, start_ns: i64, key: usize) {
 }
 
 /// What happens to spans on their way.
-struct Trouble {
-    lost_one_in: u64,
-    doubled_one_in: u64,
-    skew_ms: i64,
-    delay_ms: i64,
+pub(super) struct Trouble {
+    pub(super) lost_one_in: u64,
+    pub(super) doubled_one_in: u64,
+    pub(super) skew_ms: i64,
+    pub(super) delay_ms: i64,
     /// Whether the input ends, or only falls silent.
-    ends: bool,
+    pub(super) ends: bool,
 }
 
-/// Gives the spans in requests by arrival.
-fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable)> {
+/// Gives the spans in requests by arrival, each with the log records that come before the next.
+fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable, LogTable)> {
     let mut skews: BTreeMap<String, i64> = BTreeMap::new();
     let mut arriving: Vec<(i64, Made)> = Vec::new();
+    let mut written: Vec<(i64, Option<TraceId>, SpanId, (String, String))> = Vec::new();
     let spans = world.spans.clone();
     for mut span in spans {
         if world.dice.is(trouble.lost_one_in) {
@@ -321,13 +331,28 @@ fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable)> {
             *skews.entry(span.service.clone()).or_insert_with(|| dice.ms(-trouble.skew_ms, trouble.skew_ms + 1));
         let arrival_ns = span.end_ns + dice.ms(0, trouble.delay_ms);
         (span.start_ns, span.end_ns) = (span.start_ns + skew_ns, span.end_ns + skew_ns);
+        for said in &span.logs {
+            // Log records have a way of their own.
+            let at_ns = span.start_ns + dice.ms(0, trouble.delay_ms);
+            written.push((at_ns, Some(span.trace), span.id, said.clone()));
+        }
         if dice.is(trouble.doubled_one_in) {
             arriving.push((arrival_ns + dice.ms(0, trouble.delay_ms), span.clone()));
         }
         arriving.push((arrival_ns, span));
     }
     arriving.sort_by_key(|(at_ns, span)| (*at_ns, span.id));
-    arriving.chunks(40).map(|chunk| (chunk[chunk.len() - 1].0, table(chunk.iter().map(|(_, span)| span)))).collect()
+    written.sort();
+    let mut written = written.into_iter().peekable();
+    let request = |chunk: &[(i64, Made)]| {
+        let at_ns = chunk[chunk.len() - 1].0;
+        let mut logs: Vec<(Option<TraceId>, SpanId, (String, String))> = Vec::new();
+        while let Some((_, trace, span, said)) = written.next_if(|one| one.0 <= at_ns) {
+            logs.push((trace, span, said));
+        }
+        (at_ns, table(chunk.iter().map(|(_, span)| span)), logs_of(&logs))
+    };
+    arriving.chunks(40).map(request).collect()
 }
 
 fn table<'a>(spans: impl Iterator<Item = &'a Made>) -> SpanTable {
@@ -365,22 +390,22 @@ fn table<'a>(spans: impl Iterator<Item = &'a Made>) -> SpanTable {
 
 /// Pairs of spans: said to belong together and do; said to and do not; not said to and do.
 #[derive(Debug, Default, Clone, Copy)]
-struct Score {
+pub(super) struct Score {
     right: usize,
     wrong: usize,
     missed: usize,
 }
 
 impl Score {
-    fn precision(self) -> f64 {
+    pub(super) fn precision(self) -> f64 {
         self.right as f64 / (self.right + self.wrong) as f64
     }
 
-    fn recall(self) -> f64 {
+    pub(super) fn recall(self) -> f64 {
         self.right as f64 / (self.right + self.missed) as f64
     }
 
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.right += other.right;
         self.wrong += other.wrong;
         self.missed += other.missed;
@@ -399,7 +424,7 @@ fn pairs(sets: impl Iterator<Item = BTreeSet<SpanId>>) -> HashSet<(SpanId, SpanI
 }
 
 /// Runs the requests through a stitcher and scores what is left at the end.
-fn run(seed: u64, limits: StitcherLimits, trouble: &Trouble, make: impl Fn(&mut World)) -> Score {
+pub(super) fn run(seed: u64, limits: StitcherLimits, trouble: &Trouble, make: impl Fn(&mut World)) -> Score {
     let mut world = World::new(seed);
     make(&mut world);
     let mut stitcher = Stitcher::new(limits);
@@ -415,8 +440,9 @@ fn run(seed: u64, limits: StitcherLimits, trouble: &Trouble, make: impl Fn(&mut 
             }
         }
     };
-    for (at_ns, table) in requests(&mut world, trouble) {
+    for (at_ns, table, logs) in requests(&mut world, trouble) {
         now_ns = at_ns;
+        stitcher.push_logs(&logs, now_ns);
         seen.extend(table.rows().map(|row| row.span_id));
         note(stitcher.push(&table, now_ns));
         note(stitcher.advance(now_ns));
@@ -441,26 +467,37 @@ fn run(seed: u64, limits: StitcherLimits, trouble: &Trouble, make: impl Fn(&mut 
     Score { right, wrong: said.len() - right, missed: truth.len() - right }
 }
 
-const USUAL: Trouble = Trouble { lost_one_in: 2_000, doubled_one_in: 30, skew_ms: 30, delay_ms: 3_000, ends: true };
+pub(super) const USUAL: Trouble =
+    Trouble { lost_one_in: 2_000, doubled_one_in: 30, skew_ms: 30, delay_ms: 3_000, ends: true };
 
 /// Makes so many pieces of work, so many milliseconds apart.
-fn often(world: &mut World, count: i64, every_ms: i64, mut make: impl FnMut(&mut World, i64)) {
+pub(super) fn often(world: &mut World, count: i64, every_ms: i64, mut make: impl FnMut(&mut World, i64)) {
     for number in 0..count {
         let jitter_ns = world.dice.ms(0, every_ms.max(2));
         make(world, BEGIN_NS + number * every_ms * MS_NS + jitter_ns);
     }
 }
 
-fn assert_scores(what: &str, limits: &StitcherLimits, make: impl Fn(&mut World)) {
+pub(super) fn assert_scores(what: &str, limits: &StitcherLimits, make: impl Fn(&mut World)) {
+    assert_eq!(complaint(what, limits, &USUAL, make), None);
+}
+
+/// Returns what is wrong with the scores of three seeds.
+pub(super) fn complaint(
+    what: &str,
+    limits: &StitcherLimits,
+    trouble: &Trouble,
+    make: impl Fn(&mut World),
+) -> Option<String> {
     let mut all = Score::default();
     for seed in 1..=3 {
-        let score = run(seed, limits.clone(), &USUAL, &make);
+        let score = run(seed, limits.clone(), trouble, &make);
         println!("{what} seed {seed}: {score:?} precision {:.5} recall {:.5}", score.precision(), score.recall());
         all.add(score);
     }
     let (precision, recall) = (all.precision(), all.recall());
-    assert!(precision >= 0.999, "{what}, seeds 1 to 3: precision {precision}, {all:?}");
-    assert!(recall >= 0.99, "{what}, seeds 1 to 3: recall {recall}, {all:?}");
+    let is_good = precision >= 0.999 && recall >= 0.99;
+    (!is_good).then(|| format!("{what}, seeds 1 to 3: precision {precision:.4}, recall {recall:.4}, {all:?}"))
 }
 
 #[test]
