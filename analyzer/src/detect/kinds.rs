@@ -2,7 +2,11 @@
 //! who is charged with it, and in which words. Called by the life of incidents; knows no names of services, only how what
 //! is counted hangs together.
 
+mod context;
+mod degraded;
 mod errors;
+mod retries;
+mod wasted;
 
 use std::sync::Arc;
 
@@ -102,6 +106,12 @@ pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateV
     let court = Court { rates, changes, hot, block };
     let charge = |(scope, verdict): &(RateScope, RateVerdict)| match scope.wrong {
         Wrong::Fails | Wrong::CutOff => Some(errors::charge(&court, scope, verdict)),
+        Wrong::Retried => retries::charge(&court, scope, verdict),
+        Wrong::WorkedOn => wasted::charge(&court, scope, verdict),
+        Wrong::LeftOut => degraded::charge(&court, scope, verdict),
+        Wrong::Unreached => context::charge(&court, scope, verdict),
+        // These are asked for by others, and say nothing alone.
+        Wrong::Absorbed | Wrong::Begins => None,
         _ => None,
     };
     let mut charges: Vec<Charge> = hot.iter().filter_map(charge).collect();
@@ -173,7 +183,13 @@ pub(super) struct Words {
 
 /// Returns the words for a charge.
 pub(super) fn words(charge: &Charge) -> Words {
-    errors::words(charge)
+    match charge.kind {
+        IncidentKind::RetryStorm => retries::words(charge),
+        IncidentKind::WastedWork => wasted::words(charge),
+        IncidentKind::DegradedResponse => degraded::words(charge),
+        IncidentKind::BrokenContext => context::words(charge),
+        _ => errors::words(charge),
+    }
 }
 
 /// Returns the most recent examples of what a charge is about, the latest first.

@@ -109,11 +109,17 @@ impl Run {
     }
 }
 
+/// Traces of one drawing, at most.
+const TRACES_MAX: u64 = 8;
+
 /// Moves a drawing to a second and gives it ids of its own.
 pub(super) fn placed(text: &str, second: i64, number: u64) -> collector_table::SpanTable {
     let mut drawn = fixture::lines(text);
+    let (mut trace, mut place) = (drawn.first().map(fixture::Drawn::trace), 0);
     for one in &mut drawn {
-        one.at(second * 1_000, number);
+        let is_next = trace.replace(one.trace()) != Some(one.trace());
+        place += u64::from(is_next);
+        one.at(second * 1_000, number * TRACES_MAX + place);
     }
     fixture::table(&drawn)
 }

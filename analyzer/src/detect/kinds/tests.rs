@@ -1,6 +1,7 @@
 //! Kinds that rates tell of, seen from outside: a small system runs for a while, something happens, and what is told.
 //! Each kind has what it is for and what it must leave alone.
 
+mod calls;
 mod errors;
 
 use super::super::tests::{HISTORY_S, Run};

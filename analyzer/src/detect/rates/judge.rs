@@ -12,8 +12,8 @@ use crate::incident::IncidentKind;
 /// Lengths of the windows that are judged, in blocks: what is rare needs more patience.
 const WINDOWS: [i64; 3] = [6, 18, 60];
 /// Blocks of the time compared with, and between it and the window.
-const REFERENCE_BLOCKS: i64 = 180;
-const GUARD_BLOCKS: i64 = 3;
+pub(super) const REFERENCE_BLOCKS: i64 = 180;
+pub(super) const GUARD_BLOCKS: i64 = 3;
 /// Blocks of which the time compared with is made up: a minute.
 const MINUTE_BLOCKS: i64 = 6;
 /// Least size of a clump: what the minutes do not show may still be.

@@ -31,7 +31,11 @@ pub(super) struct Callees {
 
 /// Called ones that are told apart of one side.
 const CALLEES_MAX: usize = 16;
-/// Spans from an entry down to what it failed by: deeper is taken to have failed by itself.
+/// Part of the usual time of a call below which one that failed was rejected before it left.
+const REJECTED_SHARE: f64 = 0.25;
+/// Blocks in which it is looked how long calls usually take.
+const USUAL_BLOCKS: i64 = 60;
+/// Stands for no span.
 const NO_SPAN: u32 = u32::MAX;
 
 /// What is worked out of the transaction at hand; its room is kept between transactions.
@@ -176,7 +180,8 @@ impl Rates {
         let (caller, callee) = (&spans[hop.caller], hop.callee.map(|callee| &spans[callee]));
         let example = || seen.example(&callee.unwrap_or(caller).site);
         if !spans[execution].has_error() {
-            self.occasions.goes_wrong(place, (Wrong::Absorbed, 0.0), block, example);
+            let has_reached = callee.is_some() || self.is_as_long_as_usual(place, block, caller);
+            self.occasions.goes_wrong(place, (Wrong::Absorbed, f64::from(u8::from(has_reached))), block, example);
             return;
         }
         pass.is_explained[execution] = true;
@@ -214,6 +219,15 @@ impl Rates {
     /// Returns whether calls of a place reached a span of the called one.
     fn is_usually_reached(&self, place: usize) -> bool {
         self.occasions.slots.get(place).is_some_and(|place| place.is_reached)
+    }
+
+    /// Returns whether a call of a place that nobody shows took so long that it may have reached somebody: what a breaker
+    /// rejects takes next to no time.
+    fn is_as_long_as_usual(&self, place: usize, block: i64, caller: &Span) -> bool {
+        let Some(place) = self.occasions.slots.get(place) else { return true };
+        let usual = place.between(block - USUAL_BLOCKS, block - 1);
+        let usual_ms = f64::from(usual.good_ms) / f64::from(usual.good.max(1));
+        caller.duration_ns() as f64 / 1e6 >= REJECTED_SHARE * usual_ms
     }
 
     /// Returns the place of a call.

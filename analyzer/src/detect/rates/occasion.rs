@@ -98,7 +98,7 @@ pub(in crate::detect) struct Tally {
 pub(in crate::detect) struct Wrongs {
     /// Transactions in which it did.
     pub(in crate::detect) count: u32,
-    /// How much of it: further attempts, milliseconds of work that nobody waits for.
+    /// How much of it: further attempts, milliseconds of work that nobody waits for, failed calls that did reach somebody.
     pub(in crate::detect) weight: f32,
 }
 
@@ -176,7 +176,7 @@ pub(in crate::detect) struct Place {
     /// Occasions of the caller, of a call.
     pub(super) within: Option<usize>,
     /// Whether the called one ever showed its work.
-    pub(super) is_reached: bool,
+    pub(in crate::detect) is_reached: bool,
     /// Transaction that was counted last, and the span of its first occasion.
     seen: u64,
     pub(super) first: u32,
@@ -222,6 +222,12 @@ impl Place {
             rates.iter_mut().for_each(|rate| rate.older /= 2.0);
         }
         excluded.retain(|(_, end)| *end >= oldest);
+    }
+
+    /// Returns the blocks that tell what is usual, for a window that begins with `first`: before an incident that is open.
+    pub(in crate::detect) fn usual_blocks(&self, first: i64) -> (i64, i64) {
+        let end = self.held_from.unwrap_or(first).min(first - super::judge::GUARD_BLOCKS);
+        (end - super::judge::REFERENCE_BLOCKS, end - 1)
     }
 
     /// Returns the rate of what goes wrong, if it ever did.
