@@ -3,6 +3,7 @@
 
 mod calls;
 mod errors;
+mod messages;
 
 use super::super::tests::{HISTORY_S, Run};
 use crate::incident::Incident;

@@ -26,6 +26,8 @@ pub(in crate::detect) enum Of {
     Message,
     /// A message that is taken in.
     Taking,
+    /// A request that carries an idempotency key.
+    Request,
     /// A stage that is to be undone, because another failed.
     Undoing,
 }
@@ -67,6 +69,8 @@ pub(in crate::detect) enum Wrong {
     Unreached,
     /// The execution begins a transaction.
     Begins,
+    /// A message was taken in, and nobody is found who sent it.
+    Uncaused,
     /// A message was taken in before.
     Twice,
     /// A message is taken in before an earlier one.
