@@ -15,7 +15,7 @@ use super::limits::{JoinStats, StitcherLimits, StitcherStats};
 use super::read::Reader;
 use super::tree::{Header, Trees};
 use super::waiting::Waiting;
-use crate::hash::{Map, Set};
+use crate::hash::{FNV_SEED, Map, Set, fnv};
 use crate::join::{Proposal, Refused};
 use crate::span::{Site, Span};
 use crate::transaction::{CloseReason, Transaction};
@@ -61,6 +61,20 @@ pub(crate) struct Taken {
 
 /// Takings that wait until they are asked for; further ones are left out.
 const TAKEN_MAX: usize = 100_000;
+
+impl Taken {
+    /// Gives what a span took in; of a batch that names its messages by links alone, each of them.
+    fn each(self, found: &Found, mut give: impl FnMut(Self)) {
+        if self.taking.token != 0 || found.links.is_empty() {
+            give(self);
+            return;
+        }
+        for link in &found.links {
+            let token = fnv(fnv(FNV_SEED, &link.trace.0), &link.span.0);
+            give(Self { taking: Taking { token, ..self.taking }, ..self.clone() });
+        }
+    }
+}
 
 struct Open {
     spans: Vec<Span>,
@@ -268,8 +282,9 @@ impl Held {
             self.joiner.note(&self.limits, id, found, now_ns);
         }
         if let Some(taking) = found.taking.filter(|_| self.taken.len() < TAKEN_MAX) {
-            let (span_id, start_ns, site) = (span.span_id, span.start_ns, span.site.clone());
-            self.taken.push(Taken { taking, trace: id, span_id, start_ns, site });
+            let taken =
+                Taken { taking, trace: id, span_id: span.span_id, start_ns: span.start_ns, site: span.site.clone() };
+            taken.each(found, |one| self.taken.push(one));
         }
         if !self.open.contains_key(&id) {
             self.open(id, now_ns);

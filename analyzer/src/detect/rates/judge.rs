@@ -84,6 +84,11 @@ impl Wrong {
         }
     }
 
+    /// Returns whether it says nothing alone, and is only asked for when another rate stands out.
+    fn is_asked_for(self) -> bool {
+        matches!(self, Self::Absorbed | Self::Begins | Self::Uncaused)
+    }
+
     /// Returns the kind of incident that it makes.
     pub(in crate::detect) fn kind(self) -> IncidentKind {
         match self {
@@ -198,6 +203,9 @@ impl Occasions {
         let mut found = Vec::new();
         for (id, place) in self.slots.places_mut() {
             for rate in &mut place.rates {
+                if rate.wrong.is_asked_for() {
+                    continue;
+                }
                 let is_some = rate.wrong == Wrong::LeftOut
                     || f64::from(rate.between(block - longest + 1, block).count) >= rate.wrong.bar().wrong;
                 if is_some {

@@ -194,7 +194,7 @@ const OLDER_MAX: f64 = 2_000.0;
 /// Sites kept of where it happened lately.
 const SITES_MAX: usize = 32;
 /// One in so many is kept.
-const SITES_ONE_IN: u64 = 8;
+const SITES_ONE_IN: u64 = 4;
 
 impl Place {
     /// Returns what was counted in blocks `from..=to`.

@@ -216,10 +216,7 @@ impl Rates {
             if span.kind() != SpanKind::Consumer || transaction.nodes[index].parent != NO_PARENT {
                 continue;
             }
-            let by = name(&span.site);
-            let Some(place) = self.occasions.slots.id(Occasion { of: Of::Execution, by, to: None }, block) else {
-                continue;
-            };
+            let Some(place) = self.operation(&span.site, block) else { continue };
             self.occasions.begin();
             let (id, site) = (transaction.id, Some(span.site.clone()));
             let example = || Example { id, type_id: None, duration_ms: span.duration_ns() as f64 / 1e6, site };

@@ -68,6 +68,7 @@ pub(super) struct Takings {
     tidied_ns: i64,
     /// Messages that were found to come before earlier ones, until they are counted.
     disordered: Vec<Waiting>,
+    /// What was counted last as one piece of evidence.
     last_trace: TraceId,
     pub(super) partitions_left_out: u64,
 }
@@ -158,8 +159,7 @@ impl Rates {
 
     /// Counts that a message says nothing of where it comes from.
     fn begins_without_cause(&mut self, taken: &Taken, block: i64) {
-        let by = name(&taken.site);
-        let Some(place) = self.occasions.slots.id(Occasion { of: Of::Execution, by, to: None }, block) else { return };
+        let Some(place) = self.operation(&taken.site, block) else { return };
         self.occasions.begin();
         let example = || example(taken.trace, &taken.site);
         self.occasions.goes_wrong(place, (Wrong::Begins, 0.0), block, example);
