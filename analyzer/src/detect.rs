@@ -1,14 +1,20 @@
 //! Detection of slow failures: from closed transactions to incidents. The analyzer's owner feeds it; it keeps signals
 //! and incidents, all bounded. It judges whole blocks of event time and never sees a clock.
 //!
-//! A signal stands out when its last minute is far from the half hour before, measured against how its own minutes
-//! differ (`series`), by a size that matters to the whole transaction, with enough traffic, for several ticks in a
-//! row. What stands out together and touches is one incident (`life`); who owns the extra time is ranked by `blame`.
+//! There are two engines. A signal of time stands out when its last minute is far from the half hour before, measured
+//! against how its own minutes differ (`series`), by a size that matters to the whole transaction, with enough traffic, for
+//! several ticks in a row. A rate stands out when something goes wrong on a larger share of occasions (`rates`), and what
+//! that means is said by its kind (`kinds`). What stands out together and touches is one incident (`life`); who owns extra
+//! time is ranked by `blame`.
 
+mod anomaly;
 mod baseline;
 mod blame;
 mod changes;
+mod kinds;
 mod life;
+mod rate_story;
+mod rates;
 mod recent;
 mod series;
 mod signals;
@@ -24,11 +30,13 @@ use std::collections::VecDeque;
 
 use self::changes::Changes;
 use self::life::OpenIncident;
+use self::rates::Rates;
 use self::recent::{Brief, Recent};
 use self::series::{BLOCK_S, Verdict};
 use self::signals::{Scope, Signal, Signals};
 use self::types::{TransactionType, TypeName, Types};
 use crate::incident::{Incident, IncidentEvent};
+use crate::stitch::Taken;
 use crate::summary::{TypeState, TypeSummary};
 use crate::transaction::Transaction;
 
@@ -43,6 +51,8 @@ pub struct DetectorLimits {
     pub steps_max: usize,
     /// Signals that are watched; more are not watched and counted.
     pub signals_max: usize,
+    /// Occasions on which it is counted what goes wrong; more are not watched and counted.
+    pub occasions_max: usize,
     /// Transaction types that are tallied; more are folded into "(others)" and counted.
     pub types_max: usize,
     /// Resolved incidents that are kept in memory.
@@ -51,7 +61,14 @@ pub struct DetectorLimits {
 
 impl Default for DetectorLimits {
     fn default() -> Self {
-        Self { false_alarms_per_week: 1.0, steps_max: 20_000, signals_max: 20_000, types_max: 1_000, resolved_max: 100 }
+        Self {
+            false_alarms_per_week: 1.0,
+            steps_max: 20_000,
+            signals_max: 20_000,
+            occasions_max: 20_000,
+            types_max: 1_000,
+            resolved_max: 100,
+        }
     }
 }
 
@@ -104,6 +121,7 @@ pub struct Detector {
     limits: DetectorLimits,
     thresholds: Thresholds,
     signals: Signals,
+    rates: Rates,
     types: Types,
     recent: Recent,
     changes: Changes,
@@ -131,6 +149,7 @@ impl Detector {
         Self {
             thresholds: Thresholds::of_budget(limits.false_alarms_per_week),
             signals: Signals::new(limits.steps_max, limits.signals_max),
+            rates: Rates::new(limits.occasions_max, limits.false_alarms_per_week),
             types: Types::new(limits.types_max),
             recent: Recent::default(),
             changes: Changes::default(),
@@ -166,6 +185,7 @@ impl Detector {
         }
         let block = block_of(ended_ns);
         let type_id = self.types.add(transaction, ended_ns, block);
+        self.rates.add(transaction, self.known_block(block), type_id);
         let deviation = self.signals.add(transaction, block, |site| self.changes.note(site, block));
         self.recent.push(Brief {
             id: transaction.id,
@@ -176,6 +196,26 @@ impl Detector {
             expected_ms: deviation.expected_ms,
             extra_by_service: deviation.extra_by_service,
         });
+    }
+
+    /// Takes in a transaction that is given out at `now_ns`, whole as far as is known: what its messages and its saga say.
+    pub fn observe_whole(&mut self, transaction: &Transaction, ended_ns: i64, now_ns: i64) {
+        let block = self.known_block(block_of(ended_ns));
+        self.rates.send(transaction, block, now_ns);
+        self.rates.undo(transaction, block, now_ns);
+    }
+
+    /// Takes in what spans that arrived at `now_ns` took in, and moves on what waits for messages.
+    pub(crate) fn observe_taken(&mut self, taken: &[Taken], clock_ns: i64, now_ns: i64) {
+        let block = self.known_block(block_of(clock_ns));
+        self.rates.take_in(taken, block, now_ns);
+        self.rates.settle_sends(block, now_ns);
+        self.rates.settle_undoings(block, now_ns);
+    }
+
+    /// Returns the block for which something counts that is known now: a block that was judged is not counted again.
+    fn known_block(&self, block: i64) -> i64 {
+        self.judged.map_or(block, |judged| block.max(judged + 1))
     }
 
     /// Judges every block that ended by event time `clock_ns`; changes are detected at `now_ns`.
@@ -202,18 +242,10 @@ impl Detector {
         if block % FREE_BLOCKS == 0 {
             self.free_unused(block);
         }
-        let thresholds = self.thresholds;
         let is_judging = block_start_ns(block) >= self.opens_from_ns;
-        let hot: Vec<(Scope, Verdict)> = self
-            .signals
-            .list
-            .iter_mut()
-            .filter_map(|(scope, signal)| {
-                signal.watch(scope, block, &thresholds, is_judging).map(|verdict| (scope.clone(), verdict))
-            })
-            .collect();
+        let hot = self.anomalies(block, is_judging);
         if is_judging {
-            self.live(block, now_ns, &hot, changes);
+            self.live(block, now_ns, hot, changes);
         } else {
             self.hold_all(block);
         }
@@ -222,6 +254,7 @@ impl Detector {
     /// Frees the places of what is unused for long, and lets go of what refers to them.
     fn free_unused(&mut self, block: i64) {
         self.signals.free_unused(block);
+        self.rates.free_unused(block);
         let before = self.types.slots.unused_before(block);
         self.types.slots.free_unused(before, |_| false);
         self.recent.forget(before);
@@ -261,11 +294,13 @@ impl Detector {
 
     /// Returns what happened at bounds, by name.
     pub fn at_bounds(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        let mut at_bounds = vec![
             ("steps_not_judged", self.signals.steps.slots.left_out),
             ("signals_not_watched", self.signals.list.left_out),
             ("transactions_of_folded_types", self.types.slots.left_out),
-        ]
+        ];
+        at_bounds.extend(self.rates.at_bounds());
+        at_bounds
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let hurt: Vec<&Brief> = facts.recent.since(facts.onset).filter(|brief| brief.is_hurt(is_blamed)).collect();
     let Some(type_id) = most_hurt_type(&hurt, is_blamed).filter(|_| hurt.len() >= HURT_MIN) else { return false };
     let Some((service, operation)) = facts.types.slots.key(type_id) else { return false };
+    incident.kind = IncidentKind::LatencyShift;
     incident.transaction = TransactionRef { service: service.to_string(), operation: operation.to_string() };
     incident.root_cause = root_causes(facts, &incident.root_cause);
     incident.affected = affected(facts);
@@ -238,6 +239,7 @@ fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootC
         before: tally(onset_minute - 60, onset_minute).unwrap_or_default(),
         after: tally(onset_minute, minute + 1).unwrap_or_default(),
         unexplained_ms: (extra_ms / hurt.len().max(1) as f64 * (1.0 - explained)).max(0.0),
+        rate: None,
     }
 }
 
@@ -341,19 +343,19 @@ fn millis(ms: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
 /// Returns a count that is kept as a float.
-fn whole(count: f64) -> u64 {
+pub(super) fn whole(count: f64) -> u64 {
     // Counts are sums of ones, far below 2^53.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let count = count.max(0.0) as u64;
     count
 }
 
-fn clip(text: &str, chars_max: usize) -> String {
+pub(super) fn clip(text: &str, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text.to_owned();
     }
