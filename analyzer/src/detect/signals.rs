@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::baseline::Calls;
+use super::chatty::Chatty;
+use super::fanout::FanOuts;
+use super::instances::Side;
+use super::season::Season;
 use super::series::{Block, Series, Verdict};
 use super::slots::Slots;
 use super::steps::{Observation, Step, StepId, Steps, What};
@@ -34,6 +38,8 @@ pub(super) struct Signal {
     pub(super) pending_z: VecDeque<f64>,
     /// Largest standard score seen outside incidents, slowly forgotten: bursty signals need more to stand out.
     pub(super) past_z: f64,
+    /// How far it was off at other times.
+    pub(super) season: Season,
 }
 
 /// A transaction's deviation in numbers.
@@ -51,6 +57,8 @@ const RATIO_FLOOR_MS: f64 = 1.0;
 pub(super) struct Signals {
     pub(super) steps: Steps,
     pub(super) list: Slots<Scope, Signal>,
+    pub(super) fan_outs: FanOuts,
+    pub(super) chatty: Chatty,
     /// Steps of the transaction at hand, and its part in each signal; their room is kept between transactions.
     observations: Vec<Observation>,
     parts: Vec<Option<Part>>,
@@ -70,6 +78,8 @@ impl Signals {
         Self {
             steps: Steps::new(steps_max),
             list: Slots::new(signals_max),
+            fan_outs: FanOuts::default(),
+            chatty: Chatty::default(),
             observations: Vec::new(),
             parts: Vec::new(),
             parts_at: Vec::new(),
@@ -80,6 +90,8 @@ impl Signals {
     pub(super) fn add(&mut self, transaction: &Transaction, block: i64, note: impl FnMut(&Site)) -> Deviation {
         let mut observations = std::mem::take(&mut self.observations);
         self.steps.observe(transaction, block, &mut observations, note);
+        self.fan_outs.add(transaction, self.steps.callees(), block);
+        self.chatty.add(transaction, &self.steps.entries, block);
         let mut extra_total_ms = 0.0;
         for observation in &observations {
             let Some((_, state)) = self.steps.slots.used(observation.step, block) else { continue };
@@ -88,6 +100,13 @@ impl Signals {
             let extra_ms =
                 if observation.path_ms > 0.0 { observation.path_ms - usual_ms.min(observation.path_ms) } else { 0.0 };
             extra_total_ms += extra_ms;
+            let instances = &mut self.steps.instances;
+            let near_side = if observation.far.is_some() { Side::Outbound } else { Side::Own };
+            for (instance, side) in [(observation.near, near_side), (observation.far, Side::Inbound)] {
+                if let Some(instance) = instance {
+                    instances.add(instance, side, observation.ms, usual_ms, block);
+                }
+            }
             for signal in self.signals_of(observation, block).into_iter().flatten() {
                 let part = self.part(signal);
                 part.observed_ms += observation.ms;
@@ -144,14 +163,7 @@ impl Signals {
             let Some(part) = self.parts[id].take() else { continue };
             let Some((scope, signal)) = self.list.used(id, block) else { continue };
             let ratio = ((part.observed_ms + RATIO_FLOOR_MS) / (part.expected_ms + RATIO_FLOOR_MS)).ln();
-            let value = Block {
-                n: 1.0,
-                sum: ratio,
-                sum_squares: ratio * ratio,
-                extra_ms: part.extra_ms,
-                expected_total_ms: expected_ms,
-            };
-            signal.series.add(block, &value);
+            signal.series.add(block, &Block::one(ratio, part.extra_ms, expected_ms));
             if let Scope::Service(service) = scope
                 && part.extra_ms > 0.0
             {
@@ -167,12 +179,16 @@ impl Signals {
         for (_, state) in self.steps.slots.iter_mut() {
             state.baseline.renew();
         }
+        self.chatty.renew();
     }
 
     /// Frees steps and signals that are unused for long and in no incident.
     pub(super) fn free_unused(&mut self, block: i64) {
         // A signal of a step is used whenever the step is, and held whenever the step is: it never outlives the step.
         let before = self.steps.slots.unused_before(block).max(self.list.unused_before(block));
+        self.steps.free_unused_instances(block);
+        self.fan_outs.free_unused(block);
+        self.chatty.free_unused(block);
         let has_freed_signals = self.list.free_unused(before, |signal| signal.series.is_held());
         let has_freed_steps = self.steps.free_unused(before);
         if has_freed_signals || has_freed_steps {
