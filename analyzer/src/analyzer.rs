@@ -83,6 +83,7 @@ impl Analyzer {
 
     /// Takes in spans that arrived at `now_ns` and moves everything on to then.
     pub fn push(&mut self, table: &SpanTable, now_ns: i64) -> Outcome {
+        self.detector.read(table);
         let closed = self.stitcher.push(table, now_ns);
         self.step(closed, now_ns)
     }
@@ -159,6 +160,10 @@ impl Analyzer {
         in_order.into_iter().for_each(|transaction| self.hazards.add(transaction, ended_ns(transaction)));
         let mut closed: Vec<&Transaction> = first_seen.iter().chain(given_at_once).collect();
         closed.sort_by_key(|transaction| ended_ns(transaction));
+        let joined = transactions.iter().filter(|transaction| transaction.traces.len() > 1);
+        for transaction in joined.filter(|transaction| transaction.may_tell_more()) {
+            self.detector.observe_joined(transaction, now_ns);
+        }
         let mut changes = Vec::new();
         for transaction in closed {
             let ended_ns = ended_ns(transaction);

@@ -15,18 +15,24 @@ mod life;
 mod recent;
 mod season;
 mod series;
+mod shape_story;
+mod shapes;
 mod signals;
 mod sketch;
 mod slots;
 mod steps;
 mod story;
 mod tail;
+mod traits;
 mod trend;
 mod types;
+mod who;
 
 pub use sketch::Sketch;
 
 use std::collections::VecDeque;
+
+use collector_table::SpanTable;
 
 use self::changes::Changes;
 use self::life::OpenIncident;
@@ -34,6 +40,7 @@ use self::recent::{Brief, Recent};
 use self::season::Season;
 use self::series::{BLOCK_S, Verdict};
 use self::signals::{Scope, Signal, Signals};
+use self::traits::Traits;
 use self::types::{TransactionType, TypeName, Types};
 use crate::incident::{Incident, IncidentEvent};
 use crate::summary::{TypeState, TypeSummary};
@@ -134,6 +141,7 @@ pub struct Detector {
     types: Types,
     recent: Recent,
     changes: Changes,
+    traits: Traits,
     /// Last block that was judged.
     judged: Option<i64>,
     /// Nothing opens before this event time: it was judged before a restart.
@@ -161,6 +169,7 @@ impl Detector {
             types: Types::new(limits.types_max),
             recent: Recent::default(),
             changes: Changes::default(),
+            traits: Traits::default(),
             judged: None,
             opens_from_ns: i64::MIN,
             open: Vec::new(),
@@ -184,6 +193,11 @@ impl Detector {
         }
     }
 
+    /// Reads who sends, and for whom, from spans as they arrive.
+    pub fn read(&mut self, table: &SpanTable) {
+        self.traits.read(table);
+    }
+
     /// Takes in a closed transaction whose root ended at `ended_ns`; not later than it arrived, or a sender whose clock
     /// runs ahead would push what is usual out of the reference.
     pub fn observe(&mut self, transaction: &Transaction, ended_ns: i64) {
@@ -202,6 +216,29 @@ impl Detector {
             duration_ms: transaction.duration_ns as f64 / 1e6,
             expected_ms: deviation.expected_ms,
             extra_by_service: deviation.extra_by_service,
+            traits: self.traits.take(transaction.id),
+            is_joined: false,
+        });
+    }
+
+    /// Takes in what is known of a transaction of several traces only when it is given out, at `now_ns`: how long its
+    /// messages waited. It counts for the block in which it becomes known.
+    pub fn observe_joined(&mut self, transaction: &Transaction, now_ns: i64) {
+        let block = block_of(now_ns);
+        let Some(deviation) = self.signals.add_joined(transaction, block) else { return };
+        let site = &transaction.root_span().site;
+        // Its traces were tallied each by itself.
+        let Some(type_id) = self.types.slots.find(&(site.service.clone(), site.operation.clone())) else { return };
+        self.recent.push(Brief {
+            id: transaction.id,
+            block,
+            type_id,
+            path_id: transaction.path_id,
+            duration_ms: transaction.duration_ns as f64 / 1e6,
+            expected_ms: deviation.expected_ms,
+            extra_by_service: deviation.extra_by_service,
+            traits: Box::default(),
+            is_joined: true,
         });
     }
 

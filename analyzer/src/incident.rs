@@ -4,11 +4,39 @@
 use serde::{Deserialize, Serialize};
 
 /// What kind of slow failure an incident is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentKind {
     /// An operation or a hop takes longer than it used to.
     LatencyShift,
+    /// Several services are slow because one that they wait for is.
+    Cascade,
+    /// One of like ones that run beside each other is the last too often.
+    Straggler,
+    /// Messages wait longer before they are taken in.
+    QueueLag,
+    /// What a facade adds grows slowly, over versions or days.
+    FacadeCreep,
+    /// One transaction makes more calls of a kind than it used to.
+    ChattyCalls,
+    /// Calls are tried again so often that it adds to the load.
+    RetryStorm,
+    /// Servers work on what nobody waits for any more.
+    WastedWork,
+    /// What is to be done once is done twice.
+    DuplicateProcessing,
+    /// Messages are not taken in.
+    LostMessage,
+    /// Messages are taken in before earlier ones.
+    OutOfOrder,
+    /// What was done is not undone although a later stage failed.
+    IncompleteCompensation,
+    /// Transactions are told in pieces: a service does not pass on to which one its work belongs.
+    BrokenContext,
+    /// Answers lack what is usually part of them.
+    DegradedResponse,
+    /// An operation fails more often than it used to.
+    ErrorBurst,
 }
 
 /// Where an incident is in its life.
@@ -102,7 +130,7 @@ pub struct RootCause {
     pub operation: Option<String>,
     /// Instance, when the fault is one replica's; not computed yet.
     pub instance: Option<String>,
-    /// `self`, `network_gap`, `queue_wait`, `uninstrumented_peer` or `unexplained`.
+    /// `self`, `network_gap`, `queue_wait`, `retry`, `uninstrumented_peer` or `unexplained`.
     pub cause: String,
     /// Relative weight in the ranking, 0 to 1.
     pub score: f64,
@@ -184,6 +212,36 @@ pub struct Evidence {
     pub after: Distribution,
     /// Milliseconds of extra time that no candidate explains.
     pub unexplained_ms: f64,
+    /// Counts, of kinds that are about how often something goes wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateEvidence>,
+}
+
+/// How often something goes wrong, now and usually.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RateEvidence {
+    /// What goes wrong, in words.
+    pub what: String,
+    /// What it is counted among, in words.
+    pub occasions: String,
+    /// Occasions in the window on which it went wrong.
+    pub now: u64,
+    /// Occasions in the window.
+    pub now_of: u64,
+    /// Share now, 0 to 1.
+    pub now_share: f64,
+    /// Occasions before the onset on which it went wrong.
+    pub usual: u64,
+    /// Occasions before the onset.
+    pub usual_of: u64,
+    /// Usual share, 0 to 1.
+    pub usual_share: f64,
+    /// Length of the window, seconds.
+    pub window_s: i64,
+    /// Further numbers of the kind, in words.
+    pub notes: Vec<String>,
+    /// What else goes wrong more often than usual, in words.
+    pub also: Vec<String>,
 }
 
 /// Durations of one transaction type.

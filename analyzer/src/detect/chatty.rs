@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use super::Thresholds;
 use super::series::WINDOW_BLOCKS;
+use super::shapes::Seen;
 use super::sketch::{RollingSketch, Sketch};
 use super::slots::{Slots, item_of};
 use super::tail::deviance_z;
+use super::trend::Trend;
 use crate::transaction::Transaction;
 use collector_table::SpanKind;
 
@@ -36,6 +38,9 @@ const BLOCKS_MIN: usize = 4;
 const CALLS_FACTOR: f64 = 1.5;
 /// Share of the whole transaction that the further calls must take.
 const FELT_SHARE: f64 = 0.05;
+/// Executions by which one can tell whether a pair is back, and below which share of the peak it is.
+const CALM_N: f64 = 4.0;
+const CALM_PEAK_SHARE: f64 = 0.2;
 /// Multiple of the median that nearly all executions make at most, beyond which they are taken to depend on a batch's size.
 const WIDE_FACTOR: f64 = 1.5;
 
@@ -89,15 +94,19 @@ struct Usual {
 /// What is kept of one pair.
 #[derive(Debug, Default)]
 pub(super) struct Pair {
-    ends: Option<Ends>,
+    pub(super) ends: Option<Ends>,
     sketch: RollingSketch,
     unripe: VecDeque<(i64, Sketch)>,
     recent: VecDeque<(i64, Sums)>,
     /// Milliseconds of a usual execution's calls: sums that fade.
     usual_ms: (f64, f64),
     usual: Option<Usual>,
+    /// Calls of an execution over all the time that it is known.
+    pub(super) trend: Trend,
     /// Whether executions take messages: with a batch, and the calls made for it, longer queues make longer batches.
     takes_messages: bool,
+    /// Transactions in which it made too many.
+    pub(super) seen: VecDeque<Seen>,
     hot_ticks: u32,
     is_held: bool,
 }
@@ -177,6 +186,9 @@ impl Chatty {
         let first_ns = callers().map(|span| span.start_ns).min().unwrap_or(0);
         let last_ns = callers().map(|span| span.end_ns).max().unwrap_or(0);
         let total_ms = transaction.duration_ns as f64 / 1e6;
+        if pair.usual.is_some_and(|usual| like.len() as f64 > usual.limit) {
+            Seen::keep(&mut pair.seen, transaction);
+        }
         pair.add(like.len() as f64, (last_ns - first_ns).max(0) as f64 / 1e6, total_ms, block);
     }
 
@@ -205,18 +217,41 @@ impl Chatty {
         found
     }
 
-    /// Returns how a pair does in the minute that ends with `block`, whatever its size.
-    pub(super) fn chatter(&self, key: PairKey, block: i64) -> Option<Chatter> {
-        self.pairs.get(self.pairs.find(&key)?)?.chatter(block)
+    /// Estimates the block in which a pair began to make too many calls: the first of the last ones in which some did.
+    pub(super) fn onset(&self, key: PairKey, block: i64) -> i64 {
+        let Some(pair) = self.pairs.find(&key).and_then(|id| self.pairs.get(id)) else { return block };
+        let mut onset = block;
+        for (number, sums) in pair.recent.iter().rev().filter(|(number, _)| *number <= block) {
+            if sums.too_many < USUAL_SHARE_MIN.max(SHARE_MIN / 2.0) * sums.n {
+                break;
+            }
+            onset = *number;
+        }
+        onset
     }
 
-    /// Stops learning of the pairs of which the calling service is touched, from `onset` on; or learns again.
-    pub(super) fn set_held(&mut self, is_touched: impl Fn(&str) -> bool, onset: i64) {
+    /// Returns whether a pair makes as many calls as usual again, after an incident in which a share of `peak` made too
+    /// many; nothing if too little happened to tell.
+    pub(super) fn is_back(&self, key: PairKey, block: i64, peak: f64) -> Option<bool> {
+        let pair = self.pairs.get(self.pairs.find(&key)?)?;
+        let now = pair.now(block).0;
+        (now.n >= CALM_N).then(|| now.too_many / now.n < USUAL_SHARE_MIN.max(CALM_PEAK_SHARE * peak))
+    }
+
+    /// Stops learning of the pairs of which the calling service is touched, from `onset` on.
+    pub(super) fn hold(&mut self, is_touched: impl Fn(&str) -> bool, onset: i64) {
         for (_, pair) in self.pairs.iter_mut() {
-            pair.is_held = pair.ends.as_ref().is_some_and(|ends| is_touched(&ends.service));
-            if pair.is_held {
+            if !pair.is_held && pair.touches(&is_touched) {
+                pair.is_held = true;
                 pair.unripe.retain(|(number, _)| *number < onset);
             }
+        }
+    }
+
+    /// Learns again everywhere but where `is_touched` still says no.
+    pub(super) fn release(&mut self, is_touched: impl Fn(&str) -> bool) {
+        for (_, pair) in self.pairs.iter_mut() {
+            pair.is_held &= pair.touches(&is_touched);
         }
     }
 
@@ -228,8 +263,13 @@ impl Chatty {
 }
 
 impl Pair {
+    fn touches(&self, is_touched: impl Fn(&str) -> bool) -> bool {
+        self.ends.as_ref().is_some_and(|ends| is_touched(&ends.service))
+    }
+
     fn add(&mut self, calls: f64, ms: f64, total_ms: f64, block: i64) {
         let too_many = f64::from(u8::from(self.usual.is_some_and(|usual| calls > usual.limit)));
+        self.trend.add(calls.ln(), block);
         item_of(&mut self.recent, block).add(&Sums { n: 1.0, calls, too_many, ms, total_ms });
         if !self.is_held {
             item_of(&mut self.unripe, block).add(calls);
@@ -259,14 +299,19 @@ impl Pair {
         }
     }
 
-    fn chatter(&self, block: i64) -> Option<Chatter> {
-        let usual = self.usual.filter(|usual| !(self.takes_messages && usual.is_wide))?;
-        let mut now = Sums::default();
-        let mut blocks = 0;
+    /// Sums the minute that ends with `block`; says in how many blocks some made too many.
+    fn now(&self, block: i64) -> (Sums, usize) {
+        let (mut now, mut blocks) = (Sums::default(), 0);
         for (_, sums) in self.recent.iter().filter(|(number, _)| *number > block - WINDOW_BLOCKS && *number <= block) {
             now.add(sums);
             blocks += usize::from(sums.too_many > 0.0);
         }
+        (now, blocks)
+    }
+
+    fn chatter(&self, block: i64) -> Option<Chatter> {
+        let usual = self.usual.filter(|usual| !(self.takes_messages && usual.is_wide))?;
+        let (now, blocks) = self.now(block);
         if now.n < 1.0 || blocks < BLOCKS_MIN {
             return None;
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Thresholds;
 use super::series::WINDOW_BLOCKS;
+use super::shapes::Seen;
 use super::slots::{Slots, item_of};
 use super::tail::deviance_z;
 use crate::hash::Map;
@@ -32,6 +33,10 @@ const USUAL_MIN: f64 = 60.0;
 const TOO_OFTEN_FACTOR: f64 = 1.8;
 /// Blocks of the window in which it must be too often: a pause of a few seconds is no straggler.
 const TOO_OFTEN_BLOCKS: usize = 4;
+/// Fan-outs by which one can tell whether a member is back, and below which score, or share of the peak, it is.
+const CALM_N: f64 = 4.0;
+const CALM_Z: f64 = 3.0;
+const CALM_PEAK_SHARE: f64 = 0.2;
 
 /// Who fans out what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,6 +84,8 @@ struct Member {
     instance: Option<Arc<str>>,
     recent: VecDeque<(i64, Counts)>,
     usual: Counts,
+    /// Transactions in which it was last.
+    seen: VecDeque<Seen>,
 }
 
 /// Fan-outs of one block: how many, and milliseconds of their transactions.
@@ -201,6 +208,9 @@ impl FanOuts {
             let is_last = *index == last;
             let counts = Counts { fair, last: f64::from(u8::from(is_last)), cost_ms: if is_last { cost_ms } else { 0.0 } };
             item_of(&mut member.recent, block).add(&counts);
+            if is_last && cost_ms > 0.0 {
+                Seen::keep(&mut member.seen, transaction);
+            }
         }
     }
 
@@ -241,20 +251,62 @@ impl FanOuts {
         found
     }
 
-    /// Returns how a group does in the minute that ends with `block`, whatever its size.
-    pub(super) fn straggle(&self, id: FanOutId, block: i64) -> Option<Straggle> {
-        self.groups.get(id)?.straggle(id, block)
+    /// Returns transactions in which a member was last.
+    pub(super) fn seen(&self, straggle: &Straggle) -> Option<&VecDeque<Seen>> {
+        let mut members = self.groups.get(straggle.group)?.members.iter();
+        let is_it = |member: &&Member| member.service == straggle.service && member.instance == straggle.instance;
+        Some(&members.find(is_it)?.seen)
     }
 
-    /// Stops learning of the groups of which the calling service, or a member, is touched; or learns again.
-    pub(super) fn set_held(&mut self, is_touched: impl Fn(&str) -> bool) {
+    /// Estimates the block in which a member began to be last too often: the first of those in a row in which it was.
+    pub(super) fn onset(&self, straggle: &Straggle, block: i64) -> i64 {
+        let Some(group) = self.groups.get(straggle.group) else { return block };
+        let is_it = |member: &&Member| member.service == straggle.service && member.instance == straggle.instance;
+        let Some(member) = group.members.iter().find(is_it) else { return block };
+        let share = f64::midpoint(straggle.share, straggle.usual_share);
+        // Page's CUSUM, read backwards; how often it is last of those that it is part of.
+        let usual_fair = straggle.usual_share.max(f64::MIN_POSITIVE);
+        let (mut sum, mut least, mut onset) = (0.0, 0.0, block);
+        for (number, counts) in member.recent.iter().filter(|(number, _)| *number <= block) {
+            sum += counts.last - counts.fair * share / usual_fair;
+            if sum <= least {
+                (least, onset) = (sum, number + 1);
+            }
+        }
+        if least < 0.0 { onset.min(block) } else { member.recent.front().map_or(block, |(number, _)| *number) }
+    }
+
+    /// Returns whether a member is no longer last too often, after an incident in which it was by a share of `peak`
+    /// beyond the usual; nothing if too little happened to tell.
+    pub(super) fn is_back(&self, before: &Straggle, block: i64, peak: f64) -> Option<bool> {
+        let group = self.groups.get(before.group)?;
+        let totals = group.totals_now(block);
+        if totals.n < CALM_N {
+            return None;
+        }
+        let member = group.members.iter().find(|member| {
+            member.service == before.service && member.instance == before.instance
+        });
+        let now = member.and_then(|member| member.straggle(before.group, &totals, group.usual_n, block));
+        Some(now.is_none_or(|now| now.z < CALM_Z || now.share - now.usual_share < CALM_PEAK_SHARE * peak))
+    }
+
+    /// Stops learning of the groups of which the calling service, or a member, is touched.
+    pub(super) fn hold(&mut self, is_touched: impl Fn(&str) -> bool) {
         for (name, group) in self.groups.iter_mut() {
-            let is_held = is_touched(&name.service) || group.members.iter().any(|member| is_touched(&member.service));
-            if group.is_held && !is_held {
+            group.is_held |= group.touches(name, &is_touched);
+        }
+    }
+
+    /// Learns again everywhere but where `is_touched` still says no.
+    pub(super) fn release(&mut self, is_touched: impl Fn(&str) -> bool) {
+        for (name, group) in self.groups.iter_mut() {
+            if group.is_held && !group.touches(name, &is_touched) {
+                group.is_held = false;
                 // What came during an incident is not usual.
                 group.members.iter_mut().for_each(|member| member.recent.clear());
+                group.totals.clear();
             }
-            group.is_held = is_held;
         }
     }
 
@@ -268,6 +320,10 @@ impl FanOuts {
 }
 
 impl Group {
+    fn touches(&self, name: &FanOut, is_touched: impl Fn(&str) -> bool) -> bool {
+        is_touched(&name.service) || self.members.iter().any(|member| is_touched(&member.service))
+    }
+
     fn member(&mut self, site: &Site) -> Option<&mut Member> {
         // Instances that send no telemetry are told apart by their address.
         let identity = if site.peer_hash == 0 { site.process } else { site.peer_hash };
@@ -279,8 +335,8 @@ impl Group {
         }
         let service = site.peer.clone().unwrap_or_else(|| site.service.clone());
         let instance = site.instance.clone().filter(|_| site.peer.is_none());
-        let (recent, usual) = (VecDeque::new(), Counts::default());
-        self.members.push(Member { identity, service, instance, recent, usual });
+        let (recent, usual, seen) = (VecDeque::new(), Counts::default(), VecDeque::new());
+        self.members.push(Member { identity, service, instance, recent, usual, seen });
         self.members.last_mut()
     }
 
@@ -310,32 +366,34 @@ impl Group {
         self.members.retain(|member| !member.recent.is_empty() || member.usual.fair > 0.01);
     }
 
-    fn straggle(&self, id: FanOutId, block: i64) -> Option<Straggle> {
-        let is_now = |number: i64| number > block - WINDOW_BLOCKS && number <= block;
+    fn totals_now(&self, block: i64) -> Totals {
         let mut totals = Totals::default();
-        for (_, one) in self.totals.iter().filter(|(number, _)| is_now(*number)) {
+        for (_, one) in self.totals.iter().filter(|(number, _)| is_in_window(*number, block)) {
             (totals.n, totals.total_ms) = (totals.n + one.n, totals.total_ms + one.total_ms);
         }
+        totals
+    }
+
+    fn straggle(&self, id: FanOutId, block: i64) -> Option<Straggle> {
+        let totals = self.totals_now(block);
         // One member alone is never too slow for its peers.
         if totals.n < 1.0 || self.members.len() < 2 {
             return None;
         }
-        let judged = self.members.iter().filter_map(|member| member.straggle(id, &totals, self.usual_n, is_now));
+        let judged = self.members.iter().filter_map(|member| member.straggle(id, &totals, self.usual_n, block));
         judged.max_by(|a, b| a.z.total_cmp(&b.z))
     }
 }
 
+fn is_in_window(number: i64, block: i64) -> bool {
+    number > block - WINDOW_BLOCKS && number <= block
+}
+
 impl Member {
-    fn straggle(
-        &self,
-        group: FanOutId,
-        totals: &Totals,
-        usual_n: f64,
-        is_now: impl Fn(i64) -> bool,
-    ) -> Option<Straggle> {
+    fn straggle(&self, group: FanOutId, totals: &Totals, usual_n: f64, block: i64) -> Option<Straggle> {
         let mut now = Counts::default();
         let mut too_often_blocks = 0;
-        for (_, counts) in self.recent.iter().filter(|(number, _)| is_now(*number)) {
+        for (_, counts) in self.recent.iter().filter(|(number, _)| is_in_window(*number, block)) {
             now.add(counts);
             too_often_blocks += usize::from(counts.last > counts.fair);
         }

@@ -105,6 +105,8 @@ pub(super) struct Verdict {
     pub(super) extra_share: f64,
     /// Transactions in the window.
     pub(super) n: f64,
+    /// Milliseconds that their whole transactions are expected to take.
+    pub(super) total_ms: f64,
     /// Whether more of them take long than usual.
     pub(super) tail: Tail,
     /// What it was compared with.
@@ -237,6 +239,7 @@ impl Series {
             extra_ms,
             extra_share: extra_ms / expected_total_ms,
             n: now.n,
+            total_ms: expected_total_ms,
             tail: reference.long.compare(&now.long, now.n, &long_blocks),
             reference,
         })

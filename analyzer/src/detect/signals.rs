@@ -11,6 +11,7 @@ use super::instances::Side;
 use super::season::Season;
 use super::series::{Block, Series, Verdict};
 use super::slots::Slots;
+use super::trend::Trend;
 use super::steps::{Observation, Step, StepId, Steps, What};
 use crate::span::Site;
 use crate::transaction::Transaction;
@@ -40,6 +41,8 @@ pub(super) struct Signal {
     pub(super) past_z: f64,
     /// How far it was off at other times.
     pub(super) season: Season,
+    /// The time itself, over all the time that it is known; of operations only.
+    pub(super) trend: Trend,
 }
 
 /// A transaction's deviation in numbers.
@@ -52,7 +55,7 @@ pub(super) struct Deviation {
 }
 
 /// Milliseconds added to both sides of a ratio, so that microseconds cannot stand out.
-const RATIO_FLOOR_MS: f64 = 1.0;
+pub(super) const RATIO_FLOOR_MS: f64 = 1.0;
 /// All signals of one detector.
 pub(super) struct Signals {
     pub(super) steps: Steps,
@@ -92,8 +95,32 @@ impl Signals {
         self.steps.observe(transaction, block, &mut observations, note);
         self.fan_outs.add(transaction, self.steps.callees(), block);
         self.chatty.add(transaction, &self.steps.entries, block);
+        let deviation = self.add_observations(transaction, &observations, block, |_| true);
+        self.observations = observations;
+        deviation
+    }
+
+    /// Adds what messages waited between traces of a transaction, as far as it was not told before; nothing if there is
+    /// none. Only signals of hops hear of it: the services' own know each trace by itself.
+    pub(super) fn add_joined(&mut self, transaction: &Transaction, block: i64) -> Option<Deviation> {
+        let mut observations = std::mem::take(&mut self.observations);
+        self.steps.observe_joined(transaction, block, &mut observations);
+        let is_hop = |scope: &Scope| matches!(scope, Scope::Hop(..));
+        let deviation = self.add_observations(transaction, &observations, block, is_hop);
+        let is_any = !observations.is_empty();
+        self.observations = observations;
+        is_any.then_some(deviation)
+    }
+
+    fn add_observations(
+        &mut self,
+        transaction: &Transaction,
+        observations: &[Observation],
+        block: i64,
+        hears: impl Fn(&Scope) -> bool,
+    ) -> Deviation {
         let mut extra_total_ms = 0.0;
-        for observation in &observations {
+        for observation in observations {
             let Some((_, state)) = self.steps.slots.used(observation.step, block) else { continue };
             state.baseline.add(observation.ms, observation.path_ms, block);
             let Some((usual_ms, _)) = state.baseline.expected else { continue };
@@ -114,8 +141,7 @@ impl Signals {
                 part.extra_ms += extra_ms;
             }
         }
-        self.observations = observations;
-        self.add_parts(transaction.duration_ns as f64 / 1e6, extra_total_ms, block)
+        self.add_parts(transaction.duration_ns as f64 / 1e6, extra_total_ms, block, hears)
     }
 
     /// Returns the signals that an observation is part of.
@@ -156,18 +182,30 @@ impl Signals {
     }
 
     /// Adds the parts of a transaction that took `total_ms` to their signals.
-    fn add_parts(&mut self, total_ms: f64, extra_total_ms: f64, block: i64) -> Deviation {
+    fn add_parts(
+        &mut self,
+        total_ms: f64,
+        extra_total_ms: f64,
+        block: i64,
+        hears: impl Fn(&Scope) -> bool,
+    ) -> Deviation {
         let expected_ms = (total_ms - extra_total_ms).max(total_ms * EXPECTED_SHARE_MIN);
         let mut extra_by_service = Vec::new();
         for id in self.parts_at.drain(..) {
             let Some(part) = self.parts[id].take() else { continue };
             let Some((scope, signal)) = self.list.used(id, block) else { continue };
-            let ratio = ((part.observed_ms + RATIO_FLOOR_MS) / (part.expected_ms + RATIO_FLOOR_MS)).ln();
-            signal.series.add(block, &Block::one(ratio, part.extra_ms, expected_ms));
             if let Scope::Service(service) = scope
                 && part.extra_ms > 0.0
             {
                 extra_by_service.push((service.clone(), part.extra_ms));
+            }
+            if !hears(scope) {
+                continue;
+            }
+            let ratio = ((part.observed_ms + RATIO_FLOOR_MS) / (part.expected_ms + RATIO_FLOOR_MS)).ln();
+            signal.series.add(block, &Block::one(ratio, part.extra_ms, expected_ms));
+            if matches!(scope, Scope::Operation(_)) {
+                signal.trend.add((part.observed_ms + RATIO_FLOOR_MS).ln(), block);
             }
         }
         extra_by_service.sort_by(|a, b| a.0.cmp(&b.0));
@@ -253,6 +291,8 @@ impl Signals {
                 state.baseline.hold(block);
             }
         }
+        self.fan_outs.hold(&is_touched);
+        self.chatty.hold(&is_touched, block);
     }
 
     /// Learns again everywhere but where `is_touched` still says no; blocks `from..=to` are left out of references.
@@ -265,6 +305,8 @@ impl Signals {
         for (step, state) in self.steps.slots.iter_mut() {
             state.baseline.is_held &= step.touches(&is_touched);
         }
+        self.fan_outs.release(&is_touched);
+        self.chatty.release(&is_touched);
     }
 }
 

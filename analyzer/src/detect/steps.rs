@@ -10,7 +10,7 @@ use super::instances::{InstanceId, Instances};
 use super::slots::Slots;
 use crate::hash::Map;
 use crate::span::{Site, Span};
-use crate::transaction::{Cause, HopKind, Transaction};
+use crate::transaction::{Cause, Hop, HopKind, Transaction};
 
 /// Identifies a step within one detector.
 pub(super) type StepId = usize;
@@ -179,24 +179,48 @@ impl Steps {
             let far = callee.and_then(|callee| self.by_site.get(&spans[callee].site.number)?.instance);
             observations.extend(step.map(|step| Observation { step, within, ms, path_ms, near, far }));
         }
-        self.observe_waits(transaction, &times, block, observations);
+        self.observe_waits(transaction, transaction.hops.iter(), &times, block, observations);
         self.times = times;
     }
 
-    fn observe_waits(
+    /// Gathers the waits of messages that lead from one trace to another, as far as they were not told before.
+    pub(super) fn observe_joined(
         &mut self,
         transaction: &Transaction,
+        block: i64,
+        observations: &mut Vec<Observation>,
+    ) {
+        observations.clear();
+        let is_new = |index: usize, hop: &Hop| {
+            let numbers = hop.callee.map(|callee| (transaction.trace_number(hop.caller), transaction.trace_number(callee)));
+            numbers.is_some_and(|(from, to)| from != to) && !transaction.told.hop(index)
+        };
+        let hops = || transaction.hops.iter().enumerate().filter(|(index, hop)| is_new(*index, hop)).map(|(_, hop)| hop);
+        if hops().next().is_none() {
+            return;
+        }
+        let mut times = std::mem::take(&mut self.times);
+        times.fill(transaction);
+        self.within.clear();
+        self.observe_waits(transaction, hops(), &times, block, observations);
+        self.times = times;
+    }
+
+    fn observe_waits<'a>(
+        &mut self,
+        transaction: &'a Transaction,
+        hops: impl Iterator<Item = &'a Hop>,
         times: &PathTimes,
         block: i64,
         observations: &mut Vec<Observation>,
     ) {
-        for hop in transaction.hops.iter().filter(|hop| hop.kind == HopKind::Message) {
+        for hop in hops.filter(|hop| hop.kind == HopKind::Message) {
             let Some(consumer) = hop.callee else { continue };
             let (from, to) = (&transaction.spans[hop.caller], &transaction.spans[consumer]);
             let Some(step) = self.between(from, to, Cause::QueueWait, block) else { continue };
             let (ms, path_ms) = (ms(hop.gap_ns.unwrap_or(0)), ms(times.wait_ns[consumer]));
             let far = self.by_site.get(&to.site.number).and_then(|known| known.instance);
-            let within = self.within[consumer];
+            let within = self.within.get(consumer).copied().flatten();
             observations.push(Observation { step, within, ms, path_ms, near: None, far });
         }
     }

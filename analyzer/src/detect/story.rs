@@ -238,6 +238,7 @@ fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootC
         before: tally(onset_minute - 60, onset_minute).unwrap_or_default(),
         after: tally(onset_minute, minute + 1).unwrap_or_default(),
         unexplained_ms: (extra_ms / hurt.len().max(1) as f64 * (1.0 - explained)).max(0.0),
+        rate: None,
     }
 }
 
@@ -332,7 +333,7 @@ fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
 }
 
 /// Returns milliseconds with digits that matter.
-fn millis(ms: f64) -> String {
+pub(super) fn millis(ms: f64) -> String {
     match ms {
         _ if ms >= 10_000.0 => format!("{:.1} s", ms / 1e3),
         _ if ms >= 1_000.0 => format!("{:.2} s", ms / 1e3),
@@ -341,19 +342,19 @@ fn millis(ms: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
 
 /// Returns a count that is kept as a float.
-fn whole(count: f64) -> u64 {
+pub(super) fn whole(count: f64) -> u64 {
     // Counts are sums of ones, far below 2^53.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let count = count.max(0.0) as u64;
     count
 }
 
-fn clip(text: &str, chars_max: usize) -> String {
+pub(super) fn clip(text: &str, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text.to_owned();
     }
