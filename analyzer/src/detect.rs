@@ -1,24 +1,32 @@
 //! Detection of slow failures: from closed transactions to incidents. The analyzer's owner feeds it; it keeps signals
 //! and incidents, all bounded. It judges whole blocks of event time and never sees a clock.
 //!
-//! A signal stands out when its last minute is far from the half hour before, measured against how its own minutes
-//! differ (`series`), by a size that matters to the whole transaction, with enough traffic, for several ticks in a
-//! row. What stands out together and touches is one incident (`life`); who owns the extra time is ranked by `blame`.
+//! There are two engines. A signal of time stands out when its last minute is far from the half hour before, measured
+//! against how its own minutes differ (`series`), by a size that matters to the whole transaction, with enough traffic, for
+//! several ticks in a row. A rate stands out when something goes wrong on a larger share of occasions (`rates`), and what
+//! that means is said by its kind (`kinds`). What stands out together and touches is one incident (`life`); who owns extra
+//! time is ranked by `blame`.
 
+mod anomaly;
 mod baseline;
 mod blame;
 mod changes;
 mod chatty;
 mod fanout;
 mod instances;
+mod kinds;
 mod life;
+mod rate_story;
+mod rates;
 mod recent;
+mod reopen;
 mod season;
 mod series;
 mod shape_story;
 mod shapes;
 mod signals;
 mod sketch;
+mod slow;
 mod slots;
 mod steps;
 mod story;
@@ -36,6 +44,7 @@ use collector_table::SpanTable;
 
 use self::changes::Changes;
 use self::life::OpenIncident;
+use self::rates::Rates;
 use self::recent::{Brief, Recent};
 use self::season::Season;
 use self::series::{BLOCK_S, Verdict};
@@ -57,6 +66,8 @@ pub struct DetectorLimits {
     pub steps_max: usize,
     /// Signals that are watched; more are not watched and counted.
     pub signals_max: usize,
+    /// Occasions on which it is counted what goes wrong; more are not watched and counted.
+    pub occasions_max: usize,
     /// Transaction types that are tallied; more are folded into "(others)" and counted.
     pub types_max: usize,
     /// Resolved incidents that are kept in memory.
@@ -65,7 +76,14 @@ pub struct DetectorLimits {
 
 impl Default for DetectorLimits {
     fn default() -> Self {
-        Self { false_alarms_per_week: 1.0, steps_max: 20_000, signals_max: 20_000, types_max: 1_000, resolved_max: 100 }
+        Self {
+            false_alarms_per_week: 1.0,
+            steps_max: 20_000,
+            signals_max: 20_000,
+            occasions_max: 20_000,
+            types_max: 1_000,
+            resolved_max: 100,
+        }
     }
 }
 
@@ -138,6 +156,7 @@ pub struct Detector {
     limits: DetectorLimits,
     thresholds: Thresholds,
     signals: Signals,
+    rates: Rates,
     types: Types,
     recent: Recent,
     changes: Changes,
@@ -166,6 +185,7 @@ impl Detector {
         Self {
             thresholds: Thresholds::of_budget(limits.false_alarms_per_week),
             signals: Signals::new(limits.steps_max, limits.signals_max),
+            rates: Rates::new(limits.occasions_max, limits.false_alarms_per_week),
             types: Types::new(limits.types_max),
             recent: Recent::default(),
             changes: Changes::default(),
@@ -207,6 +227,7 @@ impl Detector {
         }
         let block = block_of(ended_ns);
         let type_id = self.types.add(transaction, ended_ns, block);
+        self.rates.add(transaction, self.known_block(block), type_id);
         let deviation = self.signals.add(transaction, block, |site| self.changes.note(site, block));
         self.recent.push(Brief {
             id: transaction.id,
@@ -242,6 +263,11 @@ impl Detector {
         });
     }
 
+    /// Returns the block for which something counts that is known now: a block that was judged is not counted again.
+    fn known_block(&self, block: i64) -> i64 {
+        self.judged.map_or(block, |judged| block.max(judged + 1))
+    }
+
     /// Judges every block that ended by event time `clock_ns`; changes are detected at `now_ns`.
     pub fn advance(&mut self, clock_ns: i64, now_ns: i64) -> Vec<IncidentChange> {
         let last = block_of(clock_ns) - 1;
@@ -266,18 +292,10 @@ impl Detector {
         if block % FREE_BLOCKS == 0 {
             self.free_unused(block);
         }
-        let thresholds = self.thresholds;
         let is_judging = block_start_ns(block) >= self.opens_from_ns;
-        let hot: Vec<(Scope, Verdict)> = self
-            .signals
-            .list
-            .iter_mut()
-            .filter_map(|(scope, signal)| {
-                signal.watch(scope, block, &thresholds, is_judging).map(|verdict| (scope.clone(), verdict))
-            })
-            .collect();
+        let hot = self.anomalies(block, is_judging);
         if is_judging {
-            self.live(block, now_ns, &hot, changes);
+            self.live(block, now_ns, hot, changes);
         } else {
             self.hold_all(block);
         }
@@ -286,6 +304,7 @@ impl Detector {
     /// Frees the places of what is unused for long, and lets go of what refers to them.
     fn free_unused(&mut self, block: i64) {
         self.signals.free_unused(block);
+        self.rates.free_unused(block);
         let before = self.types.slots.unused_before(block);
         self.types.slots.free_unused(before, |_| false);
         self.recent.forget(before);
@@ -331,6 +350,7 @@ impl Detector {
             ("instances_not_compared", self.signals.steps.instances.left_out()),
             ("fan_outs_not_watched", self.signals.fan_outs.groups.left_out),
             ("calls_not_counted", self.signals.chatty.pairs.left_out),
+            ("occasions_not_watched", self.rates.left_out()),
             ("transactions_of_folded_types", self.types.slots.left_out),
         ]
     }

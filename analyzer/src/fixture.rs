@@ -36,6 +36,11 @@ impl Drawn<'_> {
         self.trace = TraceId(u128::from(trace).to_be_bytes());
     }
 
+    /// Returns the trace that the line is of.
+    pub(crate) fn trace(&self) -> TraceId {
+        self.trace
+    }
+
     /// Returns whether both are of one trace.
     pub(crate) fn is_of(&self, other: &Self) -> bool {
         self.trace == other.trace

@@ -14,6 +14,7 @@ mod timeout;
 mod walk;
 
 pub use breaker::BreakerKind;
+pub(crate) use record::has_worked_on;
 pub use report::{
     Availability, BreakerPeriod, BreakerSeen, Chain, ChainHop, Depth, Example, FallbackSeen, Finding, FindingKind,
     HazardReport, HopHazards, IdempotencySeen, Reliance, RetriesSeen, TimeoutSeen, TimeoutState,

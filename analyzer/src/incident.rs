@@ -39,6 +39,29 @@ pub enum IncidentKind {
     ErrorBurst,
 }
 
+impl IncidentKind {
+    /// Returns the word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LatencyShift => "latency_shift",
+            Self::Cascade => "cascade",
+            Self::Straggler => "straggler",
+            Self::QueueLag => "queue_lag",
+            Self::FacadeCreep => "facade_creep",
+            Self::ChattyCalls => "chatty_calls",
+            Self::RetryStorm => "retry_storm",
+            Self::WastedWork => "wasted_work",
+            Self::DuplicateProcessing => "duplicate_processing",
+            Self::LostMessage => "lost_message",
+            Self::OutOfOrder => "out_of_order",
+            Self::IncompleteCompensation => "incomplete_compensation",
+            Self::BrokenContext => "broken_context",
+            Self::DegradedResponse => "degraded_response",
+            Self::ErrorBurst => "error_burst",
+        }
+    }
+}
+
 /// Where an incident is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

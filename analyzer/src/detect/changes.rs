@@ -41,6 +41,12 @@ impl Changes {
         versions.push((version.clone(), block));
     }
 
+    /// Returns the version of a service that was first seen last, if that was in or after block `since` and not the first.
+    pub(super) fn newest(&self, service: &str, since: i64) -> Option<Arc<str>> {
+        let versions = self.versions.get(service).filter(|versions| versions.len() > 1)?;
+        versions.last().filter(|(_, block)| *block >= since).map(|(version, _)| version.clone())
+    }
+
     /// Returns what changed in the services near an onset, in order of time. The first version ever seen of a service
     /// is no change: that was when we began to look.
     pub(super) fn near(&self, onset: i64, is_concerned: impl Fn(&str) -> bool) -> Vec<Change> {

@@ -4,12 +4,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::anomaly::{Anomaly, Found, Watch};
 use super::blame::{self, Suspect};
+use super::kinds::{self, Charge};
+use super::rate_story::{self, RateFacts};
 use super::series::Verdict;
+use super::shape_story::{self, ShapeFacts};
+use super::shapes::{self, Shape};
 use super::signals::Scope;
+use super::slow;
 use super::story::{self, Facts};
 use super::{Detector, IncidentChange, block_of, block_start_ns};
-use crate::incident::{Incident, IncidentEvent, IncidentStatus, Severity};
+use crate::incident::{Incident, IncidentEvent, IncidentKind, IncidentStatus, Severity};
 use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
@@ -18,10 +24,6 @@ const CALM_TICKS: u32 = 12;
 const SILENT_TICKS_MAX: u32 = 180;
 /// Blocks after which what was slow is taken as usual: a day.
 const LIFE_BLOCKS_MAX: i64 = 8_640;
-/// Below this score, or below this shift or share of the incident's largest shift, a signal is back.
-const CALM_Z: f64 = 3.0;
-const CALM_SHIFT: f64 = 0.25;
-const CALM_PEAK_SHARE: f64 = 0.2;
 /// From here on, a service can be blamed.
 const CREDIBLE_Z: f64 = 3.0;
 const CREDIBLE_SHIFT: f64 = 0.25;
@@ -39,24 +41,38 @@ pub(super) struct OpenIncident {
     /// Services that it touches.
     services: BTreeSet<Arc<str>>,
     /// Signals that stood out.
-    scopes: Vec<Scope>,
+    watched: Vec<Watch>,
     /// Those of them that opened it.
-    opened_by: Vec<Scope>,
+    opened_by: Vec<Watch>,
     pub(super) onset: i64,
+    /// Block in which it was opened; what grew slowly began long before.
+    opened: i64,
     /// Services and peers that were seen to be off their baseline themselves; only they can be blamed.
     credible: BTreeSet<Arc<str>>,
-    /// Strongest verdict.
+    /// Strongest verdict on a signal of time.
     verdict: Option<Verdict>,
+    /// Rates that stood out, as they did last. Bounded by [`CHARGES_MAX`].
+    charges: Vec<Charge>,
+    /// Shapes that stood out, as they did most. Bounded by [`SHAPES_MAX`].
+    shapes: Vec<Shape>,
     is_held: bool,
     calm_ticks: u32,
     silent_ticks: u32,
     told: Told,
 }
 
+/// Rates and signals that are kept of one incident; further ones belong to it and are not told.
+const CHARGES_MAX: usize = 64;
+const SHAPES_MAX: usize = 16;
+const WATCHED_MAX: usize = 1_000;
+/// Part of a rate's largest excess from which on its numbers are told anew.
+const TOLD_EXCESS: f64 = 0.5;
+
 /// What was last told about an incident.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
     block: i64,
+    kind: IncidentKind,
     severity: Severity,
     cause: Option<String>,
     affected: usize,
@@ -68,6 +84,7 @@ impl Told {
         let services: BTreeSet<&str> = incident.affected.iter().map(|affected| affected.service.as_str()).collect();
         Self {
             block,
+            kind: incident.kind,
             severity: incident.severity,
             cause: incident.root_cause.first().map(|cause| cause.service.clone()),
             affected: services.len(),
@@ -79,7 +96,8 @@ impl Told {
     fn is_news_after(&self, earlier: &Self) -> bool {
         let has_waited = self.block - earlier.block >= UPDATE_BLOCKS;
         let is_worse = self.hurt >= 2 * earlier.hurt.max(1) || self.cause != earlier.cause;
-        self.severity > earlier.severity || self.affected > earlier.affected || (has_waited && is_worse)
+        let is_other = self.kind != earlier.kind || self.severity > earlier.severity;
+        is_other || self.affected > earlier.affected || (has_waited && is_worse)
     }
 }
 
@@ -90,23 +108,62 @@ impl OpenIncident {
         let mut services: BTreeSet<Arc<str>> =
             incident.affected.iter().map(|affected| affected.service.as_str().into()).collect();
         services.extend(incident.root_cause.first().map(|cause| Arc::from(cause.service.as_str())));
-        let scopes: Vec<Scope> = services.iter().cloned().map(Scope::Service).collect();
-        let opened_by = scopes.clone();
-        let told = Told::of(&incident, onset);
+        let watched: Vec<Watch> =
+            services.iter().cloned().map(|service| Watch::Time(Scope::Service(service))).collect();
         let credible = services.clone();
-        Some(Self {
+        Some(Self { credible, ..Self::new(incident, services, watched, onset, onset) })
+    }
+
+    fn new(incident: Incident, services: BTreeSet<Arc<str>>, watched: Vec<Watch>, onset: i64, block: i64) -> Self {
+        let told = Told::of(&incident, block);
+        Self {
             incident,
             services,
-            scopes,
-            opened_by,
+            opened_by: watched.clone(),
+            watched,
             onset,
-            credible,
+            opened: block,
+            credible: BTreeSet::new(),
             verdict: None,
+            charges: Vec::new(),
+            shapes: Vec::new(),
             is_held: false,
             calm_ticks: 0,
             silent_ticks: 0,
             told,
-        })
+        }
+    }
+
+    /// Takes in what stands out: the strongest of time, the latest of each rate.
+    fn take(&mut self, found: &Found) {
+        match found {
+            Found::Time(verdict) => {
+                if self.verdict.is_none_or(|strongest| verdict.strongest_z() > strongest.strongest_z()) {
+                    self.verdict = Some(*verdict);
+                }
+            }
+            Found::Rate(charge) => {
+                if let Some(known) = self.charges.iter_mut().find(|known| known.scope == charge.scope) {
+                    let peak = known.peak.max(charge.peak);
+                    // While it goes back, what it was at its worst is worth more than what is left in the window.
+                    if charge.verdict.excess() >= TOLD_EXCESS * peak {
+                        *known = charge.clone();
+                    }
+                    known.peak = peak;
+                } else if self.charges.len() < CHARGES_MAX {
+                    self.charges.push(charge.clone());
+                }
+            }
+            Found::Shape(shape) => {
+                if let Some(known) = self.shapes.iter_mut().find(|known| known.watch() == shape.watch()) {
+                    if shape.excess() >= known.excess() {
+                        *known = shape.clone();
+                    }
+                } else if self.shapes.len() < SHAPES_MAX {
+                    self.shapes.push(shape.clone());
+                }
+            }
+        }
     }
 
     /// Returns the service that is blamed most.
@@ -121,20 +178,13 @@ impl OpenIncident {
 
 impl Detector {
     /// Moves every incident on by one block.
-    pub(super) fn live(
-        &mut self,
-        block: i64,
-        now_ns: i64,
-        hot: &[(Scope, Verdict)],
-        changes: &mut Vec<IncidentChange>,
-    ) {
-        let mut groups: Vec<Vec<(Scope, Verdict)>> = Vec::new();
-        for (scope, verdict) in hot {
-            let services = self.signals.services(scope);
-            if let Some(open) = self.open.iter().position(|open| self.belongs_to(&services, open)) {
-                self.join(open, scope, *verdict);
+    pub(super) fn live(&mut self, block: i64, now_ns: i64, hot: Vec<Anomaly>, changes: &mut Vec<IncidentChange>) {
+        let mut groups: Vec<Vec<Anomaly>> = Vec::new();
+        for anomaly in hot {
+            if let Some(open) = self.open.iter().position(|open| self.belongs_to(&anomaly.services, open)) {
+                self.join(open, &anomaly);
             } else {
-                self.gather(&mut groups, scope, *verdict);
+                self.gather(&mut groups, anomaly);
             }
         }
         for group in groups {
@@ -169,64 +219,43 @@ impl Detector {
         services.iter().any(|a| others.iter().any(|b| is_near(a, b)))
     }
 
-    fn join(&mut self, open: usize, scope: &Scope, verdict: Verdict) {
-        let services = self.signals.services(scope);
+    fn join(&mut self, open: usize, anomaly: &Anomaly) {
         let open = &mut self.open[open];
-        if !open.scopes.contains(scope) {
-            open.scopes.push(scope.clone());
-            open.is_held &= services.iter().all(|service| open.services.contains(service));
-            open.services.extend(services);
+        if !open.watched.contains(&anomaly.watch) && open.watched.len() < WATCHED_MAX {
+            open.watched.push(anomaly.watch.clone());
+            open.is_held &= anomaly.services.iter().all(|service| open.services.contains(service));
+            open.services.extend(anomaly.services.iter().cloned());
         }
-        if open.verdict.is_none_or(|strongest| verdict.z > strongest.z) {
-            open.verdict = Some(verdict);
-        }
+        open.take(&anomaly.found);
     }
 
-    /// Puts a signal to the first group that it touches, or into a new one.
-    fn gather(&self, groups: &mut Vec<Vec<(Scope, Verdict)>>, scope: &Scope, verdict: Verdict) {
-        let services = self.signals.services(scope);
+    /// Puts an anomaly to the first group that it touches, or into a new one.
+    fn gather(&self, groups: &mut Vec<Vec<Anomaly>>, anomaly: Anomaly) {
         let touched = groups.iter_mut().find(|group| {
-            let members: BTreeSet<Arc<str>> =
-                group.iter().flat_map(|(member, _)| self.signals.services(member)).collect();
-            self.is_near(&services, &members)
+            let members: BTreeSet<Arc<str>> = group.iter().flat_map(|member| member.services.iter().cloned()).collect();
+            self.is_near(&anomaly.services, &members)
         });
         match touched {
-            Some(group) => group.push((scope.clone(), verdict)),
-            None => groups.push(vec![(scope.clone(), verdict)]),
+            Some(group) => group.push(anomaly),
+            None => groups.push(vec![anomaly]),
         }
     }
 
-    fn open_incident(&mut self, block: i64, now_ns: i64, group: &[(Scope, Verdict)]) -> Option<IncidentChange> {
-        let (strongest, verdict) = group.iter().max_by(|a, b| a.1.z.total_cmp(&b.1.z)).cloned()?;
+    fn open_incident(&mut self, block: i64, now_ns: i64, group: &[Anomaly]) -> Option<IncidentChange> {
         if self.open.len() >= OPEN_MAX {
             let newest = self.open.len() - 1;
-            self.join(newest, &strongest, verdict);
+            group.iter().for_each(|anomaly| self.join(newest, anomaly));
             return None;
         }
-        let mut onsets: Vec<i64> =
-            group.iter().map(|(scope, _)| self.signals.onset(scope, block, ONSET_BLOCKS)).collect();
+        let mut onsets: Vec<i64> = group.iter().map(|anomaly| self.onset_of(anomaly, block)).collect();
         onsets.sort_unstable();
         let onset = onsets[onsets.len() / 2];
-        let services: BTreeSet<Arc<str>> = group.iter().flat_map(|(scope, _)| self.signals.services(scope)).collect();
-        let number = self.next_number;
-        let incident = story::begin(number, &services, block_start_ns(onset), now_ns);
-        let told = Told::of(&incident, block);
-        let scopes: Vec<Scope> = group.iter().map(|(scope, _)| scope.clone()).collect();
-        let opened_by = scopes.clone();
-        let verdict = Some(verdict);
-        self.open.push(OpenIncident {
-            incident,
-            services,
-            scopes,
-            opened_by,
-            onset,
-            credible: BTreeSet::new(),
-            verdict,
-            is_held: false,
-            calm_ticks: 0,
-            silent_ticks: 0,
-            told,
-        });
+        let services: BTreeSet<Arc<str>> = group.iter().flat_map(|anomaly| anomaly.services.iter().cloned()).collect();
+        let incident = story::begin(self.next_number, &services, block_start_ns(onset), now_ns);
+        let watched: Vec<Watch> = group.iter().map(|anomaly| anomaly.watch.clone()).collect();
+        let mut open = OpenIncident::new(incident, services, watched, onset, block);
+        group.iter().for_each(|anomaly| open.take(&anomaly.found));
+        self.open.push(open);
         let index = self.open.len() - 1;
         self.hold(index, block);
         let is_told = self.tell(index, block);
@@ -235,12 +264,12 @@ impl Detector {
         if !is_told || earlier.is_some() {
             self.open.pop();
             self.let_go(onset, block);
-            for (scope, verdict) in group {
-                earlier.into_iter().for_each(|earlier| self.join(earlier, scope, *verdict));
+            for anomaly in group {
+                earlier.into_iter().for_each(|earlier| self.join(earlier, anomaly));
             }
             return None;
         }
-        self.next_number += 1;
+        self.reopen_or_number(index, block);
         let open = &mut self.open[index];
         open.told = Told::of(&open.incident, block);
         Some(IncidentChange { event: IncidentEvent::Opened, incident: open.incident.clone() })
@@ -255,12 +284,75 @@ impl Detector {
         open.is_held = true;
         let open = &self.open[index];
         self.signals.hold(|service| open.touches(service), open.onset);
+        self.rates.hold(|service| open.touches(service), open.onset);
     }
 
-    /// Renews the incident's numbers and words; returns whether there is someone to blame and someone hurt.
+    /// Renews the incident's numbers and words; returns whether there is someone to blame and someone hurt. What is more
+    /// specific names it: a rate, or the signals of time.
     fn tell(&mut self, index: usize, block: i64) -> bool {
+        let by_time = match self.open[index].verdict {
+            Some(verdict) => self.tell_by_time(index, block, verdict),
+            // What was opened before a restart keeps its words until something is seen of it.
+            None => self.open[index].charges.is_empty() && self.open[index].shapes.is_empty(),
+        };
         let open = &self.open[index];
-        let Some(verdict) = open.verdict else { return true };
+        let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(open.incident.kind));
+        let of_rate = kinds::lead(&open.charges).map_or(0, Charge::specificity);
+        let shape = shapes::lead(&open.shapes);
+        let of_shape = shape.map_or(0, |shape| kinds::specificity(shape.kind()));
+        if let Some(shape) = shape.filter(|_| of_shape >= of_rate && of_shape >= of_time) {
+            let facts = ShapeFacts {
+                signals: &self.signals,
+                types: &self.types,
+                recent: &self.recent,
+                changes: &self.changes,
+                thresholds: &self.thresholds,
+                onset: open.onset,
+                block,
+                is_told_by_time: by_time && open.verdict.is_some(),
+            };
+            let mut incident = open.incident.clone();
+            shape_story::tell(&mut incident, shape, &facts);
+            self.open[index].incident = incident;
+        } else if !self.tell_by_rate(index, block, of_time) {
+            return by_time;
+        }
+        self.touch_culprit(index);
+        true
+    }
+
+    /// Tells what rates say, unless what was told says more; returns whether there is a rate that says anything.
+    fn tell_by_rate(&mut self, index: usize, block: i64, told: u8) -> bool {
+        let open = &self.open[index];
+        let Some(lead) = kinds::lead(&open.charges) else { return false };
+        if told <= lead.specificity() {
+            let facts = RateFacts {
+                rates: &self.rates,
+                types: &self.types,
+                recent: &self.recent,
+                changes: &self.changes,
+                charges: &open.charges,
+                onset: open.onset,
+                block,
+            };
+            let mut incident = open.incident.clone();
+            rate_story::tell(&mut incident, lead, &facts);
+            self.open[index].incident = incident;
+        }
+        true
+    }
+
+    /// Has the one that is blamed most be touched by the incident.
+    fn touch_culprit(&mut self, index: usize) {
+        let open = &mut self.open[index];
+        if let Some(culprit) = open.culprit().map(Arc::from) {
+            open.is_held &= !open.services.insert(culprit);
+        }
+    }
+
+    /// Renews what signals of time tell; see [`Self::tell`].
+    fn tell_by_time(&mut self, index: usize, block: i64, verdict: Verdict) -> bool {
+        let open = &self.open[index];
         let mut suspects: Vec<Suspect> = blame::suspects(&self.signals, open.onset, block);
         let newly_credible: Vec<Arc<str>> = suspects
             .iter()
@@ -272,8 +364,11 @@ impl Detector {
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
         suspects.retain(|suspect| open.credible.contains(&suspect.service));
+        let kind = slow::rank(&self.signals, &mut suspects);
         let open = &self.open[index];
         let facts = Facts {
+            kind,
+            traits: &self.traits,
             signals: &self.signals,
             types: &self.types,
             recent: &self.recent,
@@ -287,11 +382,8 @@ impl Detector {
         };
         let mut incident = open.incident.clone();
         let is_told = story::tell(&mut incident, &facts);
-        let open = &mut self.open[index];
-        open.incident = incident;
-        if let Some(culprit) = open.culprit().map(Arc::from) {
-            open.is_held &= !open.services.insert(culprit);
-        }
+        self.open[index].incident = incident;
+        self.touch_culprit(index);
         is_told
     }
 
@@ -300,7 +392,9 @@ impl Detector {
         let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
         let scopes = [Scope::Service(suspect.service.clone()), as_peer];
         let verdicts = scopes.iter().filter_map(|scope| self.signals.judge(scope, block));
-        verdicts.into_iter().any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT)
+        verdicts.into_iter().any(|verdict| {
+            verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z
+        })
     }
 
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
@@ -330,12 +424,13 @@ impl Detector {
             () if open.silent_ticks >= SILENT_TICKS_MAX => {
                 Some("Closed without being back: nothing to judge by for half an hour.")
             }
-            () if block - open.onset >= LIFE_BLOCKS_MAX => {
+            () if block - open.opened >= LIFE_BLOCKS_MAX => {
                 Some("Closed after a day: this is taken as usual from now on.")
             }
             () => return None,
         };
-        let OpenIncident { mut incident, onset, .. } = self.open.remove(index);
+        let OpenIncident { mut incident, onset, shapes, .. } = self.open.remove(index);
+        shapes.iter().for_each(|shape| self.signals.take_as_usual(shape));
         incident.status = IncidentStatus::Resolved;
         incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
         if let Some(reason) = reason {
@@ -348,18 +443,25 @@ impl Detector {
 
     /// Returns whether all that stood out is back, or nothing if too little happened to tell.
     fn condition(&self, open: &OpenIncident, block: i64) -> Option<bool> {
-        let culprit = open.culprit().map(|culprit| Scope::Service(culprit.into()));
+        let culprit = open.culprit().map(|culprit| Watch::Time(Scope::Service(culprit.into())));
+        let lead = kinds::lead(&open.charges).map(|lead| Watch::Rate(lead.scope.clone()));
         let peak_shift = open.verdict.map_or(0.0, |strongest| strongest.shift);
-        let calm_shift = CALM_SHIFT.max(CALM_PEAK_SHARE * peak_shift);
-        let is_calm = |verdict: Verdict| verdict.z < CALM_Z || verdict.shift < calm_shift;
-        let scopes = open.opened_by.iter().chain(&culprit);
-        let verdicts = scopes.filter_map(|scope| self.signals.judge_held(scope, block));
-        verdicts.filter(|verdict| verdict.n >= self.thresholds.n).map(is_calm).reduce(|all, one| all && one)
+        let peak = |watch: &Watch| match watch {
+            Watch::Time(_) => peak_shift,
+            Watch::Rate(scope) => open.charges.iter().find(|one| one.scope == *scope).map_or(0.0, |charge| charge.peak),
+            Watch::Shape(_) => 0.0,
+        };
+        let watched = open.opened_by.iter().chain(&culprit).chain(&lead);
+        let by_shape = open.shapes.iter().filter_map(|shape| self.signals.is_shape_back(shape, block, shape.excess()));
+        let by_watch = watched.filter_map(|watch| self.is_back(watch, block, peak(watch)));
+        by_watch.chain(by_shape).reduce(|all, one| all && one)
     }
 
     /// Learns again from everything that no open incident touches.
     fn let_go(&mut self, from: i64, to: i64) {
         let open = &self.open;
-        self.signals.release(|service| open.iter().any(|open| open.touches(service)), from, to);
+        let is_touched = |service: &str| open.iter().any(|open| open.touches(service));
+        self.signals.release(is_touched, from, to);
+        self.rates.release(is_touched, from, to);
     }
 }

@@ -65,6 +65,11 @@ impl Recent {
         self.briefs.retain(|brief| brief.block >= before);
     }
 
+    /// Returns all of them, in order of closing.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Brief> {
+        self.briefs.iter()
+    }
+
     /// Returns transactions that ended in or after a block.
     pub(super) fn since(&self, block: i64) -> impl Iterator<Item = &Brief> {
         self.briefs.iter().filter(move |brief| brief.block >= block)

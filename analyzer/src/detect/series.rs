@@ -194,6 +194,14 @@ impl Series {
         self.held.is_some()
     }
 
+    /// Judges what is known since an incident began: a minute, or five where a minute usually has fewer than `n`
+    /// transactions. Nothing if there are fewer.
+    pub(super) fn judge_held(&self, block: i64, n: f64) -> Option<Verdict> {
+        let held = self.held?;
+        let verdict = if held.mean_n < n { self.judge_patiently(block) } else { self.judge(block) };
+        verdict.filter(|verdict| verdict.n >= n)
+    }
+
     /// Returns the blocks from `from` on that have traffic.
     pub(super) fn since(&self, from: i64) -> impl Iterator<Item = (i64, &Block)> {
         self.blocks.iter().filter(move |(number, _)| *number >= from).map(|(number, block)| (*number, block))
@@ -207,8 +215,11 @@ impl Series {
     /// Judges the five minutes that end with `block`, where traffic is too low for one minute to say much.
     pub(super) fn judge_patiently(&self, block: i64) -> Option<Verdict> {
         let minutes = (PATIENT_BLOCKS / WINDOW_BLOCKS) as f64;
-        let n: f64 = self.since(block - PATIENT_BLOCKS + 1).map(|(_, sums)| sums.n).sum();
-        if n >= PATIENT_RATE_MAX * minutes {
+        let first = block - PATIENT_BLOCKS + 1;
+        let n: f64 = self.since(first).map(|(_, sums)| sums.n).sum();
+        // What is left of an incident is no news.
+        let is_after = self.excluded.iter().any(|(_, to)| *to >= first);
+        if n >= PATIENT_RATE_MAX * minutes || is_after {
             return None;
         }
         self.judge_over(block, PATIENT_SPAN, self.held_patient)

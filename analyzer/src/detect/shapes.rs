@@ -7,7 +7,8 @@ use std::sync::Arc;
 use collector_table::TraceId;
 
 use super::chatty::{Chatter, PairKey};
-use super::fanout::Straggle;
+use super::fanout::{FanOutId, Straggle};
+use super::kinds::specificity;
 use super::signals::{RATIO_FLOOR_MS, Scope, Signals};
 use super::steps::StepId;
 use super::trend::Creep;
@@ -50,6 +51,17 @@ pub(super) enum Shape {
     Chatter(PairKey, Chatter),
     /// An operation's own time, or its calls, grew slowly.
     Creeping(Creeping),
+}
+
+/// What is watched: the identity of a shape.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ShapeWatch {
+    /// A member of a fan-out.
+    Member(FanOutId, Arc<str>, Option<Arc<str>>),
+    /// Calls of an operation.
+    Calls(PairKey),
+    /// What may grow slowly.
+    Growth(Grows),
 }
 
 /// What grows slowly.
@@ -118,17 +130,22 @@ impl Shape {
         }
     }
 
-    /// Returns whether both are about the same.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Straggle(a), Self::Straggle(b)) => {
-                (a.group, &a.service, &a.instance) == (b.group, &b.service, &b.instance)
-            }
-            (Self::Chatter(a, _), Self::Chatter(b, _)) => a == b,
-            (Self::Creeping(a), Self::Creeping(b)) => a.grows == b.grows,
-            _ => false,
+    /// Returns its identity.
+    pub(super) fn watch(&self) -> ShapeWatch {
+        match self {
+            Self::Straggle(one) => ShapeWatch::Member(one.group, one.service.clone(), one.instance.clone()),
+            Self::Chatter(key, _) => ShapeWatch::Calls(*key),
+            Self::Creeping(creeping) => ShapeWatch::Growth(creeping.grows),
         }
     }
+}
+
+/// Returns the shape that names an incident: the most specific, of equals the one that stands out most.
+pub(super) fn lead(shapes: &[Shape]) -> Option<&Shape> {
+    shapes.iter().max_by(|a, b| {
+        let key = |shape: &Shape| specificity(shape.kind());
+        key(a).cmp(&key(b)).then(a.z().total_cmp(&b.z()))
+    })
 }
 
 impl Signals {
@@ -168,6 +185,19 @@ impl Signals {
             one.is_facade |= self.calls_others(&one.service);
         }
         found
+    }
+
+    /// Returns the services that a shape is about.
+    pub(super) fn services_of_shape(&self, shape: &Shape) -> Vec<Arc<str>> {
+        let mut services = vec![shape.service().clone()];
+        match shape {
+            Shape::Straggle(straggle) => {
+                services.extend(self.fan_outs.groups.key(straggle.group).map(|group| group.service.clone()));
+            }
+            Shape::Chatter(_, chatter) => services.push(chatter.ends.callee.clone()),
+            Shape::Creeping(_) => {}
+        }
+        services
     }
 
     /// Returns whether a service makes calls to others.
@@ -212,8 +242,9 @@ impl Signals {
     }
 
     /// Takes what crept up as usual: its incident is over.
-    pub(super) fn forget_trend(&mut self, grows: Grows) {
-        let trend = match grows {
+    pub(super) fn take_as_usual(&mut self, shape: &Shape) {
+        let Shape::Creeping(creeping) = shape else { return };
+        let trend = match creeping.grows {
             Grows::Time(step) => {
                 let id = self.list.find(&Scope::Operation(step));
                 id.and_then(|id| self.list.get_mut(id)).map(|signal| &mut signal.trend)

@@ -255,10 +255,9 @@ impl Signals {
         self.series(scope)?.judge(block)
     }
 
-    /// Returns the verdict on a signal that is compared with the time before an incident.
-    pub(super) fn judge_held(&self, scope: &Scope, block: i64) -> Option<Verdict> {
-        let series = self.series(scope)?;
-        series.judge(block).filter(|_| series.is_held())
+    /// Returns the verdict on a signal that is compared with the time before an incident, if `n` transactions say so.
+    pub(super) fn judge_held(&self, scope: &Scope, block: i64, n: f64) -> Option<Verdict> {
+        self.series(scope)?.judge_held(block, n)
     }
 
     /// Estimates the block in which a signal left its reference.

@@ -89,6 +89,11 @@ impl<K: Clone + Eq + Hash, V: Default> Slots<K, V> {
         Some(&mut self.slots.get_mut(id)?.as_mut()?.value)
     }
 
+    /// Returns how many keys have places.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// Returns a place that is used in `block`.
     pub(super) fn used(&mut self, id: usize, block: i64) -> Option<(&K, &mut V)> {
         let slot = self.slots.get_mut(id)?.as_mut()?;
@@ -104,6 +109,11 @@ impl<K: Clone + Eq + Hash, V: Default> Slots<K, V> {
     /// Returns every place, in order of numbers.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         self.slots.iter_mut().flatten().map(|slot| (&slot.key, &mut slot.value))
+    }
+
+    /// Returns every place with its number, in order of numbers.
+    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = (usize, &mut V)> {
+        self.slots.iter_mut().enumerate().filter_map(|(id, slot)| slot.as_mut().map(|slot| (id, &mut slot.value)))
     }
 
     /// Returns the block before which a place must have been used last to be freed in `block`.

@@ -12,7 +12,7 @@ use crate::incident::{Incident, IncidentEvent, IncidentStatus, RootCause};
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// Far from zero, and a whole block.
-const BEGIN_S: i64 = 1_000_000;
+pub(super) const BEGIN_S: i64 = 1_000_000;
 
 /// Milliseconds of each part of one transaction.
 #[derive(Clone, Copy)]
@@ -57,19 +57,19 @@ fn checkout(parts: Parts, number: i64) -> String {
 }
 
 /// Runs the shop: every second `rate` transactions with the parts that `parts_at(second)` gives.
-struct Run {
-    analyzer: Analyzer,
-    second: i64,
+pub(super) struct Run {
+    pub(super) analyzer: Analyzer,
+    pub(super) second: i64,
     number: u64,
-    told: Vec<(i64, IncidentEvent, Incident)>,
+    pub(super) told: Vec<(i64, IncidentEvent, Incident)>,
 }
 
 impl Run {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { analyzer: Analyzer::new(AnalyzerLimits::default()), second: 0, number: 0, told: Vec::new() }
     }
 
-    fn seconds(&mut self, seconds: i64, rate: u64, draw: impl Fn(i64, i64) -> String) -> &mut Self {
+    pub(super) fn seconds(&mut self, seconds: i64, rate: u64, draw: impl Fn(i64, i64) -> String) -> &mut Self {
         for _ in 0..seconds {
             for _ in 0..rate {
                 self.number += 1;
@@ -83,7 +83,7 @@ impl Run {
         self
     }
 
-    fn take(&mut self, table: Option<&collector_table::SpanTable>) {
+    pub(super) fn take(&mut self, table: Option<&collector_table::SpanTable>) {
         let now_ns = (BEGIN_S + self.second) * SECOND_NS;
         let outcome = match table {
             Some(table) => self.analyzer.push(table, now_ns + SECOND_NS),
@@ -93,12 +93,12 @@ impl Run {
         self.told.extend(outcome.changes.into_iter().map(|change| (second, change.event, change.incident)));
     }
 
-    fn opened(&self) -> Vec<&Incident> {
+    pub(super) fn opened(&self) -> Vec<&Incident> {
         self.told.iter().filter(|(_, event, _)| *event == IncidentEvent::Opened).map(|(_, _, one)| one).collect()
     }
 
     /// Says what was opened and resolved, and at which second.
-    fn story(&self) -> String {
+    pub(super) fn story(&self) -> String {
         let mut story = String::new();
         for (second, event, incident) in &self.told {
             if *event != IncidentEvent::Updated {
@@ -109,11 +109,17 @@ impl Run {
     }
 }
 
+/// Traces of one drawing, at most.
+const TRACES_MAX: u64 = 8;
+
 /// Moves a drawing to a second and gives it ids of its own.
-fn placed(text: &str, second: i64, number: u64) -> collector_table::SpanTable {
+pub(super) fn placed(text: &str, second: i64, number: u64) -> collector_table::SpanTable {
     let mut drawn = fixture::lines(text);
+    let (mut trace, mut place) = (drawn.first().map(fixture::Drawn::trace), 0);
     for one in &mut drawn {
-        one.at(second * 1_000, number);
+        let is_next = trace.replace(one.trace()) != Some(one.trace());
+        place += u64::from(is_next);
+        one.at(second * 1_000, number * TRACES_MAX + place);
     }
     fixture::table(&drawn)
 }
@@ -122,7 +128,7 @@ fn usual(_second: i64, number: i64) -> String {
     checkout(Parts::default(), number)
 }
 
-const HISTORY_S: i64 = 12 * 60;
+pub(super) const HISTORY_S: i64 = 12 * 60;
 
 /// Runs the usual history, then the parts for some minutes, then the usual again.
 fn run_with(parts: Parts, minutes: i64) -> Run {

@@ -20,6 +20,8 @@ const END_BUCKETS: usize = 3;
 const TREND_Z: f64 = 5.0;
 /// Growth of the log value: 35 %.
 const GROWTH_MIN: f64 = 0.3;
+/// Share of the growth below which it had not begun.
+const BEGIN_SHARE: f64 = 0.1;
 /// Share of the growth that one step may be: more is a shift and no creep.
 const STEP_SHARE_MAX: f64 = 0.6;
 /// Rank correlation of value and traffic, and swing of traffic, from which on load explains the growth.
@@ -54,7 +56,7 @@ pub(super) struct Creep {
     pub(super) from: f64,
     /// See `from`.
     pub(super) to: f64,
-    /// First block of what was looked at.
+    /// Block in which the growth began.
     pub(super) since: i64,
     /// How often the value was seen.
     pub(super) n: f64,
@@ -149,7 +151,10 @@ impl Trend {
             return None;
         }
         let n = traffic.iter().sum();
-        Some(Creep { z, from, to, since: whole[0].0 * self.blocks, n, buckets: whole.len() })
+        // It began after the last bucket that was hardly above the first ones.
+        let low = from + BEGIN_SHARE * (to - from);
+        let began = whole.iter().rev().find(|(_, _, level)| *level <= low).map_or(whole[0].0, |(number, ..)| number + 1);
+        Some(Creep { z, from, to, since: began * self.blocks, n, buckets: whole.len() })
     }
 
     /// Returns the log value of the last whole bucket before `block` that has enough in it.
@@ -255,7 +260,7 @@ mod tests {
         assert!(creeping.buckets.len() <= BUCKETS_MAX);
         assert_eq!(creeping.blocks, BLOCKS_LAST);
         let creep = creeping.creep(days).unwrap();
-        assert!(creep.since > 0 && creep.buckets > 100, "{creep:?}");
+        assert!(creep.since > 6 * 8_640 && creep.buckets > 100, "{creep:?}");
         assert!(creeping.level(days).is_some());
     }
 

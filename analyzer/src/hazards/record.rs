@@ -230,7 +230,7 @@ fn answer(transaction: &Transaction, ends: &Ends<'_>) -> Answer {
 }
 
 /// A called one that lasts longer than the whole call outlived it, whatever the clocks say; one that ends later may.
-fn has_worked_on(transaction: &Transaction, caller: &Span, callee: &Span) -> bool {
+pub(crate) fn has_worked_on(transaction: &Transaction, caller: &Span, callee: &Span) -> bool {
     let call_ns = caller.duration_ns();
     if callee.duration_ns() > call_ns.saturating_add(WORKED_ON_MIN_NS) {
         return caller.has_error();

@@ -166,6 +166,7 @@ pub(crate) fn slow_bank() -> Incident {
             before: distribution(8_412, [62.0, 248.0, 310.0], &before_bins()),
             after: distribution(651, [480.0, 1_120.0, 1_388.0], &after_bins()),
             unexplained_ms: 11.0,
+            rate: None,
         },
         exemplars: vec![exemplar(1, "affected", 1_142.0), exemplar(4, "affected", 1_111.0), exemplar(2, "usual", 61.0)],
         labels: BTreeMap::new(),

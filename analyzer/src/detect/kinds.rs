@@ -1,0 +1,215 @@
+//! Kinds of trouble that rates tell of: each has a module that says whether a rate that stands out is trouble of its kind,
+//! who is charged with it, and in which words. Called by the life of incidents; knows no names of services, only how what
+//! is counted hangs together.
+
+mod context;
+mod degraded;
+mod errors;
+mod retries;
+mod wasted;
+
+use std::sync::Arc;
+
+use super::changes::Changes;
+use super::rates::{Example, Name, RateScope, RateVerdict, Rates, Wrong};
+use crate::incident::IncidentKind;
+
+/// A rate that stands out, and who is charged with it.
+#[derive(Debug, Clone)]
+pub(super) struct Charge {
+    pub(super) scope: RateScope,
+    pub(super) kind: IncidentKind,
+    pub(super) verdict: RateVerdict,
+    /// Largest excess so far.
+    pub(super) peak: f64,
+    /// Who is to blame: a service, or a peer that sends no telemetry.
+    pub(super) service: Arc<str>,
+    pub(super) operation: Option<Arc<str>>,
+    /// Instance and version, when it goes wrong with one of several only.
+    pub(super) instance: Option<Arc<str>>,
+    pub(super) version: Option<Arc<str>>,
+    /// Why, in a word, as root causes have it.
+    pub(super) cause: &'static str,
+    /// Numbers of the kind beyond those that all rates have, each a clause.
+    pub(super) notes: Vec<String>,
+}
+
+impl Charge {
+    /// Returns a charge against who acts on the occasion.
+    fn of(scope: &RateScope, verdict: &RateVerdict, (service, operation): Name, cause: &'static str) -> Self {
+        Self {
+            scope: scope.clone(),
+            kind: scope.wrong.kind(),
+            verdict: *verdict,
+            peak: verdict.excess(),
+            service,
+            operation: Some(operation),
+            instance: None,
+            version: None,
+            cause,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Returns the services that it is about.
+    pub(super) fn services(&self) -> Vec<Arc<str>> {
+        let mut services = self.scope.occasion.services();
+        if !services.contains(&self.service) {
+            services.push(self.service.clone());
+        }
+        services
+    }
+
+    /// Returns how specific it is: of what is found in one incident the most specific names it.
+    pub(super) fn specificity(&self) -> u8 {
+        match self.scope.wrong {
+            // That a caller gave up follows from slowness, which says more.
+            Wrong::CutOff => 0,
+            _ => specificity(self.kind),
+        }
+    }
+}
+
+/// Returns how specific a kind is: of what is found in one incident the most specific names it. Retries, errors and
+/// slowness follow from each other; what says how comes first.
+pub(super) fn specificity(kind: IncidentKind) -> u8 {
+    match kind {
+        IncidentKind::LatencyShift => 1,
+        IncidentKind::ErrorBurst => 2,
+        IncidentKind::FacadeCreep => 3,
+        IncidentKind::Cascade => 4,
+        IncidentKind::ChattyCalls => 5,
+        IncidentKind::QueueLag => 6,
+        IncidentKind::Straggler => 7,
+        IncidentKind::DegradedResponse => 8,
+        IncidentKind::WastedWork => 9,
+        IncidentKind::RetryStorm => 10,
+        IncidentKind::BrokenContext => 11,
+        IncidentKind::OutOfOrder => 12,
+        IncidentKind::DuplicateProcessing => 13,
+        IncidentKind::LostMessage => 14,
+        IncidentKind::IncompleteCompensation => 15,
+    }
+}
+
+/// What a kind looks at.
+pub(super) struct Court<'a> {
+    rates: &'a Rates,
+    changes: &'a Changes,
+    /// All rates that stand out.
+    hot: &'a [(RateScope, RateVerdict)],
+    block: i64,
+}
+
+/// Returns the rates that are trouble, with who is charged.
+pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateVerdict)], block: i64) -> Vec<Charge> {
+    let court = Court { rates, changes, hot, block };
+    let charge = |(scope, verdict): &(RateScope, RateVerdict)| match scope.wrong {
+        Wrong::Fails | Wrong::CutOff => Some(errors::charge(&court, scope, verdict)),
+        Wrong::Retried => retries::charge(&court, scope, verdict),
+        Wrong::WorkedOn => wasted::charge(&court, scope, verdict),
+        Wrong::LeftOut => degraded::charge(&court, scope, verdict),
+        Wrong::Unreached => context::charge(&court, scope, verdict),
+        // These are asked for by others, and say nothing alone.
+        Wrong::Absorbed | Wrong::Begins => None,
+        _ => None,
+    };
+    let mut charges: Vec<Charge> = hot.iter().filter_map(charge).collect();
+    charges.iter_mut().for_each(|charge| charge.locate(rates));
+    charges
+}
+
+/// Share of what goes wrong that is one instance's or version's, and share of all that is, at most, for it to be blamed.
+const ONE_SHARE_MIN: f64 = 0.9;
+const ONE_USUAL_MAX: f64 = 0.7;
+/// Examples from which on that can be told.
+const ONE_EXAMPLES_MIN: usize = 8;
+
+impl Charge {
+    /// Finds the one instance, or version, with which it goes wrong, if there are others with which it does not.
+    fn locate(&mut self, rates: &Rates) {
+        let Some(place) = rates.place(&self.scope.occasion) else { return };
+        let wrong: Vec<_> = rates.examples(&self.scope).filter_map(|example| example.site.clone()).collect();
+        let usual: Vec<_> = place.sites.iter().cloned().collect();
+        if wrong.len() < ONE_EXAMPLES_MIN || usual.len() < ONE_EXAMPLES_MIN {
+            return;
+        }
+        // What shows at the other end says nothing of the instances of the one that is charged.
+        let is_own = |site: &&Arc<crate::span::Site>| *site.service == *self.service;
+        let one = |value: &dyn Fn(&crate::span::Site) -> Option<Arc<str>>| {
+            let first = value(wrong.iter().find(is_own)?)?;
+            let share = |sites: &[Arc<crate::span::Site>]| {
+                let own: Vec<_> = sites.iter().filter(is_own).collect();
+                let same = own.iter().filter(|site| value(site).as_ref() == Some(&first)).count();
+                (same as f64 / own.len().max(1) as f64, own.len())
+            };
+            let ((wrong_share, _), (usual_share, usual_len)) = (share(&wrong), share(&usual));
+            (wrong_share >= ONE_SHARE_MIN && usual_share <= ONE_USUAL_MAX && usual_len >= ONE_EXAMPLES_MIN)
+                .then_some(first)
+        };
+        self.instance = one(&|site| site.instance.clone());
+        self.version = self.version.take().or_else(|| one(&|site| site.version.clone()));
+    }
+}
+
+/// Returns the charge that names an incident: the most specific, of equals the one that is deepest, which its kind says,
+/// and of those the most frequent.
+pub(super) fn lead(charges: &[Charge]) -> Option<&Charge> {
+    charges.iter().max_by(|a, b| {
+        let key = |charge: &Charge| (charge.specificity(), u8::from(!is_above_another(charge, charges)));
+        key(a).cmp(&key(b)).then(a.verdict.now.wrong.total_cmp(&b.verdict.now.wrong))
+    })
+}
+
+/// Returns whether the one that is charged is itself a caller in another charge of the kind: then the other is deeper.
+fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
+    let is_deeper = |other: &&Charge| {
+        other.kind == charge.kind && other.service != charge.service && other.scope.occasion.by.0 == charge.service
+    };
+    charges.iter().any(|other| is_deeper(&other))
+}
+
+/// What a charge is told in.
+pub(super) struct Words {
+    /// One line.
+    pub(super) title: String,
+    /// What goes wrong, as a clause after "on which".
+    pub(super) what: String,
+    /// Name of what is counted, in the plural.
+    pub(super) occasions: String,
+    /// What to do first.
+    pub(super) suggestions: Vec<String>,
+}
+
+/// Returns the words for a charge.
+pub(super) fn words(charge: &Charge) -> Words {
+    match charge.kind {
+        IncidentKind::RetryStorm => retries::words(charge),
+        IncidentKind::WastedWork => wasted::words(charge),
+        IncidentKind::DegradedResponse => degraded::words(charge),
+        IncidentKind::BrokenContext => context::words(charge),
+        _ => errors::words(charge),
+    }
+}
+
+/// Returns the most recent examples of what a charge is about, the latest first.
+pub(super) fn examples<'a>(rates: &'a Rates, charge: &Charge) -> Vec<&'a Example> {
+    let mut examples: Vec<&Example> = rates.examples(&charge.scope).collect();
+    examples.reverse();
+    examples
+}
+
+/// Returns service and operation as one text.
+fn text((service, operation): &Name) -> String {
+    format!("{service} {operation}")
+}
+
+fn percent(share: f64) -> String {
+    match share {
+        _ if share > 0.0 && share < 0.01 => format!("{:.1}%", share * 100.0),
+        _ => format!("{:.0}%", share * 100.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! The second engine of detection: rates, which are shares of occasions on which something goes wrong. Fed by the detector
+//! with what is counted at most once: traces as they close, transactions as they are given out, messages as they are taken
+//! in; read once a block. Everything counts for the block in which it becomes known, so that what is known late, as that
+//! nothing came, and what it is a share of are counted alike. Bounded; what is beyond the bound is counted and not watched.
+
+mod judge;
+mod marks;
+mod occasion;
+mod odds;
+
+use std::sync::Arc;
+
+pub(super) use judge::{RateVerdict, needed};
+pub(super) use occasion::{Example, Name, Occasion, Occasions, Of, Place, Wrong};
+
+use crate::hash::Map;
+use crate::span::Site;
+use marks::{Callees, Pass, Side};
+
+/// What goes wrong on which occasions: the identity of a rate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct RateScope {
+    pub(super) occasion: Occasion,
+    pub(super) wrong: Wrong,
+}
+
+/// All rates of one detector.
+#[derive(Debug)]
+pub(super) struct Rates {
+    pub(super) occasions: Occasions,
+    /// Short cuts past names: occasions of operations by site, of calls by who makes them. Dropped when places are freed.
+    operations: Map<u64, usize>,
+    sides: Map<Side, Callees>,
+    pass: Pass,
+    needed: f64,
+    false_alarms_per_week: f64,
+}
+
+/// Short cuts that are kept; beyond it all are dropped and found again.
+const SHORT_CUTS_MAX: usize = 200_000;
+
+impl Rates {
+    pub(super) fn new(occasions_max: usize, false_alarms_per_week: f64) -> Self {
+        Self {
+            occasions: Occasions::new(occasions_max),
+            operations: Map::default(),
+            sides: Map::default(),
+            pass: Pass::default(),
+            needed: needed(false_alarms_per_week, 0),
+            false_alarms_per_week,
+        }
+    }
+
+    /// Judges every rate in the windows that end with `block`; returns those that stand out for long enough, the most
+    /// surprising first.
+    pub(super) fn watch(&mut self, block: i64, is_judging: bool) -> Vec<(RateScope, RateVerdict)> {
+        self.needed = needed(self.false_alarms_per_week, self.occasions.slots.len());
+        let hot = self.occasions.watch(block, self.needed, is_judging);
+        hot.into_iter().map(|(occasion, wrong, verdict)| (RateScope { occasion, wrong }, verdict)).collect()
+    }
+
+    /// Returns a place by its occasion.
+    pub(super) fn place(&self, occasion: &Occasion) -> Option<&Place> {
+        self.occasions.slots.get(self.occasions.slots.find(occasion)?)
+    }
+
+    /// Returns examples of what goes wrong, oldest first.
+    pub(super) fn examples(&self, scope: &RateScope) -> impl Iterator<Item = &Example> {
+        let rate = self.place(&scope.occasion).and_then(|place| place.rate(scope.wrong));
+        rate.into_iter().flat_map(|rate| &rate.examples)
+    }
+
+    /// Stops learning for everything that touches one of the services, at the onset of an incident in `block`.
+    pub(super) fn hold(&mut self, is_touched: impl Fn(&str) -> bool, block: i64) {
+        let touched: Vec<usize> = self
+            .occasions
+            .slots
+            .iter()
+            .filter(|(_, occasion, place)| place.held_from.is_none() && touches(occasion, &is_touched))
+            .map(|(id, ..)| id)
+            .collect();
+        for id in touched {
+            let Some(place) = self.occasions.slots.get_mut(id) else { continue };
+            place.held_from = Some(block);
+            let wrongs: Vec<Wrong> = place.rates.iter().map(|rate| rate.wrong).collect();
+            wrongs.into_iter().for_each(|wrong| self.occasions.hold_rate(id, wrong, block));
+        }
+    }
+
+    /// Learns again everywhere but where `is_touched` still says no; blocks `from..=to` are left out of references.
+    pub(super) fn release(&mut self, is_touched: impl Fn(&str) -> bool, from: i64, to: i64) {
+        for (occasion, place) in self.occasions.slots.iter_mut() {
+            if place.held_from.is_some() && !touches(occasion, &is_touched) {
+                place.held_from = None;
+                place.excluded.push_back((from, to));
+                place.rates.iter_mut().for_each(|rate| rate.held = None);
+            }
+        }
+    }
+
+    /// Frees places that are unused for long and in no incident.
+    pub(super) fn free_unused(&mut self, block: i64) {
+        let before = self.occasions.slots.unused_before(block);
+        if self.occasions.slots.free_unused(before, |place| place.held_from.is_some()) {
+            self.drop_short_cuts();
+            // A caller's place that is given anew must not be taken for the caller of what called before.
+            let Occasions { slots, .. } = &mut self.occasions;
+            let gone: Vec<bool> = (0..slots.end()).map(|id| slots.key(id).is_none()).collect();
+            for (_, place) in slots.iter_mut() {
+                place.within = place.within.filter(|within| !gone.get(*within).copied().unwrap_or(true));
+            }
+        }
+    }
+
+    fn drop_short_cuts(&mut self) {
+        self.operations.clear();
+        self.sides.clear();
+    }
+
+    /// Returns how often an occasion was not watched at the bound.
+    pub(super) fn left_out(&self) -> u64 {
+        self.occasions.slots.left_out
+    }
+}
+
+fn touches(occasion: &Occasion, is_touched: impl Fn(&str) -> bool) -> bool {
+    is_touched(&occasion.by.0) || occasion.to.as_ref().is_some_and(|to| is_touched(&to.0))
+}
+
+/// Returns service and operation of a site.
+pub(super) fn name(site: &Site) -> Name {
+    (site.service.clone(), site.operation.clone())
+}
+
+/// Returns whom a site's calls are for, when no span of the called one is there.
+fn peer_name(site: &Site) -> Name {
+    let peer = site.peer.clone().unwrap_or_else(|| Arc::from(UNKNOWN_PEER));
+    (peer, site.operation.clone())
+}
+
+/// Stands for a peer that its caller does not name.
+const UNKNOWN_PEER: &str = "(unknown)";
