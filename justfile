@@ -16,6 +16,10 @@ test:
 bench:
     cargo bench --bench ingest
 
+# How well the analysis judges simulated systems; `just score faults seeds 3`, see docs/simulator.md.
+score *what:
+    cargo run --release -p analyzer --example score -- {{what}}
+
 # The daemon with a simulated shop that turns slow after a while.
 demo:
     cargo run --release -- demo
