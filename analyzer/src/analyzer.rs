@@ -83,6 +83,7 @@ impl Analyzer {
 
     /// Takes in spans that arrived at `now_ns` and moves everything on to then.
     pub fn push(&mut self, table: &SpanTable, now_ns: i64) -> Outcome {
+        self.detector.read(table);
         let closed = self.stitcher.push(table, now_ns);
         self.step(closed, now_ns)
     }
@@ -164,6 +165,10 @@ impl Analyzer {
         let taken = self.stitcher.take_taken();
         if self.clock_ns != i64::MIN {
             self.detector.observe_taken(&taken, self.clock_ns, now_ns);
+        }
+        let joined = transactions.iter().filter(|transaction| transaction.traces.len() > 1);
+        for transaction in joined.filter(|transaction| transaction.may_tell_more()) {
+            self.detector.observe_joined(transaction, now_ns);
         }
         let mut changes = Vec::new();
         for transaction in closed {

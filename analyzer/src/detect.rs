@@ -11,29 +11,45 @@ mod anomaly;
 mod baseline;
 mod blame;
 mod changes;
+mod chatty;
+mod fanout;
+mod instances;
 mod kinds;
 mod life;
 mod rate_story;
 mod rates;
 mod recent;
+mod reopen;
+mod season;
 mod series;
+mod shape_story;
+mod shapes;
 mod signals;
 mod sketch;
+mod slow;
 mod slots;
 mod steps;
 mod story;
+mod tail;
+mod traits;
+mod trend;
 mod types;
+mod who;
 
 pub use sketch::Sketch;
 
 use std::collections::VecDeque;
 
+use collector_table::SpanTable;
+
 use self::changes::Changes;
 use self::life::OpenIncident;
 use self::rates::Rates;
 use self::recent::{Brief, Recent};
+use self::season::Season;
 use self::series::{BLOCK_S, Verdict};
 use self::signals::{Scope, Signal, Signals};
+use self::traits::Traits;
 use self::types::{TransactionType, TypeName, Types};
 use crate::incident::{Incident, IncidentEvent};
 use crate::stitch::Taken;
@@ -79,6 +95,8 @@ struct Thresholds {
     z: f64,
     /// Shift of the mean log ratio: 0.5 is 65 % longer.
     shift: f64,
+    /// Share of transactions that take long, beyond the usual share.
+    tail_share: f64,
     /// Extra milliseconds of a transaction.
     extra_ms: f64,
     /// Extra time as a share of the whole transaction.
@@ -96,7 +114,25 @@ impl Thresholds {
     /// e in the budget moves it by half. The scores' tails are those of the signal's own minutes, not a normal's.
     fn of_budget(false_alarms_per_week: f64) -> Self {
         let z = (6.0 - 0.5 * false_alarms_per_week.max(1e-3).ln()).clamp(4.5, 9.0);
-        Self { z, shift: 0.5, extra_ms: 5.0, extra_share: 0.1, n: 4.0, reference_n: 30.0, reference_windows: 8 }
+        Self {
+            z,
+            shift: 0.5,
+            tail_share: 0.02,
+            extra_ms: 5.0,
+            extra_share: 0.1,
+            n: 4.0,
+            reference_n: 30.0,
+            reference_windows: 8,
+        }
+    }
+
+    /// Returns whether a window stands out: by its mean or by its tail, by a size that matters to whole transactions,
+    /// and by more than the traffic explains.
+    fn are_passed(&self, verdict: &Verdict) -> bool {
+        let by_mean = verdict.z >= self.z && verdict.shift >= self.shift && !verdict.is_load();
+        let tail = &verdict.tail;
+        let by_tail = tail.z >= self.z && tail.share - tail.usual_share >= self.tail_share && !verdict.is_load();
+        (by_mean || by_tail) && verdict.extra_ms >= self.extra_ms && verdict.extra_share >= self.extra_share
     }
 }
 
@@ -125,6 +161,7 @@ pub struct Detector {
     types: Types,
     recent: Recent,
     changes: Changes,
+    traits: Traits,
     /// Last block that was judged.
     judged: Option<i64>,
     /// Nothing opens before this event time: it was judged before a restart.
@@ -153,6 +190,7 @@ impl Detector {
             types: Types::new(limits.types_max),
             recent: Recent::default(),
             changes: Changes::default(),
+            traits: Traits::default(),
             judged: None,
             opens_from_ns: i64::MIN,
             open: Vec::new(),
@@ -176,6 +214,11 @@ impl Detector {
         }
     }
 
+    /// Reads who sends, and for whom, from spans as they arrive.
+    pub fn read(&mut self, table: &SpanTable) {
+        self.traits.read(table);
+    }
+
     /// Takes in a closed transaction whose root ended at `ended_ns`; not later than it arrived, or a sender whose clock
     /// runs ahead would push what is usual out of the reference.
     pub fn observe(&mut self, transaction: &Transaction, ended_ns: i64) {
@@ -195,6 +238,29 @@ impl Detector {
             duration_ms: transaction.duration_ns as f64 / 1e6,
             expected_ms: deviation.expected_ms,
             extra_by_service: deviation.extra_by_service,
+            traits: self.traits.take(transaction.id),
+            is_joined: false,
+        });
+    }
+
+    /// Takes in what is known of a transaction of several traces only when it is given out, at `now_ns`: how long its
+    /// messages waited. It counts for the block in which it becomes known.
+    pub fn observe_joined(&mut self, transaction: &Transaction, now_ns: i64) {
+        let block = block_of(now_ns);
+        let Some(deviation) = self.signals.add_joined(transaction, block) else { return };
+        let site = &transaction.root_span().site;
+        // Its traces were tallied each by itself.
+        let Some(type_id) = self.types.slots.find(&(site.service.clone(), site.operation.clone())) else { return };
+        self.recent.push(Brief {
+            id: transaction.id,
+            block,
+            type_id,
+            path_id: transaction.path_id,
+            duration_ms: transaction.duration_ns as f64 / 1e6,
+            expected_ms: deviation.expected_ms,
+            extra_by_service: deviation.extra_by_service,
+            traits: Box::default(),
+            is_joined: true,
         });
     }
 
@@ -297,6 +363,9 @@ impl Detector {
         let mut at_bounds = vec![
             ("steps_not_judged", self.signals.steps.slots.left_out),
             ("signals_not_watched", self.signals.list.left_out),
+            ("instances_not_compared", self.signals.steps.instances.left_out()),
+            ("fan_outs_not_watched", self.signals.fan_outs.groups.left_out),
+            ("calls_not_counted", self.signals.chatty.pairs.left_out),
             ("transactions_of_folded_types", self.types.slots.left_out),
         ];
         at_bounds.extend(self.rates.at_bounds());
@@ -308,25 +377,29 @@ impl Signal {
     /// Judges the window that ends with `block`; returns the verdict if the signal has stood out for long enough.
     /// Scores of a time that was judged before a restart are not remembered: an incident may have been open then.
     fn watch(&mut self, scope: &Scope, block: i64, thresholds: &Thresholds, is_judging: bool) -> Option<Verdict> {
-        let verdict = self.series.judge(block).filter(|verdict| {
+        let is_known = |verdict: &Verdict| {
             verdict.reference.windows >= thresholds.reference_windows
                 && verdict.reference.n >= thresholds.reference_n
                 && verdict.n >= thresholds.n
-        });
-        self.remember(verdict.filter(|_| is_judging).map_or(0.0, |verdict| verdict.z));
+        };
+        let verdict = self.series.judge(block).filter(is_known);
+        self.remember(verdict.filter(|_| is_judging).map_or(0.0, |verdict| verdict.strongest_z()));
+        let hour = Season::hour_of(block);
+        let season = self.season.usual(hour);
+        self.season.note(hour, verdict.as_ref());
+        if matches!(scope, Scope::Whole(_)) {
+            return None;
+        }
         // There are many operations and hops and few services; a fine signal must stand out more to speak for itself.
         let (z_factor, shift_factor) = match scope {
             Scope::Service(_) => (1.0, 1.0),
             Scope::Operation(_) | Scope::Hop(..) | Scope::Whole(_) => (FINE_Z_FACTOR, FINE_SHIFT_FACTOR),
         };
-        let z_needed = thresholds.z.max(PAST_Z_FACTOR * self.past_z) * z_factor;
-        let stands_out = |verdict: &Verdict| {
-            verdict.z >= z_needed
-                && verdict.shift >= thresholds.shift * shift_factor
-                && verdict.extra_ms >= thresholds.extra_ms
-                && verdict.extra_share >= thresholds.extra_share
-        };
-        let verdict = verdict.filter(stands_out).filter(|_| !matches!(scope, Scope::Whole(_)));
+        let z = thresholds.z.max(PAST_Z_FACTOR * self.past_z) * z_factor;
+        let needed = Thresholds { z, shift: thresholds.shift * shift_factor, ..*thresholds };
+        let stands_out = |verdict: &Verdict| needed.are_passed(verdict) && !season.explains(verdict);
+        let patient = || self.series.judge_patiently(block).filter(is_known).filter(stands_out);
+        let verdict = verdict.filter(stands_out).or_else(patient);
         self.hot_ticks = if verdict.is_some() { self.hot_ticks + 1 } else { 0 };
         verdict.filter(|_| self.hot_ticks >= PERSISTENCE_TICKS)
     }

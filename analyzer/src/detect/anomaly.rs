@@ -1,5 +1,5 @@
-//! What stands out, of either engine: a signal of time with its verdict, or a rate with who is charged with it. Made once a
-//! block by the detector, read by the life of incidents.
+//! What stands out, of either engine: a signal of time with its verdict, a rate with who is charged with it, or a shape.
+//! Made once a block by the detector, read by the life of incidents.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use super::kinds::Charge;
 use super::life::ONSET_BLOCKS;
 use super::rates::RateScope;
 use super::series::Verdict;
+use super::shapes::{Shape, ShapeWatch};
 use super::signals::Scope;
 
 /// What is watched: the identity of a signal of either engine.
@@ -17,6 +18,8 @@ pub(super) enum Watch {
     Time(Scope),
     /// A rate.
     Rate(RateScope),
+    /// A shape.
+    Shape(ShapeWatch),
 }
 
 /// How it stands out.
@@ -26,6 +29,8 @@ pub(super) enum Found {
     Time(Verdict),
     /// It goes wrong more often.
     Rate(Charge),
+    /// It looks different.
+    Shape(Shape),
 }
 
 /// A signal that stands out.
@@ -56,6 +61,11 @@ impl Detector {
             found: Found::Time(verdict),
         });
         let mut anomalies: Vec<Anomaly> = by_time.collect();
+        anomalies.extend(self.signals.shapes(block, &thresholds).into_iter().map(|shape| Anomaly {
+            services: self.signals.services_of_shape(&shape),
+            watch: Watch::Shape(shape.watch()),
+            found: Found::Shape(shape),
+        }));
         let hot = self.rates.watch(block, is_judging);
         anomalies.extend(super::kinds::charges(&self.rates, &self.changes, &hot, block).into_iter().map(|charge| {
             Anomaly {
@@ -74,7 +84,8 @@ impl Detector {
             (Watch::Rate(scope), Found::Rate(charge)) => {
                 self.rates.occasions.onset(&scope.occasion, scope.wrong, block, &charge.verdict)
             }
-            (Watch::Rate(_), Found::Time(_)) => block,
+            (_, Found::Shape(shape)) => self.signals.shape_onset(shape, block),
+            (Watch::Rate(_) | Watch::Shape(_), _) => block,
         }
     }
 
@@ -83,10 +94,14 @@ impl Detector {
     pub(super) fn is_back(&self, watch: &Watch, block: i64, peak: f64) -> Option<bool> {
         match watch {
             Watch::Time(scope) => {
-                let verdict = self.signals.judge_held(scope, block).filter(|one| one.n >= self.thresholds.n)?;
+                let verdict = self.signals.judge_held(scope, block, self.thresholds.n)?;
                 let calm_shift = CALM_SHIFT.max(CALM_PEAK_SHARE * peak);
-                Some(verdict.z < CALM_Z || verdict.shift < calm_shift)
+                let tail = &verdict.tail;
+                let is_tail_calm = tail.z < CALM_Z || tail.share - tail.usual_share < self.thresholds.tail_share;
+                Some((verdict.z < CALM_Z || verdict.shift < calm_shift) && is_tail_calm)
             }
+            // A shape knows more than its identity; see the caller.
+            Watch::Shape(_) => None,
             Watch::Rate(scope) => self.rates.occasions.is_calm(&scope.occasion, scope.wrong, block, peak),
         }
     }

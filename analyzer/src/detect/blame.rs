@@ -67,6 +67,10 @@ pub(super) fn suspects(signals: &Signals, from: i64, to: i64) -> Vec<Suspect> {
                 let (caller, callee) = (ends.out_ms(&step.service), ends.in_ms(far));
                 let both = caller + callee;
                 let caller_share = if both > 0.0 { caller / both } else { 0.5 };
+                // A message waits for its consumer, whatever the producer sends; only what the producer's other hops
+                // speak for is its own.
+                let is_wait = step.cause() == Some(Cause::QueueWait);
+                let caller_share = if is_wait { (2.0 * caller_share - 1.0).max(0.0) } else { caller_share };
                 found.entry(step.service.clone()).or_default().push((extra_ms * caller_share, index));
                 found.entry(far.clone()).or_default().push((extra_ms * (1.0 - caller_share), index));
             }

@@ -50,11 +50,16 @@ impl Changes {
     /// Returns what changed in the services near an onset, in order of time. The first version ever seen of a service
     /// is no change: that was when we began to look.
     pub(super) fn near(&self, onset: i64, is_concerned: impl Fn(&str) -> bool) -> Vec<Change> {
+        self.between(onset - BEFORE_BLOCKS, onset + AFTER_BLOCKS, is_concerned)
+    }
+
+    /// Returns what changed in the services in blocks `from..=to`, in order of time.
+    pub(super) fn between(&self, from: i64, to: i64, is_concerned: impl Fn(&str) -> bool) -> Vec<Change> {
         let mut changes = Vec::new();
         for (service, versions) in self.versions.iter().filter(|(service, _)| is_concerned(service)) {
             for pair in versions.windows(2) {
                 let [(before, _), (after, block)] = pair else { continue };
-                if (onset - BEFORE_BLOCKS..=onset + AFTER_BLOCKS).contains(block) {
+                if (from..=to).contains(block) {
                     changes.push((*block, service, format!("{service} {before} → {after} first seen")));
                 }
             }

@@ -9,7 +9,10 @@ use super::blame::{self, Suspect};
 use super::kinds::{self, Charge};
 use super::rate_story::{self, RateFacts};
 use super::series::Verdict;
+use super::shape_story::{self, ShapeFacts};
+use super::shapes::{self, Shape};
 use super::signals::Scope;
+use super::slow;
 use super::story::{self, Facts};
 use super::{Detector, IncidentChange, block_of, block_start_ns};
 use crate::incident::{Incident, IncidentEvent, IncidentKind, IncidentStatus, Severity};
@@ -42,12 +45,16 @@ pub(super) struct OpenIncident {
     /// Those of them that opened it.
     opened_by: Vec<Watch>,
     pub(super) onset: i64,
+    /// Block in which it was opened; what grew slowly began long before.
+    opened: i64,
     /// Services and peers that were seen to be off their baseline themselves; only they can be blamed.
     credible: BTreeSet<Arc<str>>,
     /// Strongest verdict on a signal of time.
     verdict: Option<Verdict>,
     /// Rates that stood out, as they did last. Bounded by [`CHARGES_MAX`].
     charges: Vec<Charge>,
+    /// Shapes that stood out, as they did most. Bounded by [`SHAPES_MAX`].
+    shapes: Vec<Shape>,
     is_held: bool,
     calm_ticks: u32,
     silent_ticks: u32,
@@ -56,6 +63,7 @@ pub(super) struct OpenIncident {
 
 /// Rates and signals that are kept of one incident; further ones belong to it and are not told.
 const CHARGES_MAX: usize = 64;
+const SHAPES_MAX: usize = 16;
 const WATCHED_MAX: usize = 1_000;
 /// Part of a rate's largest excess from which on its numbers are told anew.
 const TOLD_EXCESS: f64 = 0.5;
@@ -114,9 +122,11 @@ impl OpenIncident {
             opened_by: watched.clone(),
             watched,
             onset,
+            opened: block,
             credible: BTreeSet::new(),
             verdict: None,
             charges: Vec::new(),
+            shapes: Vec::new(),
             is_held: false,
             calm_ticks: 0,
             silent_ticks: 0,
@@ -128,7 +138,7 @@ impl OpenIncident {
     fn take(&mut self, found: &Found) {
         match found {
             Found::Time(verdict) => {
-                if self.verdict.is_none_or(|strongest| verdict.z > strongest.z) {
+                if self.verdict.is_none_or(|strongest| verdict.strongest_z() > strongest.strongest_z()) {
                     self.verdict = Some(*verdict);
                 }
             }
@@ -142,6 +152,15 @@ impl OpenIncident {
                     known.peak = peak;
                 } else if self.charges.len() < CHARGES_MAX {
                     self.charges.push(charge.clone());
+                }
+            }
+            Found::Shape(shape) => {
+                if let Some(known) = self.shapes.iter_mut().find(|known| known.watch() == shape.watch()) {
+                    if shape.excess() >= known.excess() {
+                        *known = shape.clone();
+                    }
+                } else if self.shapes.len() < SHAPES_MAX {
+                    self.shapes.push(shape.clone());
                 }
             }
         }
@@ -250,7 +269,7 @@ impl Detector {
             }
             return None;
         }
-        self.next_number += 1;
+        self.reopen_or_number(index, block);
         let open = &mut self.open[index];
         open.told = Told::of(&open.incident, block);
         Some(IncidentChange { event: IncidentEvent::Opened, incident: open.incident.clone() })
@@ -274,12 +293,39 @@ impl Detector {
         let by_time = match self.open[index].verdict {
             Some(verdict) => self.tell_by_time(index, block, verdict),
             // What was opened before a restart keeps its words until something is seen of it.
-            None => self.open[index].charges.is_empty(),
+            None => self.open[index].charges.is_empty() && self.open[index].shapes.is_empty(),
         };
         let open = &self.open[index];
-        let Some(lead) = kinds::lead(&open.charges) else { return by_time };
-        let kind_of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(open.incident.kind));
-        if kind_of_time <= lead.specificity() || !by_time {
+        let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(open.incident.kind));
+        let of_rate = kinds::lead(&open.charges).map_or(0, Charge::specificity);
+        let shape = shapes::lead(&open.shapes);
+        let of_shape = shape.map_or(0, |shape| kinds::specificity(shape.kind()));
+        if let Some(shape) = shape.filter(|_| of_shape >= of_rate && of_shape >= of_time) {
+            let facts = ShapeFacts {
+                signals: &self.signals,
+                types: &self.types,
+                recent: &self.recent,
+                changes: &self.changes,
+                thresholds: &self.thresholds,
+                onset: open.onset,
+                block,
+                is_told_by_time: by_time && open.verdict.is_some(),
+            };
+            let mut incident = open.incident.clone();
+            shape_story::tell(&mut incident, shape, &facts);
+            self.open[index].incident = incident;
+        } else if !self.tell_by_rate(index, block, of_time) {
+            return by_time;
+        }
+        self.touch_culprit(index);
+        true
+    }
+
+    /// Tells what rates say, unless what was told says more; returns whether there is a rate that says anything.
+    fn tell_by_rate(&mut self, index: usize, block: i64, told: u8) -> bool {
+        let open = &self.open[index];
+        let Some(lead) = kinds::lead(&open.charges) else { return false };
+        if told <= lead.specificity() {
             let facts = RateFacts {
                 rates: &self.rates,
                 types: &self.types,
@@ -293,7 +339,6 @@ impl Detector {
             rate_story::tell(&mut incident, lead, &facts);
             self.open[index].incident = incident;
         }
-        self.touch_culprit(index);
         true
     }
 
@@ -319,8 +364,11 @@ impl Detector {
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
         suspects.retain(|suspect| open.credible.contains(&suspect.service));
+        let kind = slow::rank(&self.signals, &mut suspects);
         let open = &self.open[index];
         let facts = Facts {
+            kind,
+            traits: &self.traits,
             signals: &self.signals,
             types: &self.types,
             recent: &self.recent,
@@ -344,7 +392,9 @@ impl Detector {
         let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
         let scopes = [Scope::Service(suspect.service.clone()), as_peer];
         let verdicts = scopes.iter().filter_map(|scope| self.signals.judge(scope, block));
-        verdicts.into_iter().any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT)
+        verdicts.into_iter().any(|verdict| {
+            verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z
+        })
     }
 
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
@@ -374,12 +424,13 @@ impl Detector {
             () if open.silent_ticks >= SILENT_TICKS_MAX => {
                 Some("Closed without being back: nothing to judge by for half an hour.")
             }
-            () if block - open.onset >= LIFE_BLOCKS_MAX => {
+            () if block - open.opened >= LIFE_BLOCKS_MAX => {
                 Some("Closed after a day: this is taken as usual from now on.")
             }
             () => return None,
         };
-        let OpenIncident { mut incident, onset, .. } = self.open.remove(index);
+        let OpenIncident { mut incident, onset, shapes, .. } = self.open.remove(index);
+        shapes.iter().for_each(|shape| self.signals.take_as_usual(shape));
         incident.status = IncidentStatus::Resolved;
         incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
         if let Some(reason) = reason {
@@ -398,9 +449,12 @@ impl Detector {
         let peak = |watch: &Watch| match watch {
             Watch::Time(_) => peak_shift,
             Watch::Rate(scope) => open.charges.iter().find(|one| one.scope == *scope).map_or(0.0, |charge| charge.peak),
+            Watch::Shape(_) => 0.0,
         };
         let watched = open.opened_by.iter().chain(&culprit).chain(&lead);
-        watched.filter_map(|watch| self.is_back(watch, block, peak(watch))).reduce(|all, one| all && one)
+        let by_shape = open.shapes.iter().filter_map(|shape| self.signals.is_shape_back(shape, block, shape.excess()));
+        let by_watch = watched.filter_map(|watch| self.is_back(watch, block, peak(watch)));
+        by_watch.chain(by_shape).reduce(|all, one| all && one)
     }
 
     /// Learns again from everything that no open incident touches.

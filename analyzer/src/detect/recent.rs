@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use collector_table::TraceId;
 
+use super::traits::TraitId;
 use super::types::TypeId;
 use crate::incident::Exemplar;
 
@@ -26,6 +27,10 @@ pub(super) struct Brief {
     pub(super) expected_ms: f64,
     /// Extra milliseconds by service, largest contributions of the transaction.
     pub(super) extra_by_service: Vec<(Arc<str>, f64)>,
+    /// Attribute values of which there are few.
+    pub(super) traits: Box<[TraitId]>,
+    /// Whether it is of several traces, each of which was judged by itself before.
+    pub(super) is_joined: bool,
 }
 
 impl Brief {
@@ -68,6 +73,11 @@ impl Recent {
     /// Returns transactions that ended in or after a block.
     pub(super) fn since(&self, block: i64) -> impl Iterator<Item = &Brief> {
         self.briefs.iter().filter(move |brief| brief.block >= block)
+    }
+
+    /// Returns transactions that ended before a block, the latest first.
+    pub(super) fn before(&self, block: i64) -> impl Iterator<Item = &Brief> {
+        self.briefs.iter().rev().filter(move |brief| brief.block < block)
     }
 
     /// Picks hurt transactions near the median of the hurt, and usual ones of the same call path from before.

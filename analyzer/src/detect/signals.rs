@@ -5,8 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::baseline::Calls;
+use super::chatty::Chatty;
+use super::fanout::FanOuts;
+use super::instances::Side;
+use super::season::Season;
 use super::series::{Block, Series, Verdict};
 use super::slots::Slots;
+use super::trend::Trend;
 use super::steps::{Observation, Step, StepId, Steps, What};
 use crate::span::Site;
 use crate::transaction::Transaction;
@@ -34,6 +39,10 @@ pub(super) struct Signal {
     pub(super) pending_z: VecDeque<f64>,
     /// Largest standard score seen outside incidents, slowly forgotten: bursty signals need more to stand out.
     pub(super) past_z: f64,
+    /// How far it was off at other times.
+    pub(super) season: Season,
+    /// The time itself, over all the time that it is known; of operations only.
+    pub(super) trend: Trend,
 }
 
 /// A transaction's deviation in numbers.
@@ -46,11 +55,13 @@ pub(super) struct Deviation {
 }
 
 /// Milliseconds added to both sides of a ratio, so that microseconds cannot stand out.
-const RATIO_FLOOR_MS: f64 = 1.0;
+pub(super) const RATIO_FLOOR_MS: f64 = 1.0;
 /// All signals of one detector.
 pub(super) struct Signals {
     pub(super) steps: Steps,
     pub(super) list: Slots<Scope, Signal>,
+    pub(super) fan_outs: FanOuts,
+    pub(super) chatty: Chatty,
     /// Steps of the transaction at hand, and its part in each signal; their room is kept between transactions.
     observations: Vec<Observation>,
     parts: Vec<Option<Part>>,
@@ -70,6 +81,8 @@ impl Signals {
         Self {
             steps: Steps::new(steps_max),
             list: Slots::new(signals_max),
+            fan_outs: FanOuts::default(),
+            chatty: Chatty::default(),
             observations: Vec::new(),
             parts: Vec::new(),
             parts_at: Vec::new(),
@@ -80,14 +93,47 @@ impl Signals {
     pub(super) fn add(&mut self, transaction: &Transaction, block: i64, note: impl FnMut(&Site)) -> Deviation {
         let mut observations = std::mem::take(&mut self.observations);
         self.steps.observe(transaction, block, &mut observations, note);
+        self.fan_outs.add(transaction, self.steps.callees(), block);
+        self.chatty.add(transaction, &self.steps.entries, block);
+        let deviation = self.add_observations(transaction, &observations, block, |_| true);
+        self.observations = observations;
+        deviation
+    }
+
+    /// Adds what messages waited between traces of a transaction, as far as it was not told before; nothing if there is
+    /// none. Only signals of hops hear of it: the services' own know each trace by itself.
+    pub(super) fn add_joined(&mut self, transaction: &Transaction, block: i64) -> Option<Deviation> {
+        let mut observations = std::mem::take(&mut self.observations);
+        self.steps.observe_joined(transaction, block, &mut observations);
+        let is_hop = |scope: &Scope| matches!(scope, Scope::Hop(..));
+        let deviation = self.add_observations(transaction, &observations, block, is_hop);
+        let is_any = !observations.is_empty();
+        self.observations = observations;
+        is_any.then_some(deviation)
+    }
+
+    fn add_observations(
+        &mut self,
+        transaction: &Transaction,
+        observations: &[Observation],
+        block: i64,
+        hears: impl Fn(&Scope) -> bool,
+    ) -> Deviation {
         let mut extra_total_ms = 0.0;
-        for observation in &observations {
+        for observation in observations {
             let Some((_, state)) = self.steps.slots.used(observation.step, block) else { continue };
             state.baseline.add(observation.ms, observation.path_ms, block);
             let Some((usual_ms, _)) = state.baseline.expected else { continue };
             let extra_ms =
                 if observation.path_ms > 0.0 { observation.path_ms - usual_ms.min(observation.path_ms) } else { 0.0 };
             extra_total_ms += extra_ms;
+            let instances = &mut self.steps.instances;
+            let near_side = if observation.far.is_some() { Side::Outbound } else { Side::Own };
+            for (instance, side) in [(observation.near, near_side), (observation.far, Side::Inbound)] {
+                if let Some(instance) = instance {
+                    instances.add(instance, side, observation.ms, usual_ms, block);
+                }
+            }
             for signal in self.signals_of(observation, block).into_iter().flatten() {
                 let part = self.part(signal);
                 part.observed_ms += observation.ms;
@@ -95,8 +141,7 @@ impl Signals {
                 part.extra_ms += extra_ms;
             }
         }
-        self.observations = observations;
-        self.add_parts(transaction.duration_ns as f64 / 1e6, extra_total_ms, block)
+        self.add_parts(transaction.duration_ns as f64 / 1e6, extra_total_ms, block, hears)
     }
 
     /// Returns the signals that an observation is part of.
@@ -137,25 +182,30 @@ impl Signals {
     }
 
     /// Adds the parts of a transaction that took `total_ms` to their signals.
-    fn add_parts(&mut self, total_ms: f64, extra_total_ms: f64, block: i64) -> Deviation {
+    fn add_parts(
+        &mut self,
+        total_ms: f64,
+        extra_total_ms: f64,
+        block: i64,
+        hears: impl Fn(&Scope) -> bool,
+    ) -> Deviation {
         let expected_ms = (total_ms - extra_total_ms).max(total_ms * EXPECTED_SHARE_MIN);
         let mut extra_by_service = Vec::new();
         for id in self.parts_at.drain(..) {
             let Some(part) = self.parts[id].take() else { continue };
             let Some((scope, signal)) = self.list.used(id, block) else { continue };
-            let ratio = ((part.observed_ms + RATIO_FLOOR_MS) / (part.expected_ms + RATIO_FLOOR_MS)).ln();
-            let value = Block {
-                n: 1.0,
-                sum: ratio,
-                sum_squares: ratio * ratio,
-                extra_ms: part.extra_ms,
-                expected_total_ms: expected_ms,
-            };
-            signal.series.add(block, &value);
             if let Scope::Service(service) = scope
                 && part.extra_ms > 0.0
             {
                 extra_by_service.push((service.clone(), part.extra_ms));
+            }
+            if !hears(scope) {
+                continue;
+            }
+            let ratio = ((part.observed_ms + RATIO_FLOOR_MS) / (part.expected_ms + RATIO_FLOOR_MS)).ln();
+            signal.series.add(block, &Block::one(ratio, part.extra_ms, expected_ms));
+            if matches!(scope, Scope::Operation(_)) {
+                signal.trend.add((part.observed_ms + RATIO_FLOOR_MS).ln(), block);
             }
         }
         extra_by_service.sort_by(|a, b| a.0.cmp(&b.0));
@@ -167,12 +217,16 @@ impl Signals {
         for (_, state) in self.steps.slots.iter_mut() {
             state.baseline.renew();
         }
+        self.chatty.renew();
     }
 
     /// Frees steps and signals that are unused for long and in no incident.
     pub(super) fn free_unused(&mut self, block: i64) {
         // A signal of a step is used whenever the step is, and held whenever the step is: it never outlives the step.
         let before = self.steps.slots.unused_before(block).max(self.list.unused_before(block));
+        self.steps.free_unused_instances(block);
+        self.fan_outs.free_unused(block);
+        self.chatty.free_unused(block);
         let has_freed_signals = self.list.free_unused(before, |signal| signal.series.is_held());
         let has_freed_steps = self.steps.free_unused(before);
         if has_freed_signals || has_freed_steps {
@@ -201,10 +255,9 @@ impl Signals {
         self.series(scope)?.judge(block)
     }
 
-    /// Returns the verdict on a signal that is compared with the time before an incident.
-    pub(super) fn judge_held(&self, scope: &Scope, block: i64) -> Option<Verdict> {
-        let series = self.series(scope)?;
-        series.judge(block).filter(|_| series.is_held())
+    /// Returns the verdict on a signal that is compared with the time before an incident, if `n` transactions say so.
+    pub(super) fn judge_held(&self, scope: &Scope, block: i64, n: f64) -> Option<Verdict> {
+        self.series(scope)?.judge_held(block, n)
     }
 
     /// Estimates the block in which a signal left its reference.
@@ -237,6 +290,8 @@ impl Signals {
                 state.baseline.hold(block);
             }
         }
+        self.fan_outs.hold(&is_touched);
+        self.chatty.hold(&is_touched, block);
     }
 
     /// Learns again everywhere but where `is_touched` still says no; blocks `from..=to` are left out of references.
@@ -249,6 +304,8 @@ impl Signals {
         for (step, state) in self.steps.slots.iter_mut() {
             state.baseline.is_held &= step.touches(&is_touched);
         }
+        self.fan_outs.release(&is_touched);
+        self.chatty.release(&is_touched);
     }
 }
 

@@ -84,6 +84,7 @@ impl<K: Clone + Eq + Hash, V: Default> Slots<K, V> {
         Some(&self.slots.get(id)?.as_ref()?.value)
     }
 
+    /// Returns a place without using it.
     pub(super) fn get_mut(&mut self, id: usize) -> Option<&mut V> {
         Some(&mut self.slots.get_mut(id)?.as_mut()?.value)
     }

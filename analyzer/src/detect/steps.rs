@@ -6,10 +6,11 @@ use std::sync::Arc;
 use collector_table::SpanKind;
 
 use super::baseline::Baseline;
+use super::instances::{InstanceId, Instances};
 use super::slots::Slots;
 use crate::hash::Map;
 use crate::span::{Site, Span};
-use crate::transaction::{Cause, HopKind, Transaction};
+use crate::transaction::{Cause, Hop, HopKind, Transaction};
 
 /// Identifies a step within one detector.
 pub(super) type StepId = usize;
@@ -68,6 +69,10 @@ pub(super) struct Observation {
     pub(super) ms: f64,
     /// Milliseconds of it on the transaction's critical path.
     pub(super) path_ms: f64,
+    /// Instance whose time it is; the caller's, for a gap.
+    pub(super) near: Option<InstanceId>,
+    /// Instance at the other end of a gap or wait.
+    pub(super) far: Option<InstanceId>,
 }
 
 /// What is kept of one step.
@@ -85,6 +90,7 @@ pub(super) struct StepState {
 struct SiteSteps {
     whole: Option<StepId>,
     own: Option<StepId>,
+    instance: Option<InstanceId>,
 }
 
 /// Short cuts that are kept; beyond it all are dropped and found again.
@@ -96,14 +102,19 @@ pub(super) struct Steps {
     pub(super) slots: Slots<Step, StepState>,
     by_site: Map<u64, SiteSteps>,
     by_sites: Map<(u64, u64, Cause), StepId>,
+    pub(super) instances: Instances,
     times: PathTimes,
     within: Vec<Option<StepId>>,
+    /// Of the transaction at hand, the span with which the execution begins that each span is part of.
+    pub(super) entries: Vec<u32>,
 }
 
 impl Steps {
     pub(super) fn new(max: usize) -> Self {
         let (by_site, by_sites) = (Map::default(), Map::default());
-        Self { slots: Slots::new(max), by_site, by_sites, times: PathTimes::default(), within: Vec::new() }
+        let (times, instances) = (PathTimes::default(), Instances::default());
+        let slots = Slots::new(max);
+        Self { slots, by_site, by_sites, instances, times, within: Vec::new(), entries: Vec::new() }
     }
 
     /// Gathers the steps of a transaction: each span's own time, each wait of a message, each whole entry span.
@@ -120,6 +131,7 @@ impl Steps {
         times.fill(transaction);
         observations.clear();
         self.within.clear();
+        self.entries.clear();
         if self.by_site.len() + self.by_sites.len() >= SHORT_CUTS_MAX {
             self.drop_short_cuts();
         }
@@ -140,8 +152,13 @@ impl Steps {
                     within: None,
                     ms: duration_ms,
                     path_ms: 0.0,
+                    near: None,
+                    far: None,
                 }));
             }
+            let entry = if begins { None } else { parent.and_then(|parent| self.entries.get(parent).copied()) };
+            self.entries.push(entry.unwrap_or_else(|| u32::try_from(index).unwrap_or(u32::MAX)));
+            known.instance = known.instance.or_else(|| self.instances.id(site, block));
             let within = if begins { known.whole } else { parent.and_then(|parent| self.within[parent]) };
             self.within.push(within);
             let callee = times.callees[index].filter(|_| span.kind() == SpanKind::Client);
@@ -158,25 +175,53 @@ impl Steps {
             // Time beside work that nobody waits for is on the path, but was never the span's own.
             let own_ns = transaction.self_ns(index);
             let (ms, path_ms) = (ms(own_ns), ms(times.own_ns[index].min(own_ns)));
-            observations.extend(step.map(|step| Observation { step, within, ms, path_ms }));
+            let near = known.instance;
+            let far = callee.and_then(|callee| self.by_site.get(&spans[callee].site.number)?.instance);
+            observations.extend(step.map(|step| Observation { step, within, ms, path_ms, near, far }));
         }
-        self.observe_waits(transaction, &times, block, observations);
+        self.observe_waits(transaction, transaction.hops.iter(), &times, block, observations);
         self.times = times;
     }
 
-    fn observe_waits(
+    /// Gathers the waits of messages that lead from one trace to another, as far as they were not told before.
+    pub(super) fn observe_joined(
         &mut self,
         transaction: &Transaction,
+        block: i64,
+        observations: &mut Vec<Observation>,
+    ) {
+        observations.clear();
+        let is_new = |index: usize, hop: &Hop| {
+            let numbers = hop.callee.map(|callee| (transaction.trace_number(hop.caller), transaction.trace_number(callee)));
+            numbers.is_some_and(|(from, to)| from != to) && !transaction.told.hop(index)
+        };
+        let hops = || transaction.hops.iter().enumerate().filter(|(index, hop)| is_new(*index, hop)).map(|(_, hop)| hop);
+        if hops().next().is_none() {
+            return;
+        }
+        let mut times = std::mem::take(&mut self.times);
+        times.fill(transaction);
+        self.within.clear();
+        self.observe_waits(transaction, hops(), &times, block, observations);
+        self.times = times;
+    }
+
+    fn observe_waits<'a>(
+        &mut self,
+        transaction: &'a Transaction,
+        hops: impl Iterator<Item = &'a Hop>,
         times: &PathTimes,
         block: i64,
         observations: &mut Vec<Observation>,
     ) {
-        for hop in transaction.hops.iter().filter(|hop| hop.kind == HopKind::Message) {
+        for hop in hops.filter(|hop| hop.kind == HopKind::Message) {
             let Some(consumer) = hop.callee else { continue };
             let (from, to) = (&transaction.spans[hop.caller], &transaction.spans[consumer]);
             let Some(step) = self.between(from, to, Cause::QueueWait, block) else { continue };
             let (ms, path_ms) = (ms(hop.gap_ns.unwrap_or(0)), ms(times.wait_ns[consumer]));
-            observations.push(Observation { step, within: self.within[consumer], ms, path_ms });
+            let far = self.by_site.get(&to.site.number).and_then(|known| known.instance);
+            let within = self.within.get(consumer).copied().flatten();
+            observations.push(Observation { step, within, ms, path_ms, near: None, far });
         }
     }
 
@@ -197,6 +242,18 @@ impl Steps {
             self.drop_short_cuts();
         }
         has_freed
+    }
+
+    /// Frees instances that are unused for long.
+    pub(super) fn free_unused_instances(&mut self, block: i64) {
+        if self.instances.free_unused(block) {
+            self.drop_short_cuts();
+        }
+    }
+
+    /// Returns, of the transaction observed last, which span each calling span calls.
+    pub(super) fn callees(&self) -> &[Option<usize>] {
+        &self.times.callees
     }
 
     fn drop_short_cuts(&mut self) {

@@ -8,12 +8,15 @@ use super::blame::Suspect;
 use super::changes::Changes;
 use super::life::ONSET_BLOCKS;
 use super::recent::{Brief, Recent};
+use super::instances::Outlier;
 use super::series::{BLOCK_S, Verdict};
 use super::signals::{Scope, Signals};
+use super::traits::Traits;
 use super::types::{TypeId, Types};
-use super::{Thresholds, block_start_ns};
+use super::who::{self, Over};
+use super::{Thresholds, block_start_ns, slow};
 use crate::incident::{
-    Affected, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread, TransactionRef,
+    Affected, Change, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread, TransactionRef,
 };
 use crate::time::{in_words, parse_rfc3339, rfc3339};
 use crate::transaction::Cause;
@@ -28,12 +31,19 @@ const AFFECTED_MAX: usize = 20;
 const MINUTE_BLOCKS: i64 = 6;
 /// A candidate with less than this share of the extra time is not listed.
 const SHARE_MIN: f64 = 0.02;
+/// Multiple of the usual traffic from which on it is told.
+const LOAD_FACTOR: f64 = 1.5;
+/// Multiple of the usual time up to which a transaction is as usual.
+const AS_USUAL_FACTOR: f64 = 1.15;
 /// From here on an operation counts as slower.
 const AFFECTED_Z: f64 = 4.0;
 const AFFECTED_SHIFT: f64 = 0.2;
 
 /// What a story is told from.
 pub(super) struct Facts<'a> {
+    /// What kind of slow failure it is.
+    pub(super) kind: IncidentKind,
+    pub(super) traits: &'a Traits,
     pub(super) signals: &'a Signals,
     pub(super) types: &'a Types,
     pub(super) recent: &'a Recent,
@@ -90,15 +100,20 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let hurt: Vec<&Brief> = facts.recent.since(facts.onset).filter(|brief| brief.is_hurt(is_blamed)).collect();
     let Some(type_id) = most_hurt_type(&hurt, is_blamed).filter(|_| hurt.len() >= HURT_MIN) else { return false };
     let Some((service, operation)) = facts.types.slots.key(type_id) else { return false };
-    incident.kind = IncidentKind::LatencyShift;
+    incident.kind = facts.kind;
     incident.transaction = TransactionRef { service: service.to_string(), operation: operation.to_string() };
-    incident.root_cause = root_causes(facts, &incident.root_cause);
+    let who = who(facts, type_id, is_blamed);
+    let outlier = outlier(facts, first);
+    incident.root_cause = root_causes(facts, &incident.root_cause, outlier.as_ref(), &who);
     incident.affected = affected(facts);
     incident.changes = facts.changes.near(facts.onset, |service| {
         is_blamed(service) || incident.affected.iter().any(|affected| affected.service == service)
     });
+    incident.changes.extend(load_change(facts));
     incident.impact = impact(facts, incident, &hurt, type_id, is_blamed);
+    incident.impact.who = who.into_iter().map(|over| over.text).collect();
     incident.severity = incident.severity.max(severity(&hurt, incident.impact.share));
+    let counterfactual = counterfactual(&hurt, is_blamed);
     let before = std::mem::take(&mut incident.evidence.before);
     incident.evidence = evidence(facts, type_id, &hurt, &incident.root_cause);
     let exemplars = facts.recent.exemplars(facts.onset, is_blamed);
@@ -111,7 +126,7 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     }
     incident.spread.trend = trend(facts, &hurt).to_owned();
     incident.title = clip(&title(incident, first), 120);
-    incident.summary = clip(&summary(incident, first), 1000);
+    incident.summary = clip(&summary(incident, first, outlier.as_ref(), &counterfactual), 1000);
     incident.suggestions = suggestions(incident, first);
     true
 }
@@ -134,11 +149,13 @@ fn most_hurt_type(hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Option<T
 }
 
 /// Lists the candidates. A candidate's onset is estimated while it is in sight, and kept from then on.
-fn root_causes(facts: &Facts<'_>, told: &[RootCause]) -> Vec<RootCause> {
+fn root_causes(facts: &Facts<'_>, told: &[RootCause], outlier: Option<&Outlier>, who: &[Over]) -> Vec<RootCause> {
     let total = facts.extra_total_ms;
     let listed = facts.suspects.iter().take(SUSPECTS_MAX).filter(|suspect| suspect.extra_ms >= SHARE_MIN * total);
     listed
-        .map(|suspect| {
+        .enumerate()
+        .map(|(place, suspect)| {
+            let outlier = outlier.filter(|_| place == 0);
             let share = suspect.extra_ms / total;
             let known =
                 told.iter().find(|cause| *cause.service == *suspect.service).and_then(|cause| cause.onset.clone());
@@ -146,23 +163,88 @@ fn root_causes(facts: &Facts<'_>, told: &[RootCause]) -> Vec<RootCause> {
             RootCause {
                 service: suspect.service.to_string(),
                 operation: suspect.operation.as_ref().map(ToString::to_string),
-                instance: None,
+                instance: outlier.and_then(|outlier| outlier.instance.as_ref()).map(ToString::to_string),
                 cause: suspect.cause.as_str().to_owned(),
-                score: share,
+                // The origin of a cascade comes first, whatever its callers add.
+                score: if place == 0 { share.max(facts.suspects[1..].iter().map(|other| other.extra_ms / total).fold(0.0, f64::max)) } else { share },
                 usual_ms: Some(suspect.usual_ms),
                 now_ms: Some(suspect.now_ms),
                 share: Some(share),
                 onset: known.or_else(|| Some(rfc3339(block_start_ns(onset())))),
-                evidence: format!(
-                    "{} of the extra time on critical paths; {} a call, usually {}, over the last {} calls",
-                    percent(share),
-                    millis(suspect.now_ms),
-                    millis(suspect.usual_ms),
-                    suspect.calls
-                ),
+                evidence: evidence_of(suspect, share, outlier, who.iter().find(|over| place == 0 && over.is_only)),
             }
         })
         .collect()
+}
+
+fn evidence_of(suspect: &Suspect, share: f64, outlier: Option<&Outlier>, only: Option<&Over>) -> String {
+    let mut text = format!(
+        "{} of the extra time on critical paths; {} a call, usually {}, over the last {} calls",
+        percent(share),
+        millis(suspect.now_ms),
+        millis(suspect.usual_ms),
+        suspect.calls
+    );
+    if let Some(outlier) = outlier {
+        text.push_str(&format!("; {}", apart(outlier)));
+    }
+    if let Some(only) = only {
+        text.push_str(&format!("; {}", only.text));
+    }
+    text
+}
+
+/// Says in words which instance or version is slow while its peers are not.
+fn apart(outlier: &Outlier) -> String {
+    let name = match (&outlier.instance, &outlier.version) {
+        (Some(instance), Some(version)) => format!("instance {instance} of version {version}"),
+        (Some(instance), None) => format!("instance {instance}"),
+        (None, version) => format!("version {}", version.as_deref().unwrap_or_default()),
+    };
+    format!(
+        "only {name}: {} longer than usual a call over {} calls, its peers {} over {}",
+        millis(outlier.extra_ms.0.max(0.0)),
+        outlier.calls.0,
+        millis(outlier.extra_ms.1.max(0.0)),
+        outlier.calls.1
+    )
+}
+
+/// Returns the instance or version of the first suspect that alone takes longer.
+fn outlier(facts: &Facts<'_>, first: &Suspect) -> Option<Outlier> {
+    let (service, side) = slow::side(first)?;
+    facts.signals.steps.instances.outlier(service, side, facts.onset)
+}
+
+/// Returns the attribute values of those that are hurt most, against all of their type since a while before the onset.
+fn who(facts: &Facts<'_>, type_id: TypeId, is_blamed: impl Fn(&str) -> bool) -> Vec<Over> {
+    let like = facts.recent.since(facts.onset).filter(|brief| brief.type_id == type_id && !brief.is_joined);
+    who::over_represented(facts.traits, like, |brief| brief.is_hurt(&is_blamed))
+}
+
+/// Says that traffic grew, if it did: then load may be the reason.
+fn load_change(facts: &Facts<'_>) -> Option<Change> {
+    let load = facts.verdict.load();
+    (load >= LOAD_FACTOR).then(|| Change {
+        kind: "traffic".to_owned(),
+        at: rfc3339(block_start_ns(facts.onset)),
+        text: format!("traffic is {load:.1} times the usual"),
+    })
+}
+
+/// Says whether those that are hurt would have taken their usual time without what the first suspect adds.
+fn counterfactual(hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> String {
+    let took: f64 = hurt.iter().map(|brief| brief.duration_ms).sum();
+    let expected: f64 = hurt.iter().map(|brief| brief.expected_ms).sum();
+    let extra: f64 = hurt.iter().map(|brief| brief.extra_ms(&is_blamed)).sum();
+    let without = ((took - extra) / expected.max(f64::MIN_POSITIVE)).max(0.0);
+    let n = hurt.len().max(1) as f64;
+    format!(
+        "Without it they would take {}, usually {}: {}.",
+        millis((took - extra).max(0.0) / n),
+        millis(expected / n),
+        if without <= AS_USUAL_FACTOR { "nothing else is needed to explain them" } else { "it does not explain all" }
+    )
 }
 
 fn affected(facts: &Facts<'_>) -> Vec<Affected> {
@@ -196,14 +278,17 @@ fn impact(
     type_id: TypeId,
     is_blamed: impl Fn(&str) -> bool,
 ) -> Impact {
-    let of_type = facts.recent.since(facts.onset).filter(|brief| brief.type_id == type_id).count();
+    // A transaction of several traces was counted by trace before: like is compared with like.
+    let joined = hurt.iter().filter(|brief| brief.is_joined).count();
+    let is_like = |brief: &&Brief| brief.type_id == type_id && (brief.is_joined == (2 * joined > hurt.len()));
+    let of_type = facts.recent.since(facts.onset).filter(is_like).count();
     let hurt_of_type = hurt.iter().filter(|brief| brief.type_id == type_id).count();
     let minute = hurt.iter().filter(|brief| brief.block > facts.block - MINUTE_BLOCKS).count();
     let extra_ms: f64 = hurt.iter().map(|brief| brief.extra_ms(&is_blamed)).sum();
     Impact {
         // What was counted stays counted when the brief ones of long incidents are let go.
         transactions: (hurt.len() as u64).max(incident.impact.transactions),
-        share: hurt_of_type as f64 / of_type.max(1) as f64,
+        share: (hurt_of_type as f64 / of_type.max(1) as f64).min(1.0),
         per_minute: minute as f64,
         extra_seconds: (extra_ms / 1e3).max(incident.impact.extra_seconds),
         who: Vec::new(),
@@ -274,7 +359,7 @@ fn culprit(suspect: &Suspect) -> String {
     }
 }
 
-fn summary(incident: &Incident, first: &Suspect) -> String {
+fn summary(incident: &Incident, first: &Suspect, outlier: Option<&Outlier>, counterfactual: &str) -> String {
     let (before, after) = (&incident.evidence.before, &incident.evidence.after);
     let mut text = format!(
         "Since {} (±{} s), {} of {} {} take at least a quarter longer than their steps usually do; {} transactions a minute \
@@ -293,6 +378,13 @@ fn summary(incident: &Incident, first: &Suspect) -> String {
         percent(incident.root_cause.first().and_then(|cause| cause.share).unwrap_or(0.0)),
         culprit(first),
     );
+    if let Some(outlier) = outlier {
+        text.push_str(&format!(" It is {}.", apart(outlier)));
+    }
+    text.push_str(&format!(" {counterfactual}"));
+    if let Some(who) = incident.impact.who.first() {
+        text.push_str(&format!(" Over-represented: {who}."));
+    }
     let others: BTreeSet<&str> = incident
         .affected
         .iter()
@@ -334,7 +426,7 @@ fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
 }
 
 /// Returns milliseconds with digits that matter.
-fn millis(ms: f64) -> String {
+pub(super) fn millis(ms: f64) -> String {
     match ms {
         _ if ms >= 10_000.0 => format!("{:.1} s", ms / 1e3),
         _ if ms >= 1_000.0 => format!("{:.2} s", ms / 1e3),
