@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use analyzer::incident::{Evidence, RootCause};
+use analyzer::incident::{Evidence, RateEvidence, RootCause};
 use analyzer::summary::TypeSummary;
 use analyzer::{Incident, Summary};
 use askama::Template;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::chart::{BeforeAfter, Minutes, MinutesInput};
 use crate::error::PageError;
-use crate::incidents::{Badge, age, cause_phrase, cause_place};
+use crate::incidents::{Badge, age, cause_phrase, cause_place, kind_words};
 use crate::page::{Frame, PageResult, Shared, plain, render};
 use crate::webhooks::{DeliveryLine, DeliveryQuery};
 use crate::{format, text, tx};
@@ -30,6 +30,7 @@ struct IncidentPage {
     label: String,
     title: String,
     badge: Badge,
+    kind: String,
     age: String,
     summary: String,
     path: String,
@@ -44,8 +45,9 @@ struct IncidentPage {
     impact: Vec<(&'static str, String)>,
     who: Vec<String>,
     changes: Vec<Line>,
+    rate: Option<RateLines>,
     causes: Vec<CauseLine>,
-    unexplained: String,
+    unexplained: Option<String>,
     affected: Vec<Line>,
     trend: String,
     before_after: Option<BeforeAfter>,
@@ -77,6 +79,21 @@ struct CauseLine {
     share_bar: String,
     onset: String,
     evidence: String,
+}
+
+/// How often something goes wrong, of an incident that is about that.
+struct RateLines {
+    what: String,
+    now: RateLine,
+    usual: RateLine,
+    notes: Vec<String>,
+}
+
+/// One of both, with a bar of the share.
+struct RateLine {
+    counts: String,
+    share: String,
+    bar: String,
 }
 
 /// A quantile before and after.
@@ -153,6 +170,7 @@ fn page(
         label: format!("#{}", incident.number),
         title: incident.title.clone(),
         badge: Badge::of(incident),
+        kind: kind_words(incident),
         age: age(incident, now_ns),
         summary: incident.summary.clone(),
         path: format!("/incidents/{}", incident.number),
@@ -175,13 +193,14 @@ fn page(
                 kind: change.kind.clone(),
             })
             .collect(),
+        rate: incident.evidence.rate.as_ref().map(rate_lines),
         causes: incident
             .root_cause
             .iter()
             .enumerate()
             .map(|(index, cause)| cause_line(index, cause, &incident.started_at))
             .collect(),
-        unexplained: format::difference(incident.evidence.unexplained_ms),
+        unexplained: tells_of_time(incident).then(|| format::difference(incident.evidence.unexplained_ms)),
         affected: incident
             .affected
             .iter()
@@ -238,6 +257,26 @@ fn cause_line(index: usize, cause: &RootCause, near: &str) -> CauseLine {
     }
 }
 
+/// Returns whether extra time was found, and so whether some of it may be left unexplained.
+fn tells_of_time(incident: &Incident) -> bool {
+    incident.root_cause.iter().any(|cause| cause.share.is_some())
+}
+
+fn rate_lines(rate: &RateEvidence) -> RateLines {
+    let line = |wrong, of, share: f64| RateLine {
+        counts: format!("{} of {} {}", format::count(wrong), format::count(of), rate.occasions),
+        share: format::share(share),
+        bar: crate::chart::percentage(share.clamp(0.0, 1.0) * 100.0),
+    };
+    let notes = rate.notes.iter().cloned();
+    RateLines {
+        what: rate.what.clone(),
+        now: line(rate.now, rate.now_of, rate.now_share),
+        usual: line(rate.usual, rate.usual_of, rate.usual_share),
+        notes: notes.chain(rate.also.iter().map(|also| format!("Also {also}"))).collect(),
+    }
+}
+
 fn quantiles(evidence: &Evidence) -> Vec<QuantileLine> {
     let line = |name, before: f64, after: f64| QuantileLine {
         name,
@@ -260,11 +299,12 @@ fn quantiles(evidence: &Evidence) -> Vec<QuantileLine> {
 }
 
 fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
+    let unit = evidence.rate.as_ref().map_or("transactions", |rate| &rate.occasions);
     vec![
         ("test", evidence.test.clone()),
         ("statistic", format!("{:.2}, had to pass {:.2}", evidence.statistic, evidence.threshold)),
-        ("judged", format!("{} transactions", format::count(evidence.samples))),
-        ("against", format!("{} transactions", format::count(evidence.reference_samples))),
+        ("judged", format!("{} {unit}", format::count(evidence.samples))),
+        ("against", format!("{} {unit}", format::count(evidence.reference_samples))),
         ("reference", evidence.reference.clone()),
     ]
 }
@@ -309,17 +349,21 @@ fn as_text(incident: &Incident) -> String {
         format::share(incident.impact.share),
         format::rate(incident.impact.per_minute)
     ));
+    if let Some(rate) = incident.evidence.rate.as_ref().map(rate_lines) {
+        line(format!("what          {}", rate.what));
+        line(format!("now           {}, {}", rate.now.counts, rate.now.share));
+        line(format!("usually       {}, {}", rate.usual.counts, rate.usual.share));
+    }
     for (index, cause) in incident.root_cause.iter().enumerate() {
         let row = cause_line(index, cause, &incident.started_at);
-        line(format!(
-            "cause {}       {}: {} → {} ({}, {})",
-            row.rank,
-            cause_phrase(cause),
-            row.usual,
-            row.now,
-            row.added,
-            row.share
-        ));
+        let phrase = cause_phrase(cause);
+        match cause.share {
+            Some(_) => line(format!(
+                "cause {}       {phrase}: {} → {} ({}, {})",
+                row.rank, row.usual, row.now, row.added, row.share
+            )),
+            None => line(format!("cause {}       {phrase}", row.rank)),
+        }
         line(format!("              {}", cause.evidence));
     }
     for change in &incident.changes {

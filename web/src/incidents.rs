@@ -20,8 +20,12 @@ pub(crate) struct IncidentCard {
     pub(crate) since: String,
     /// How long it lasted, or how long ago it began.
     pub(crate) age: String,
+    /// Kind in words.
+    pub(crate) kind: String,
     pub(crate) cause: String,
     pub(crate) hurt: String,
+    /// What is compared with usual, and both values.
+    pub(crate) compared: &'static str,
     pub(crate) usual: String,
     pub(crate) now: String,
 }
@@ -50,6 +54,13 @@ impl IncidentCard {
     /// Makes the card.
     pub(crate) fn new(incident: &Incident, now_ns: i64) -> Self {
         let transaction = format!("{} {}", incident.transaction.service, incident.transaction.operation);
+        let (compared, usual, now) = match &incident.evidence.rate {
+            Some(rate) => ("goes wrong", format::share(rate.usual_share), format::share(rate.now_share)),
+            None => {
+                let (before, after) = (&incident.evidence.before, &incident.evidence.after);
+                ("p95", format::millis(before.p95_ms), format::millis(after.p95_ms))
+            }
+        };
         Self {
             label: format!("#{}", incident.number),
             url: format!("/incidents/{}", incident.number),
@@ -58,10 +69,12 @@ impl IncidentCard {
             since: format::stated_moment(&incident.started_at),
             age: age(incident, now_ns),
             started_at: incident.started_at.clone(),
+            kind: kind_words(incident),
             cause: incident.root_cause.first().map(cause_phrase).unwrap_or_default(),
             hurt: format!("{} of {transaction}", format::share(incident.impact.share)),
-            usual: format::millis(incident.evidence.before.p95_ms),
-            now: format::millis(incident.evidence.after.p95_ms),
+            compared,
+            usual,
+            now,
         }
     }
 }
@@ -77,7 +90,12 @@ pub(crate) fn age(incident: &Incident, now_ns: i64) -> String {
     }
 }
 
-/// Returns who owns the extra time, in a few words.
+/// Returns the kind of an incident, in words.
+pub(crate) fn kind_words(incident: &Incident) -> String {
+    incident.kind.as_str().replace('_', " ")
+}
+
+/// Returns who is the cause, in a few words.
 pub(crate) fn cause_phrase(cause: &RootCause) -> String {
     let place = cause_place(cause);
     match cause.cause.as_str() {
@@ -85,6 +103,9 @@ pub(crate) fn cause_phrase(cause: &RootCause) -> String {
         "queue_wait" => format!("waiting in the queue to {place}"),
         "uninstrumented_peer" => format!("waiting for {place}, which sends no telemetry"),
         "unexplained" => format!("time in {place} that no span covers"),
+        "retry" => format!("{place}, which callers try again and again"),
+        "straggler" => format!("{place}, for which others wait"),
+        "calls" => format!("the calls that {place} makes"),
         _ => format!("{place} itself"),
     }
 }

@@ -392,9 +392,9 @@ impl Detector {
         let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
         let scopes = [Scope::Service(suspect.service.clone()), as_peer];
         let verdicts = scopes.iter().filter_map(|scope| self.signals.judge(scope, block));
-        verdicts.into_iter().any(|verdict| {
-            verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z
-        })
+        verdicts
+            .into_iter()
+            .any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z)
     }
 
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {

@@ -11,8 +11,8 @@ use super::instances::Side;
 use super::season::Season;
 use super::series::{Block, Series, Verdict};
 use super::slots::Slots;
-use super::trend::Trend;
 use super::steps::{Observation, Step, StepId, Steps, What};
+use super::trend::Trend;
 use crate::span::Site;
 use crate::transaction::Transaction;
 

@@ -153,7 +153,8 @@ impl Trend {
         let n = traffic.iter().sum();
         // It began after the last bucket that was hardly above the first ones.
         let low = from + BEGIN_SHARE * (to - from);
-        let began = whole.iter().rev().find(|(_, _, level)| *level <= low).map_or(whole[0].0, |(number, ..)| number + 1);
+        let began =
+            whole.iter().rev().find(|(_, _, level)| *level <= low).map_or(whole[0].0, |(number, ..)| number + 1);
         Some(Creep { z, from, to, since: began * self.blocks, n, buckets: whole.len() })
     }
 

@@ -1,7 +1,8 @@
 //! Transactions as rows of the table `transactions`. Called by the analysis for what it keeps.
 
+use analyzer::Transaction;
+use analyzer::expect::Lacking;
 use analyzer::transaction::Segment;
-use analyzer::{Lacking, Transaction};
 use collector_table::{CompletenessFields, LackingFields, SegmentFields, TransactionFields, TransactionTableBuilder};
 
 /// Services that a row names; further ones are left out.
