@@ -11,7 +11,8 @@ use crate::transaction::{Hop, HopKind, Skew};
 const PAIRS_MAX: usize = 20_000;
 /// Latest calls of a pair that are remembered; odd, so that one is in the middle.
 const CALLS_MAX: usize = 11;
-/// Calls of a pair from which on their clocks are told apart.
+/// Calls of a pair from which on their clocks are told apart although for some of them there may be another reason: the
+/// caller failed, and may have given up, or the callee did not even run meanwhile, and may have been called later.
 const CALLS_MIN: usize = 5;
 /// Of the calls of a pair that is known well, one in so many is looked at.
 const LOOK_ONE_IN: u32 = 16;
@@ -27,6 +28,8 @@ struct Pair {
     behind_ns: Vec<i64>,
     next: usize,
     seen: u32,
+    /// Of some of the calls there may be another reason.
+    is_doubtful: bool,
     offset_ns: i64,
 }
 
@@ -68,6 +71,8 @@ impl Skews {
         let is_known = pair.ahead_ns.len() >= CALLS_MAX;
         // A callee that lasts longer than its caller was given up on: that tells of no clock.
         if callee.duration_ns() <= caller.duration_ns() && (!is_known || pair.seen.is_multiple_of(LOOK_ONE_IN)) {
+            let is_meanwhile = callee.start_ns < caller.end_ns && callee.end_ns > caller.start_ns;
+            pair.is_doubtful |= caller.has_error() || !is_meanwhile;
             pair.take(callee.start_ns.saturating_sub(caller.start_ns), caller.end_ns.saturating_sub(callee.end_ns));
         }
         pair.offset_ns
@@ -110,7 +115,8 @@ impl Pair {
             (self.ahead_ns[self.next], self.behind_ns[self.next]) = (ahead_ns, behind_ns);
         }
         self.next = (self.next + 1) % CALLS_MAX;
-        if self.ahead_ns.len() < CALLS_MIN {
+        if self.is_doubtful && self.ahead_ns.len() < CALLS_MIN {
+            self.offset_ns = 0;
             return;
         }
         let (ahead_ns, behind_ns) = (median(&self.ahead_ns), median(&self.behind_ns));

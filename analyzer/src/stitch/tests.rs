@@ -233,7 +233,7 @@ fn callee_that_seems_to_start_before_its_call_is_noted_as_skew() {
             cart GET /cart 5..65
     "), @r"
     web GET / 100 self 40
-      web GET 60 self 25
+      web GET 60 self 0
         cart GET /cart 60 self 60
     complete missing 0 duplicates 0 skew 25
     ");

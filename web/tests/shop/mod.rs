@@ -367,6 +367,8 @@ pub(crate) fn transactions(count: u32) -> Vec<TransactionRow> {
             errors_count: u32::from(number % 11 == 5),
             services: ["gateway", "pricing", "inventory", "payment"].map(str::to_owned).into(),
             critical_path,
+            completeness: Some("whole".to_owned()),
+            saga: None,
         });
     }
     rows

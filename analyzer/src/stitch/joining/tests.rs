@@ -480,6 +480,18 @@ fn clocks_that_differ_are_told_by_calls_and_corrected_unless_that_is_switched_of
 }
 
 #[test]
+fn one_call_is_enough_to_tell_clocks_apart_unless_there_may_be_another_reason() {
+    let length = |callee: &str, words: &str| {
+        let text =
+            format!("web POST /pay 0..100\n  web client POST 10..90 {words}\n    bank POST /charge {callee} on=b1\n");
+        assemble_with(StitcherLimits::default(), &[fixture::table(&lines(&text))])[0].duration_ns / 1_000_000
+    };
+    assert_eq!(length("60..120", ""), 100, "the bank's clock is ahead");
+    assert_eq!(length("60..120", "error"), 120, "its caller may have given up");
+    assert_eq!(length("400..460", ""), 460, "it may have been called later");
+}
+
+#[test]
 fn last_of_several_like_siblings_is_a_straggler_from_when_the_others_are_done() {
     assert_snapshot!(joined(&[], "
         web GET /offers 0..200
