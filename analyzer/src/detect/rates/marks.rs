@@ -6,7 +6,6 @@ use collector_table::SpanKind;
 
 use super::occasion::{Example, Occasion, Of, Wrong};
 use super::{Rates, SHORT_CUTS_MAX, name, peer_name};
-use crate::detect::types::TypeId;
 use crate::hazards::has_worked_on;
 use crate::span::{Site, Span};
 use crate::transaction::{Hop, HopKind, NO_PARENT, Transaction};
@@ -53,7 +52,6 @@ pub(super) struct Pass {
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     transaction: &'a Transaction,
-    type_id: TypeId,
     block: i64,
 }
 
@@ -61,7 +59,7 @@ impl Seen<'_> {
     fn example(&self, site: &Arc<Site>) -> Example {
         Example {
             id: self.transaction.id,
-            type_id: Some(self.type_id),
+            root: Some(self.transaction.root_span().site.clone()),
             duration_ms: self.transaction.duration_ns as f64 / 1e6,
             site: Some(site.clone()),
         }
@@ -70,13 +68,13 @@ impl Seen<'_> {
 
 impl Rates {
     /// Counts a trace that closed for the first time, in `block`.
-    pub(in crate::detect) fn add(&mut self, transaction: &Transaction, block: i64, type_id: TypeId) {
+    pub(in crate::detect) fn add(&mut self, transaction: &Transaction, block: i64) {
         if self.operations.len() + self.sides.len() >= SHORT_CUTS_MAX {
             self.drop_short_cuts();
         }
         self.occasions.begin();
         let mut pass = std::mem::take(&mut self.pass);
-        let seen = Seen { transaction, type_id, block };
+        let seen = Seen { transaction, block };
         let has_errors = self.mark_executions(&mut pass, seen);
         for hop in transaction.hops.iter().filter(|hop| hop.kind != HopKind::Message) {
             self.mark_call(&mut pass, seen, hop);
