@@ -85,6 +85,8 @@ pub(crate) fn cause_phrase(cause: &RootCause) -> String {
         "queue_wait" => format!("waiting in the queue to {place}"),
         "uninstrumented_peer" => format!("waiting for {place}, which sends no telemetry"),
         "unexplained" => format!("time in {place} that no span covers"),
+        "straggler" => format!("waiting for {place}, which is the last of several"),
+        "calls" => format!("the number of calls that {place} makes"),
         _ => format!("{place} itself"),
     }
 }

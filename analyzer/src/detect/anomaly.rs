@@ -42,6 +42,13 @@ pub(super) struct Anomaly {
     pub(super) services: Vec<Arc<str>>,
 }
 
+impl Anomaly {
+    /// Returns whether it is about slow growth, which is a story of its own.
+    pub(super) fn is_slow_growth(&self) -> bool {
+        matches!(self.found, Found::Shape(Shape::Creeping(_)))
+    }
+}
+
 /// Below this score, or below this shift or share of the incident's largest shift, a signal of time is back.
 const CALM_Z: f64 = 3.0;
 const CALM_SHIFT: f64 = 0.25;

@@ -206,7 +206,8 @@ impl FanOuts {
             let site = callees[*index as usize].map_or(&spans[*index as usize].site, |callee| &spans[callee].site);
             let Some(member) = group.member(site) else { continue };
             let is_last = *index == last;
-            let counts = Counts { fair, last: f64::from(u8::from(is_last)), cost_ms: if is_last { cost_ms } else { 0.0 } };
+            let counts =
+                Counts { fair, last: f64::from(u8::from(is_last)), cost_ms: if is_last { cost_ms } else { 0.0 } };
             item_of(&mut member.recent, block).add(&counts);
             if is_last && cost_ms > 0.0 {
                 Seen::keep(&mut member.seen, transaction);
@@ -284,9 +285,8 @@ impl FanOuts {
         if totals.n < CALM_N {
             return None;
         }
-        let member = group.members.iter().find(|member| {
-            member.service == before.service && member.instance == before.instance
-        });
+        let member =
+            group.members.iter().find(|member| member.service == before.service && member.instance == before.instance);
         let now = member.and_then(|member| member.straggle(before.group, &totals, group.usual_n, block));
         Some(now.is_none_or(|now| now.z < CALM_Z || now.share - now.usual_share < CALM_PEAK_SHARE * peak))
     }
@@ -421,4 +421,3 @@ impl Member {
         })
     }
 }
-

@@ -140,7 +140,10 @@ impl Instances {
         let mut versions: BTreeMap<&str, BTreeMap<&str, f32>> = BTreeMap::new();
         for (_, who, kept) in self.slots.iter().filter(|(_, who, _)| *who.service == *service) {
             let mut sums = Sums::default();
-            kept.minutes.iter().filter(|(minute, _)| *minute >= first).for_each(|(_, one)| sums.add(one[side as usize]));
+            kept.minutes
+                .iter()
+                .filter(|(minute, _)| *minute >= first)
+                .for_each(|(_, one)| sums.add(one[side as usize]));
             if sums.n < 1.0 {
                 continue;
             }
@@ -188,4 +191,3 @@ fn stands_apart(all: &BTreeMap<&str, (Arc<str>, Sums)>) -> Option<(Arc<str>, (f6
     let is_apart = own_ms >= DIFFERS_FACTOR * others_ms.max(0.0) && own_ms >= LONG_MS;
     (is_long && is_its_fault && is_apart).then(|| (name.clone(), (n, others_n), (own_ms, others_ms)))
 }
-

@@ -8,6 +8,7 @@ use super::anomaly::{Anomaly, Found, Watch};
 use super::blame::{self, Suspect};
 use super::kinds::{self, Charge};
 use super::rate_story::{self, RateFacts};
+use super::reopen;
 use super::series::Verdict;
 use super::shape_story::{self, ShapeFacts};
 use super::shapes::{self, Shape};
@@ -172,7 +173,17 @@ impl OpenIncident {
     }
 
     fn touches(&self, service: &str) -> bool {
-        self.services.contains(service)
+        self.services.contains(service) && !self.is_slow_growth()
+    }
+
+    /// Returns whether it is about slow growth and nothing else: it may be open for a day, and what happens meanwhile is
+    /// another story.
+    fn is_slow_growth(&self) -> bool {
+        let is_growth = |shape: &Shape| matches!(shape, Shape::Creeping(_));
+        self.verdict.is_none()
+            && self.charges.is_empty()
+            && !self.shapes.is_empty()
+            && self.shapes.iter().all(is_growth)
     }
 }
 
@@ -181,7 +192,10 @@ impl Detector {
     pub(super) fn live(&mut self, block: i64, now_ns: i64, hot: Vec<Anomaly>, changes: &mut Vec<IncidentChange>) {
         let mut groups: Vec<Vec<Anomaly>> = Vec::new();
         for anomaly in hot {
-            if let Some(open) = self.open.iter().position(|open| self.belongs_to(&anomaly.services, open)) {
+            let takes = |open: &OpenIncident| {
+                open.is_slow_growth() == anomaly.is_slow_growth() && self.belongs_to(&anomaly.services, open)
+            };
+            if let Some(open) = self.open.iter().position(takes) {
                 self.join(open, &anomaly);
             } else {
                 self.gather(&mut groups, anomaly);
@@ -233,7 +247,8 @@ impl Detector {
     fn gather(&self, groups: &mut Vec<Vec<Anomaly>>, anomaly: Anomaly) {
         let touched = groups.iter_mut().find(|group| {
             let members: BTreeSet<Arc<str>> = group.iter().flat_map(|member| member.services.iter().cloned()).collect();
-            self.is_near(&anomaly.services, &members)
+            group.iter().all(|member| member.is_slow_growth() == anomaly.is_slow_growth())
+                && self.is_near(&anomaly.services, &members)
         });
         match touched {
             Some(group) => group.push(anomaly),
@@ -260,7 +275,10 @@ impl Detector {
         self.hold(index, block);
         let is_told = self.tell(index, block);
         let culprit: Vec<Arc<str>> = self.open[index].culprit().map(Arc::from).into_iter().collect();
-        let earlier = self.open[..index].iter().position(|earlier| self.belongs_to(&culprit, earlier));
+        let is_slow_growth = self.open[index].is_slow_growth();
+        let is_same =
+            |earlier: &OpenIncident| earlier.is_slow_growth() == is_slow_growth && self.belongs_to(&culprit, earlier);
+        let earlier = self.open[..index].iter().position(is_same);
         if !is_told || earlier.is_some() {
             self.open.pop();
             self.let_go(onset, block);
@@ -278,7 +296,8 @@ impl Detector {
     /// Stops learning from what an incident touches, from its onset on.
     fn hold(&mut self, index: usize, block: i64) {
         let open = &mut self.open[index];
-        if open.is_held || block < open.onset {
+        // What grew slowly is usual by now for all that is judged by the half hour before.
+        if open.is_held || block < open.onset || open.is_slow_growth() {
             return;
         }
         open.is_held = true;
@@ -345,6 +364,7 @@ impl Detector {
     /// Has the one that is blamed most be touched by the incident.
     fn touch_culprit(&mut self, index: usize) {
         let open = &mut self.open[index];
+        reopen::mark(&mut open.incident);
         if let Some(culprit) = open.culprit().map(Arc::from) {
             open.is_held &= !open.services.insert(culprit);
         }
@@ -392,9 +412,9 @@ impl Detector {
         let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
         let scopes = [Scope::Service(suspect.service.clone()), as_peer];
         let verdicts = scopes.iter().filter_map(|scope| self.signals.judge(scope, block));
-        verdicts.into_iter().any(|verdict| {
-            verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z
-        })
+        verdicts
+            .into_iter()
+            .any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z)
     }
 
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {

@@ -24,6 +24,8 @@ const PATIENT_BLOCKS: i64 = 30;
 const PATIENT_WINDOWS: usize = 36;
 /// Transactions a minute from which on one minute says enough.
 const PATIENT_RATE_MAX: f64 = 40.0;
+/// Mean log ratio below which a closer look is not worth its cost, unless there are long ones.
+const PATIENT_MEAN_MIN: f64 = 0.2;
 /// Blocks kept; where traffic is low they reach back for longer than half an hour.
 const BLOCKS_MAX: usize = 200;
 /// Blocks between the reference and the window, so that an onset does not seep into what is usual.
@@ -51,9 +53,10 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Returns the block of one transaction by its log ratio.
-    pub(super) fn one(ratio: f64, extra_ms: f64, expected_total_ms: f64) -> Self {
-        let long = Long::of(ratio);
+    /// Returns the block of one transaction by its log ratio. Of one that lacks spans it is not said that it took long:
+    /// what is missing leaves its time to who called it.
+    pub(super) fn one(ratio: f64, extra_ms: f64, expected_total_ms: f64, lacks_spans: bool) -> Self {
+        let long = if lacks_spans { Long::default() } else { Long::of(ratio) };
         Self { n: 1.0, sum: ratio, sum_squares: ratio * ratio, extra_ms, expected_total_ms, long }
     }
 
@@ -216,10 +219,12 @@ impl Series {
     pub(super) fn judge_patiently(&self, block: i64) -> Option<Verdict> {
         let minutes = (PATIENT_BLOCKS / WINDOW_BLOCKS) as f64;
         let first = block - PATIENT_BLOCKS + 1;
-        let n: f64 = self.since(first).map(|(_, sums)| sums.n).sum();
+        let mut now = Block::default();
+        self.since(first).for_each(|(_, sums)| now.add(sums));
         // What is left of an incident is no news.
         let is_after = self.excluded.iter().any(|(_, to)| *to >= first);
-        if n >= PATIENT_RATE_MAX * minutes || is_after {
+        let is_usual = now.n < 1.0 || now.mean() < PATIENT_MEAN_MIN && now.long.any() < 2.0;
+        if now.n >= PATIENT_RATE_MAX * minutes || is_after || is_usual && self.held_patient.is_none() {
             return None;
         }
         self.judge_over(block, PATIENT_SPAN, self.held_patient)

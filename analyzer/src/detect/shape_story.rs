@@ -102,7 +102,9 @@ fn words(shape: &Shape, signals: &Signals) -> Words {
                 evidence: format!("last in {share} of fan-outs, by chance in {usual}; adds {cost} to each"),
                 test: "how often each of several like calls is the last, against once in n times by chance; signed root of \
                        the deviance of a count",
-                suggestion: format!("Take {member} out of service or look at its host: its peers do the same work quicker."),
+                suggestion: format!(
+                    "Take {member} out of service or look at its host: its peers do the same work quicker."
+                ),
             }
         }
         Shape::Chatter(_, chatter) => {
@@ -233,7 +235,9 @@ fn severity(shape: &Shape) -> Severity {
 
 fn evidence(incident: &Incident, shape: &Shape, words: &Words, facts: &ShapeFacts<'_>) -> Evidence {
     let (n, usual_n, reference) = match shape {
-        Shape::Straggle(straggle) => (straggle.n, straggle.usual_n, "fan-outs of the last hour, older ones counting less"),
+        Shape::Straggle(straggle) => {
+            (straggle.n, straggle.usual_n, "fan-outs of the last hour, older ones counting less")
+        }
         Shape::Chatter(_, chatter) => (chatter.n, chatter.usual_n, "executions of the 40 minutes before"),
         Shape::Creeping(creeping) => (creeping.creep.n, creeping.creep.n, "all the time that the operation is known"),
     };

@@ -178,7 +178,15 @@ impl Signals {
             let (from, to) = (creep.from.exp(), creep.to.exp());
             if to - from >= CALLS_GROWTH_MIN {
                 let (service, operation) = (ends.service.clone(), ends.operation.clone());
-                found.push(Creeping { grows: Grows::Calls(*key), service, operation, from, to, is_facade: true, creep });
+                found.push(Creeping {
+                    grows: Grows::Calls(*key),
+                    service,
+                    operation,
+                    from,
+                    to,
+                    is_facade: true,
+                    creep,
+                });
             }
         }
         for one in &mut found {

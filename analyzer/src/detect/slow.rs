@@ -94,6 +94,8 @@ pub(super) fn side(suspect: &Suspect) -> Option<(&str, Side)> {
         Cause::UninstrumentedPeer => None,
         Cause::NetworkGap if !is_far => Some((&suspect.service, Side::Outbound)),
         Cause::NetworkGap | Cause::QueueWait => Some((&suspect.service, Side::Inbound)),
-        Cause::SelfTime | Cause::RetryGap | Cause::Straggler | Cause::Unexplained => Some((&suspect.service, Side::Own)),
+        Cause::SelfTime | Cause::RetryGap | Cause::Straggler | Cause::Unexplained => {
+            Some((&suspect.service, Side::Own))
+        }
     }
 }

@@ -192,10 +192,12 @@ impl Steps {
     ) {
         observations.clear();
         let is_new = |index: usize, hop: &Hop| {
-            let numbers = hop.callee.map(|callee| (transaction.trace_number(hop.caller), transaction.trace_number(callee)));
+            let numbers =
+                hop.callee.map(|callee| (transaction.trace_number(hop.caller), transaction.trace_number(callee)));
             numbers.is_some_and(|(from, to)| from != to) && !transaction.told.hop(index)
         };
-        let hops = || transaction.hops.iter().enumerate().filter(|(index, hop)| is_new(*index, hop)).map(|(_, hop)| hop);
+        let hops =
+            || transaction.hops.iter().enumerate().filter(|(index, hop)| is_new(*index, hop)).map(|(_, hop)| hop);
         if hops().next().is_none() {
             return;
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::blame::Suspect;
 use super::changes::Changes;
+use super::instances::Outlier;
 use super::life::ONSET_BLOCKS;
 use super::recent::{Brief, Recent};
-use super::instances::Outlier;
 use super::series::{BLOCK_S, Verdict};
 use super::signals::{Scope, Signals};
 use super::traits::Traits;
@@ -16,7 +16,8 @@ use super::types::{TypeId, Types};
 use super::who::{self, Over};
 use super::{Thresholds, block_start_ns, slow};
 use crate::incident::{
-    Affected, Change, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread, TransactionRef,
+    Affected, Change, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread,
+    TransactionRef,
 };
 use crate::time::{in_words, parse_rfc3339, rfc3339};
 use crate::transaction::Cause;
@@ -166,7 +167,11 @@ fn root_causes(facts: &Facts<'_>, told: &[RootCause], outlier: Option<&Outlier>,
                 instance: outlier.and_then(|outlier| outlier.instance.as_ref()).map(ToString::to_string),
                 cause: suspect.cause.as_str().to_owned(),
                 // The origin of a cascade comes first, whatever its callers add.
-                score: if place == 0 { share.max(facts.suspects[1..].iter().map(|other| other.extra_ms / total).fold(0.0, f64::max)) } else { share },
+                score: if place == 0 {
+                    share.max(facts.suspects[1..].iter().map(|other| other.extra_ms / total).fold(0.0, f64::max))
+                } else {
+                    share
+                },
                 usual_ms: Some(suspect.usual_ms),
                 now_ms: Some(suspect.now_ms),
                 share: Some(share),

@@ -46,6 +46,11 @@ impl Long {
         }
     }
 
+    /// Returns how many took long by the least multiple.
+    pub(super) fn any(&self) -> f64 {
+        f64::from(self.0[0])
+    }
+
     /// Counts a block for each multiple of which it has any.
     pub(super) fn mark(&self, blocks: &mut [u32; LONG_RATIOS.len()]) {
         for (blocks, count) in blocks.iter_mut().zip(self.0) {

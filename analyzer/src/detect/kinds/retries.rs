@@ -76,7 +76,10 @@ pub(super) fn words(charge: &Charge) -> Words {
         occasions: format!("transactions with calls from {by} to {to}"),
         suggestions: vec![
             format!("Stop or slow down the retries towards {}: they add to its load.", charge.service),
-            format!("Look at what made {} slow or fail at the onset; it may be over while the retries go on.", charge.service),
+            format!(
+                "Look at what made {} slow or fail at the onset; it may be over while the retries go on.",
+                charge.service
+            ),
         ],
     }
 }
