@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::signals::Signals;
-use super::steps::{Step, StepId};
+use super::steps::{Step, StepId, What};
 use crate::transaction::Cause;
 
 /// A candidate for the root cause.
@@ -49,6 +49,8 @@ impl Shift<'_> {
     }
 }
 
+/// Share of the growth of own time by which the whole must grow, too.
+const FELT_SHARE_MIN: f64 = 0.3;
 /// Rounds of the fit; a few dozen settle a graph of services.
 const ROUNDS: usize = 100;
 /// Ridge, in roots of calls: a node with fewer calls than this is pulled towards innocence.
@@ -96,7 +98,24 @@ fn shift(signals: &Signals, id: StepId, from: i64, to: i64) -> Option<Shift<'_>>
         return None;
     }
     let path_share = (calls.path_ms / calls.ms).min(1.0);
-    Some(Shift { step, calls: calls.n, usual_ms, now_ms: calls.ms / calls.n, path_share })
+    let mut now_ms = calls.ms / calls.n;
+    if let Some(grown_ms) = whole_growth_ms(signals, step, from, to) {
+        now_ms = now_ms.min(usual_ms + grown_ms.max(0.0) / FELT_SHARE_MIN);
+    }
+    Some(Shift { step, calls: calls.n, usual_ms, now_ms, path_share })
+}
+
+/// Returns by how much the whole of an operation grew, of the own time of one. Own time that grows while the whole does
+/// not was only moved there: spans below it were lost, or are no longer made.
+fn whole_growth_ms(signals: &Signals, step: &Step, from: i64, to: i64) -> Option<f64> {
+    if step.what != What::Own(Cause::SelfTime) {
+        return None;
+    }
+    let (service, operation) = (step.service.clone(), step.operation.clone());
+    let whole = signals.steps.slots.find(&Step { service, operation, what: What::Whole, other: None })?;
+    let (_, usual_ms) = signals.usual_ms(whole)?;
+    let calls = signals.calls(whole, from, to);
+    (calls.n >= 1.0).then(|| calls.ms / calls.n - usual_ms)
 }
 
 fn suspect(service: Arc<str>, parts: &[(f64, usize)], shifts: &[Shift<'_>]) -> Option<Suspect> {

@@ -187,7 +187,7 @@ fn few_transactions_a_minute_need_more_patience_and_are_watched() {
         }
     };
     minutes(120, 20);
-    minutes(12, 45);
+    minutes(12, 120);
     let incident = only(&run);
     assert_eq!(incident.root_cause[0].service, "pay");
 }
