@@ -52,6 +52,7 @@ use self::signals::{Scope, Signal, Signals};
 use self::traits::Traits;
 use self::types::{TransactionType, TypeName, Types};
 use crate::incident::{Incident, IncidentEvent};
+use crate::stitch::Taken;
 use crate::summary::{TypeState, TypeSummary};
 use crate::transaction::Transaction;
 
@@ -242,10 +243,10 @@ impl Detector {
         });
     }
 
-    /// Takes in what is known of a transaction of several traces only when it is given out, at `now_ns`: how long its
-    /// messages waited. It counts for the block in which it becomes known.
-    pub fn observe_joined(&mut self, transaction: &Transaction, now_ns: i64) {
-        let block = block_of(now_ns);
+    /// Takes in what is known of a transaction of several traces only when it is given out, at event time `known_ns`: how
+    /// long its messages waited. It counts for the block in which it becomes known.
+    pub fn observe_joined(&mut self, transaction: &Transaction, known_ns: i64) {
+        let block = self.known_block(block_of(known_ns));
         let Some(deviation) = self.signals.add_joined(transaction, block) else { return };
         let site = &transaction.root_span().site;
         // Its traces were tallied each by itself.
@@ -261,6 +262,21 @@ impl Detector {
             traits: Box::default(),
             is_joined: true,
         });
+    }
+
+    /// Takes in a transaction that is given out at `now_ns`, whole as far as is known: what its messages and its saga say.
+    pub fn observe_whole(&mut self, transaction: &Transaction, ended_ns: i64, now_ns: i64) {
+        let block = self.known_block(block_of(ended_ns));
+        self.rates.send(transaction, block, now_ns);
+        self.rates.undo(transaction, block, now_ns);
+    }
+
+    /// Takes in what spans that arrived at `now_ns` took in, and moves on what waits for messages.
+    pub(crate) fn observe_taken(&mut self, taken: &[Taken], clock_ns: i64, now_ns: i64) {
+        let block = self.known_block(block_of(clock_ns));
+        self.rates.take_in(taken, block, now_ns);
+        self.rates.settle_sends(block, now_ns);
+        self.rates.settle_undoings(block, now_ns);
     }
 
     /// Returns the block for which something counts that is known now: a block that was judged is not counted again.
@@ -344,15 +360,16 @@ impl Detector {
 
     /// Returns what happened at bounds, by name.
     pub fn at_bounds(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        let mut at_bounds = vec![
             ("steps_not_judged", self.signals.steps.slots.left_out),
             ("signals_not_watched", self.signals.list.left_out),
             ("instances_not_compared", self.signals.steps.instances.left_out()),
             ("fan_outs_not_watched", self.signals.fan_outs.groups.left_out),
             ("calls_not_counted", self.signals.chatty.pairs.left_out),
-            ("occasions_not_watched", self.rates.left_out()),
             ("transactions_of_folded_types", self.types.slots.left_out),
-        ]
+        ];
+        at_bounds.extend(self.rates.at_bounds());
+        at_bounds
     }
 }
 

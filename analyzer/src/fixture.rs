@@ -36,6 +36,11 @@ impl Drawn<'_> {
         self.trace = TraceId(u128::from(trace).to_be_bytes());
     }
 
+    /// Has links to a trace lead to another.
+    pub(crate) fn relink(&mut self, to: impl Fn(TraceId) -> TraceId) {
+        self.links.iter_mut().for_each(|(trace, _)| *trace = to(*trace));
+    }
+
     /// Returns the trace that the line is of.
     pub(crate) fn trace(&self) -> TraceId {
         self.trace

@@ -26,8 +26,8 @@ mod weave;
 
 pub(crate) use joining::HeldBack;
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
-pub(crate) use open::Unclosed;
 pub use open::{OpenTransaction, Stitcher};
+pub(crate) use open::{Taken, Unclosed};
 
 use collector_table::{LogTable, SpanTable};
 

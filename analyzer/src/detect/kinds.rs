@@ -5,13 +5,16 @@
 mod context;
 mod degraded;
 mod errors;
+mod lost;
+mod messages;
 mod retries;
+mod undoing;
 mod wasted;
 
 use std::sync::Arc;
 
 use super::changes::Changes;
-use super::rates::{Example, Name, RateScope, RateVerdict, Rates, Wrong};
+use super::rates::{Example, Name, Of, RateScope, RateVerdict, Rates, Wrong};
 use crate::incident::IncidentKind;
 
 /// A rate that stands out, and who is charged with it.
@@ -65,6 +68,8 @@ impl Charge {
         match self.scope.wrong {
             // That a caller gave up follows from slowness, which says more.
             Wrong::CutOff => 0,
+            // Requests come again when callers try again, which says why.
+            Wrong::Twice if self.scope.occasion.of == Of::Request => specificity(IncidentKind::DegradedResponse),
             _ => specificity(self.kind),
         }
     }
@@ -110,9 +115,11 @@ pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateV
         Wrong::WorkedOn => wasted::charge(&court, scope, verdict),
         Wrong::LeftOut => degraded::charge(&court, scope, verdict),
         Wrong::Unreached => context::charge(&court, scope, verdict),
+        Wrong::Lost => lost::charge(&court, scope, verdict),
+        Wrong::Twice | Wrong::Disordered => Some(messages::charge(&court, scope, verdict)),
+        Wrong::NotUndone => Some(undoing::charge(&court, scope, verdict)),
         // These are asked for by others, and say nothing alone.
-        Wrong::Absorbed | Wrong::Begins => None,
-        _ => None,
+        Wrong::Absorbed | Wrong::Begins | Wrong::Uncaused => None,
     };
     let mut charges: Vec<Charge> = hot.iter().filter_map(charge).collect();
     charges.iter_mut().for_each(|charge| charge.locate(rates));
@@ -188,6 +195,9 @@ pub(super) fn words(charge: &Charge) -> Words {
         IncidentKind::WastedWork => wasted::words(charge),
         IncidentKind::DegradedResponse => degraded::words(charge),
         IncidentKind::BrokenContext => context::words(charge),
+        IncidentKind::LostMessage => lost::words(charge),
+        IncidentKind::DuplicateProcessing | IncidentKind::OutOfOrder => messages::words(charge),
+        IncidentKind::IncompleteCompensation => undoing::words(charge),
         _ => errors::words(charge),
     }
 }

@@ -7,6 +7,9 @@ mod judge;
 mod marks;
 mod occasion;
 mod odds;
+mod sends;
+mod takings;
+mod undoing;
 
 use std::sync::Arc;
 
@@ -16,6 +19,9 @@ pub(super) use occasion::{Example, Name, Occasion, Occasions, Of, Place, Wrong};
 use crate::hash::Map;
 use crate::span::Site;
 use marks::{Callees, Pass, Side};
+use sends::Sends;
+use takings::Takings;
+use undoing::Undoings;
 
 /// What goes wrong on which occasions: the identity of a rate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,7 +37,11 @@ pub(super) struct Rates {
     /// Short cuts past names: occasions of operations by site, of calls by who makes them. Dropped when places are freed.
     operations: Map<u64, usize>,
     sides: Map<Side, Callees>,
+    taking_places: Map<(Of, u64), usize>,
     pass: Pass,
+    takings: Takings,
+    sends: Sends,
+    undoings: Undoings,
     needed: f64,
     false_alarms_per_week: f64,
 }
@@ -45,7 +55,11 @@ impl Rates {
             occasions: Occasions::new(occasions_max),
             operations: Map::default(),
             sides: Map::default(),
+            taking_places: Map::default(),
             pass: Pass::default(),
+            takings: Takings::default(),
+            sends: Sends::default(),
+            undoings: Undoings::default(),
             needed: needed(false_alarms_per_week, 0),
             false_alarms_per_week,
         }
@@ -106,20 +120,29 @@ impl Rates {
             // A caller's place that is given anew must not be taken for the caller of what called before.
             let Occasions { slots, .. } = &mut self.occasions;
             let gone: Vec<bool> = (0..slots.end()).map(|id| slots.key(id).is_none()).collect();
+            let is_gone = |id: usize| gone.get(id).copied().unwrap_or(true);
             for (_, place) in slots.iter_mut() {
-                place.within = place.within.filter(|within| !gone.get(*within).copied().unwrap_or(true));
+                place.within = place.within.filter(|within| !is_gone(*within));
             }
+            self.takings.forget_places();
+            self.sends.forget_places(is_gone);
         }
     }
 
     fn drop_short_cuts(&mut self) {
         self.operations.clear();
         self.sides.clear();
+        self.taking_places.clear();
     }
 
-    /// Returns how often an occasion was not watched at the bound.
-    pub(super) fn left_out(&self) -> u64 {
-        self.occasions.slots.left_out
+    /// Returns what was left out at bounds: occasions, messages that were waited for or of senders that are not watched,
+    /// and partitions.
+    pub(super) fn at_bounds(&self) -> [(&'static str, u64); 3] {
+        [
+            ("occasions_not_watched", self.occasions.slots.left_out),
+            ("messages_not_waited_for", self.sends.left_out),
+            ("messages_of_further_partitions", self.takings.partitions_left_out),
+        ]
     }
 }
 

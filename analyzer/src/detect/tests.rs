@@ -112,16 +112,20 @@ impl Run {
 }
 
 /// Traces of one drawing, at most.
-const TRACES_MAX: u64 = 8;
+const TRACES_MAX: usize = 7;
 
 /// Moves a drawing to a second and gives it ids of its own.
 pub(super) fn placed(text: &str, second: i64, number: u64) -> collector_table::SpanTable {
     let mut drawn = fixture::lines(text);
-    let (mut trace, mut place) = (drawn.first().map(fixture::Drawn::trace), 0);
+    let mut traces: Vec<collector_table::TraceId> = drawn.iter().map(fixture::Drawn::trace).collect();
+    traces.dedup();
+    let numbered = |trace| {
+        let place = traces.iter().position(|known| *known == trace).unwrap_or(TRACES_MAX);
+        u64::try_from(place).unwrap() + number * u64::try_from(TRACES_MAX + 1).unwrap()
+    };
     for one in &mut drawn {
-        let is_next = trace.replace(one.trace()) != Some(one.trace());
-        place += u64::from(is_next);
-        one.at(second * 1_000, number * TRACES_MAX + place);
+        one.relink(|trace| collector_table::TraceId(u128::from(numbered(trace)).to_be_bytes()));
+        one.at(second * 1_000, numbered(one.trace()));
     }
     fixture::table(&drawn)
 }

@@ -9,7 +9,7 @@ use super::keys::{KeyBook, KeyId, NO_KEY, Use, looks_like_id};
 use crate::join::Rule;
 
 /// Names of roles in messaging, old and new; of several keys the first that is present counts.
-const MESSAGING: [(&str, Part); 22] = [
+const MESSAGING: [(&str, Part); 26] = [
     ("messaging.system", Part::System),
     ("messaging.destination.name", Part::Destination),
     ("messaging.destination", Part::Destination),
@@ -32,6 +32,10 @@ const MESSAGING: [(&str, Part); 22] = [
     ("messaging.rabbitmq.destination.routing_key", Part::Published),
     ("messaging.rabbitmq.routing_key", Part::Published),
     ("messaging.destination.subscription.name", Part::Published),
+    ("messaging.consumer.group.name", Part::Group),
+    ("messaging.kafka.consumer.group", Part::Group),
+    ("messaging.kafka.consumer_group", Part::Group),
+    ("messaging.consumer_group", Part::Group),
 ];
 
 /// What an attribute says of a message.
@@ -46,10 +50,12 @@ pub(super) enum Part {
     Partition,
     Offset,
     Operation,
+    /// Who share the messages of a queue among them.
+    Group,
 }
 
 /// Parts of which one value is kept; of [`Part::Published`] there may be several.
-const PARTS: usize = 8;
+const PARTS: usize = 9;
 /// Further names of destinations that are looked at in one span.
 const PUBLISHED_MAX: usize = 3;
 /// Bytes from which an id of a message is taken to be unique by itself, whatever queue it passes.
@@ -116,17 +122,33 @@ pub(super) struct LinkFact {
     pub(super) span: SpanId,
 }
 
+/// A message that a span takes in, or a request that carries an idempotency key, as detection needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taking {
+    /// Tells apart what is to be done once; 0 if nothing does.
+    pub(crate) token: u64,
+    /// Queue, partition and group, and the place in it; 0 for none.
+    pub(crate) partition: u64,
+    pub(crate) offset: i64,
+    /// Whether it says where the message comes from: by a parent, a link or a name of the message.
+    pub(crate) has_cause: bool,
+    /// Whether it is a request, and no message.
+    pub(crate) is_request: bool,
+}
+
 /// What one row says; its room is kept from row to row.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) facts: Vec<Fact>,
     pub(super) links: Vec<LinkFact>,
+    pub(super) taking: Option<Taking>,
 }
 
 impl Found {
     pub(super) fn clear(&mut self) {
         self.facts.clear();
         self.links.clear();
+        self.taking = None;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -200,6 +222,29 @@ impl<'a> RowFacts<'a> {
                 found.facts.push(Fact { form, ..fact(speaker, token, key, rule, Side::Either) });
             }
         }
+    }
+
+    /// Says what is taken in, after the row ended: by what it was found to name, and in which order.
+    pub(super) fn taking(&self, book: &KeyBook, speaker: &Speaker, found: &Found, has_parent: bool) -> Option<Taking> {
+        let part = |part: Part| self.parts[part as usize];
+        if speaker.kind != SpanKind::Consumer || matches!(part(Part::Operation), Some("settle" | "ack" | "poll")) {
+            return None;
+        }
+        let by = |rule: Rule| found.facts.iter().find(|fact| fact.rule == rule).map(|fact| fact.token);
+        let name = by(Rule::MessageId).or_else(|| by(Rule::Offset));
+        let group = part(Part::Group).unwrap_or_default();
+        let offset = part(Part::Offset).and_then(|offset| offset.parse::<i64>().ok()).filter(|offset| *offset >= 0);
+        let queue = part(Part::Destination).or(self.published[0]).unwrap_or_default();
+        let place = part(Part::Partition).zip(offset);
+        let partition =
+            place.map_or(0, |(partition, _)| book.hasher.hash_one((Part::Partition as u8, queue, partition, group)));
+        Some(Taking {
+            token: name.map_or(0, |token| book.hasher.hash_one((token, group))),
+            partition,
+            offset: offset.unwrap_or(0),
+            has_cause: has_parent || !found.links.is_empty() || self.is_message,
+            is_request: false,
+        })
     }
 
     /// Ends the row: says which message it was.

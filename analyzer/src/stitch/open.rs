@@ -3,20 +3,21 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use collector_table::{LogRow, LogTable, SpanTable, TraceId};
+use collector_table::{LogRow, LogTable, SpanId, SpanTable, TraceId};
 
 use super::closed::{Archive, Closed};
-use super::facts::Found;
+use super::facts::{Found, Taking};
 use super::joining::{Closing, HeldBack, Joiner, REVISIONS_MAX, Reopened, Step};
 use super::keys::KeyBook;
 use super::limits::{JoinStats, StitcherLimits, StitcherStats};
 use super::read::Reader;
 use super::tree::{Header, Trees};
 use super::waiting::Waiting;
-use crate::hash::{Map, Set};
+use crate::hash::{FNV_SEED, Map, Set, fnv};
 use crate::join::{Proposal, Refused};
-use crate::span::Span;
+use crate::span::{Site, Span};
 use crate::transaction::{CloseReason, Transaction};
 
 /// Latest arrivals that are remembered for lists of open transactions.
@@ -46,6 +47,33 @@ pub struct OpenTransaction {
 pub(crate) struct Unclosed<'a> {
     pub(crate) id: TraceId,
     pub(crate) spans: &'a [Span],
+}
+
+/// What a span took in; see [`Taking`].
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) taking: Taking,
+    pub(crate) trace: TraceId,
+    pub(crate) span_id: SpanId,
+    pub(crate) start_ns: i64,
+    pub(crate) site: Arc<Site>,
+}
+
+/// Takings that wait until they are asked for; further ones are left out.
+const TAKEN_MAX: usize = 100_000;
+
+impl Taken {
+    /// Gives what a span took in; of a batch that names its messages by links alone, each of them.
+    fn each(self, found: &Found, mut give: impl FnMut(Self)) {
+        if self.taking.token != 0 || found.links.is_empty() {
+            give(self);
+            return;
+        }
+        for link in &found.links {
+            let token = fnv(fnv(FNV_SEED, &link.trace.0), &link.span.0);
+            give(Self { taking: Taking { token, ..self.taking }, ..self.clone() });
+        }
+    }
 }
 
 struct Open {
@@ -87,6 +115,8 @@ struct Held {
     /// Traces that closed for the first time and wait for others, until they are taken: what they say of how long things
     /// take must not wait.
     first_seen: Vec<Transaction>,
+    /// What spans took in, until it is asked for.
+    taken: Vec<Taken>,
     /// Whom the latest spans reached, latest last; ids may repeat.
     latest: VecDeque<TraceId>,
     stats: StitcherStats,
@@ -107,6 +137,7 @@ impl Stitcher {
             archive: Archive::default(),
             joiner,
             first_seen: Vec::new(),
+            taken: Vec::new(),
             latest: VecDeque::new(),
             stats: StitcherStats::default(),
         };
@@ -128,6 +159,11 @@ impl Stitcher {
     /// out only when it is known what they belong to.
     pub fn take_first_seen(&mut self) -> Vec<Transaction> {
         std::mem::take(&mut self.held.first_seen)
+    }
+
+    /// Returns what spans took in since this was last asked, in order of arrival.
+    pub(crate) fn take_taken(&mut self) -> Vec<Taken> {
+        std::mem::take(&mut self.held.taken)
     }
 
     /// Takes in log records: what they carry of business keys counts as what their spans carry.
@@ -244,6 +280,11 @@ impl Held {
         self.stats.spans += 1;
         if !found.is_empty() {
             self.joiner.note(&self.limits, id, found, now_ns);
+        }
+        if let Some(taking) = found.taking.filter(|_| self.taken.len() < TAKEN_MAX) {
+            let taken =
+                Taken { taking, trace: id, span_id: span.span_id, start_ns: span.start_ns, site: span.site.clone() };
+            taken.each(found, |one| self.taken.push(one));
         }
         if !self.open.contains_key(&id) {
             self.open(id, now_ns);

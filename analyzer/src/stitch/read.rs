@@ -2,11 +2,12 @@
 //! the peer. What depends on a dictionary's entry alone is worked out once a table.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable, StatusCode, TraceId, ValueType};
 
-use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker};
+use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker, Taking};
 use super::keys::{KeyBook, KeyId};
 use super::site::{Manner, Name, Process, Sites, Toward};
 use crate::hash::Map;
@@ -194,6 +195,7 @@ impl Reader {
         let mut said = RowFacts::default();
         let mut facts = Facts::default();
         let mut ranks = [usize::MAX; ROLES.len()];
+        let mut idempotency_key = None;
         for entry in bound(row)..bound(row + 1) {
             let key = attributes.keys[entry] as usize;
             let Key { place, meaning } = keys[key];
@@ -208,6 +210,9 @@ impl Reader {
             {
                 ranks[role] = rank;
                 facts[role] = Some(if role == KEYED { attributes.names.value(key) } else { value });
+                if role == KEYED && rank == 0 {
+                    idempotency_key = Some(value);
+                }
             }
             if meaning != Meaning::Nothing {
                 let value_type = ValueType::from_byte(attributes.types[entry]);
@@ -215,6 +220,14 @@ impl Reader {
             }
         }
         said.finish(book, &speaker, found);
+        found.taking = match (speaker.kind, idempotency_key) {
+            (SpanKind::Server, Some(key)) => {
+                let token = book.hasher.hash_one((facts::KEY_TOKEN, KEYED, key));
+                Some(Taking { token, partition: 0, offset: 0, has_cause: true, is_request: true })
+            }
+            (SpanKind::Consumer, _) => said.taking(book, &speaker, found, columns.parent_span_id(row).is_some()),
+            _ => None,
+        };
         facts
     }
 

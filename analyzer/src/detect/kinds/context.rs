@@ -19,7 +19,7 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
     let (by, to) = (scope.occasion.by.clone(), scope.occasion.to.clone()?);
     let first = court.block - verdict.blocks + 1;
     let executions = Occasion { of: Of::Execution, by: to.clone(), to: None };
-    let appeared = begun_beyond_usual(court.rates.place(&executions)?, first, court.block);
+    let appeared = beyond_usual(court.rates.place(&executions)?, Wrong::Begins, first, court.block);
     let missing = verdict.excess() * verdict.now.of;
     if appeared < APPEARS_MIN * missing {
         return None;
@@ -37,7 +37,7 @@ pub(super) fn charge_of_detached(court: &Court<'_>, scope: &RateScope, verdict: 
     let first = court.block - verdict.blocks + 1;
     let is_its_own = |occasion: &Occasion| occasion.of == Of::Execution && occasion.by.0 == by.0 && occasion.by != *by;
     let places = court.rates.occasions.slots.iter().filter(|(_, occasion, _)| is_its_own(occasion));
-    let appeared: f64 = places.map(|(.., place)| begun_beyond_usual(place, first, court.block)).sum();
+    let appeared: f64 = places.map(|(.., place)| beyond_usual(place, Wrong::Begins, first, court.block)).sum();
     if appeared < APPEARS_MIN * verdict.excess() * verdict.now.of {
         return None;
     }
@@ -48,9 +48,21 @@ pub(super) fn charge_of_detached(court: &Court<'_>, scope: &RateScope, verdict: 
     Some(charge)
 }
 
-/// Returns how many executions in blocks `from..=to` began transactions, beyond the share of them that did before.
-fn begun_beyond_usual(place: &Place, from: i64, to: i64) -> f64 {
-    let Some(rate) = place.rate(Wrong::Begins) else { return 0.0 };
+/// Charges the sender or the taker of messages that come and do not say where they come from.
+pub(super) fn charge_of_messages(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> Charge {
+    let by = scope.occasion.by.clone();
+    let to = scope.occasion.to.clone().unwrap_or_else(|| by.clone());
+    let first = court.block - verdict.blocks + 1;
+    let charged = charged(court, &by, &to, first);
+    let mut charge = Charge::of(scope, verdict, charged, "self");
+    charge.kind = crate::incident::IncidentKind::BrokenContext;
+    charge.version = court.changes.newest(&charge.service, first - VERSION_BLOCKS);
+    charge
+}
+
+/// Returns how often it went wrong in blocks `from..=to`, beyond the share of occasions on which it did before.
+pub(super) fn beyond_usual(place: &Place, wrong: Wrong, from: i64, to: i64) -> f64 {
+    let Some(rate) = place.rate(wrong) else { return 0.0 };
     let (now, of) = (f64::from(rate.between(from, to).count), f64::from(place.between(from, to).of));
     let before = place.usual_blocks(from);
     let usual_of = f64::from(place.between(before.0, before.1).of);

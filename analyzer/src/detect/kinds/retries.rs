@@ -6,9 +6,9 @@ use super::{Charge, Court, Words, percent, text};
 use crate::detect::rates::{Of, RateScope, RateVerdict, Wrong};
 
 /// Attempts a call, beyond the first, from which on the load matters.
-const FURTHER_MIN: f64 = 0.25;
+const FURTHER_MIN: f64 = 0.12;
 /// Factor by which attempts a call must have grown.
-const GROWTH_MIN: f64 = 1.2;
+const GROWTH_MIN: f64 = 1.1;
 /// Layers of callers over which attempts are multiplied, at most.
 const LAYERS_MAX: usize = 8;
 

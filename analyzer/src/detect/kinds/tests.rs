@@ -3,6 +3,8 @@
 
 mod calls;
 mod errors;
+mod messages;
+mod sagas;
 
 use super::super::tests::{HISTORY_S, Run};
 use crate::incident::Incident;

@@ -25,6 +25,8 @@ const ABOVE_WORST: f64 = 1.3;
 /// Last part of a window, in which it must still go on: a third, at least half as much.
 const LAST_PART: i64 = 3;
 const GOES_ON: f64 = 0.5;
+/// Occasions in the last part from which on one can tell.
+const LAST_OF_MIN: f64 = 3.0;
 /// Tests of one place: the kinds of wrong that it may have, and windows that overlap.
 const TESTS_A_PLACE: f64 = 4.0;
 /// Minutes of a week.
@@ -75,9 +77,16 @@ impl Wrong {
             Self::Twice | Self::Disordered => Bar { excess: 0.02, blocks: 3, usual_max: 0.3, ..usual },
             Self::Lost => Bar { excess: 0.02, blocks: 3, usual_max: 0.3, ..usual },
             Self::NotUndone => Bar { wrong: 3.0, blocks: 2, excess: 0.2, before_of: 10.0, ..usual },
-            Self::Unreached | Self::Begins => Bar { excess: 0.1, usual_max: 0.3, before_minutes: 5, ..usual },
+            Self::Unreached | Self::Begins | Self::Uncaused => {
+                Bar { excess: 0.1, usual_max: 0.3, before_minutes: 5, ..usual }
+            }
             Self::LeftOut => Bar { excess: 0.2, usual_max: 0.1, before_minutes: 5, ..usual },
         }
+    }
+
+    /// Returns whether it says nothing alone, and is only asked for when another rate stands out.
+    fn is_asked_for(self) -> bool {
+        matches!(self, Self::Absorbed | Self::Begins | Self::Uncaused)
     }
 
     /// Returns the kind of incident that it makes.
@@ -87,7 +96,7 @@ impl Wrong {
             Self::Absorbed | Self::LeftOut => IncidentKind::DegradedResponse,
             Self::Retried => IncidentKind::RetryStorm,
             Self::WorkedOn => IncidentKind::WastedWork,
-            Self::Unreached | Self::Begins => IncidentKind::BrokenContext,
+            Self::Unreached | Self::Begins | Self::Uncaused => IncidentKind::BrokenContext,
             Self::Twice => IncidentKind::DuplicateProcessing,
             Self::Disordered => IncidentKind::OutOfOrder,
             Self::Lost => IncidentKind::LostMessage,
@@ -194,6 +203,9 @@ impl Occasions {
         let mut found = Vec::new();
         for (id, place) in self.slots.places_mut() {
             for rate in &mut place.rates {
+                if rate.wrong.is_asked_for() {
+                    continue;
+                }
                 let is_some = rate.wrong == Wrong::LeftOut
                     || f64::from(rate.between(block - longest + 1, block).count) >= rate.wrong.bar().wrong;
                 if is_some {
@@ -319,7 +331,7 @@ fn matters(bar: Bar, counts: &[(i64, Count)], block: i64, verdict: &RateVerdict)
         && verdict.excess() >= bar.excess
         && odds(verdict.share()) >= ODDS_FACTOR * odds(usual)
         && verdict.share() >= ABOVE_WORST * reference.worst.min(1.0 / ABOVE_WORST)
-        && last.share() >= GOES_ON * verdict.share()
+        && (last.of < LAST_OF_MIN || last.share() >= GOES_ON * verdict.share())
 }
 
 /// Occasions in the half hour below which older ones are looked at, too.

@@ -117,7 +117,7 @@ impl Rates {
     }
 
     /// Returns the place of an operation's executions.
-    fn operation(&mut self, site: &Site, block: i64) -> Option<usize> {
+    pub(super) fn operation(&mut self, site: &Site, block: i64) -> Option<usize> {
         if let Some(&place) = self.operations.get(&site.number) {
             return Some(place);
         }

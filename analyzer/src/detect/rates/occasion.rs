@@ -26,6 +26,8 @@ pub(in crate::detect) enum Of {
     Message,
     /// A message that is taken in.
     Taking,
+    /// A request that carries an idempotency key.
+    Request,
     /// A stage that is to be undone, because another failed.
     Undoing,
 }
@@ -67,6 +69,8 @@ pub(in crate::detect) enum Wrong {
     Unreached,
     /// The execution begins a transaction.
     Begins,
+    /// A message was taken in, and nobody is found who sent it.
+    Uncaused,
     /// A message was taken in before.
     Twice,
     /// A message is taken in before an earlier one.
@@ -190,7 +194,7 @@ const OLDER_MAX: f64 = 2_000.0;
 /// Sites kept of where it happened lately.
 const SITES_MAX: usize = 32;
 /// One in so many is kept.
-const SITES_ONE_IN: u64 = 8;
+const SITES_ONE_IN: u64 = 4;
 
 impl Place {
     /// Returns what was counted in blocks `from..=to`.

@@ -1,0 +1,46 @@
+//! `incomplete_compensation`.
+
+use super::{HISTORY_S, Run, is_in, told};
+
+/// An order that reserves and ships; where shipping fails, what was reserved is released, or not.
+fn order(number: i64, has_failed: bool, is_released: bool) -> String {
+    let (vary, word) = (number % 5, if has_failed { "error" } else { "" });
+    let mut text = format!(
+        "flow POST /order 0..{0} {word}
+  flow client reserve 10..{1}
+    stock POST /reserve 12..{2}
+  flow client ship 70..{3} {word}
+    ship POST /ship 72..{4} {word}",
+        200 + vary,
+        30 + vary,
+        28 + vary,
+        90 + vary,
+        88 + vary
+    );
+    if has_failed && is_released {
+        text.push_str("\n  flow client release 130..150\n    stock POST /release 132..148");
+    }
+    text
+}
+
+fn run(usual_failures: i64, failures: i64, released: i64) -> Run {
+    let draw = |failures: i64, released: i64| {
+        move |_: i64, number: i64| order(number, is_in(number, failures), is_in(number / 3, released))
+    };
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, draw(usual_failures, 100)).seconds(420, 2, draw(failures, released));
+    run
+}
+
+#[test]
+fn failed_sagas_that_are_not_undone_are_charged_to_who_undoes() {
+    let run = run(8, 8, 30);
+    assert_eq!(told(&run), ["incomplete_compensation: stock POST /release, self"], "{}", run.story());
+    assert_eq!(run.opened()[0].transaction.operation, "POST /order");
+}
+
+#[test]
+fn sagas_that_are_undone_as_usual_open_nothing() {
+    let run = run(8, 8, 100);
+    assert_eq!(told(&run), [""; 0], "{}", run.story());
+}
