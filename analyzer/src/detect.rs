@@ -131,7 +131,7 @@ impl Thresholds {
     fn are_passed(&self, verdict: &Verdict) -> bool {
         let by_mean = verdict.z >= self.z && verdict.shift >= self.shift && !verdict.is_load();
         let tail = &verdict.tail;
-        let by_tail = tail.z >= self.z && tail.share - tail.usual_share >= self.tail_share && !verdict.is_load();
+        let by_tail = tail.z >= self.z && tail.excess() >= self.tail_share && !verdict.is_load();
         (by_mean || by_tail) && verdict.extra_ms >= self.extra_ms && verdict.extra_share >= self.extra_share
     }
 }

@@ -16,6 +16,10 @@ const PERIODS_MAX: usize = 8;
 /// Blocks of a step's recent calls that are kept to compare with its baseline: 15 minutes.
 const RECENT_BLOCKS: i64 = 90;
 
+/// Standard deviation, as a share of the distance between the usual tenth and ninetieth percentile and as a share of the
+/// shift, up to which calls are moved by a constant.
+const MOVED_SPREAD: f64 = 1.0;
+const MOVED_SHARE: f64 = 0.35;
 /// A wait that ends by itself is at least a second long; so many of the calls last until then, and no less than a few of the
 /// others are far shorter or nearly all last as long.
 const WAIT_MS_MIN: f64 = 1_000.0;
@@ -42,11 +46,12 @@ fn longest_wait_ms(usual: &Sketch) -> Option<f64> {
     (varies || full >= WAIT_NEARLY_ALL).then_some(longest_ms)
 }
 
-/// Calls of one step in one block: count, milliseconds, milliseconds on the critical path.
+/// Calls of one step in one block: count, milliseconds and their squares, milliseconds on the critical path.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Calls {
     pub(super) n: f64,
     pub(super) ms: f64,
+    squares: f64,
     pub(super) path_ms: f64,
 }
 
@@ -54,7 +59,14 @@ impl Calls {
     fn add(&mut self, other: Self) {
         self.n += other.n;
         self.ms += other.ms;
+        self.squares += other.squares;
         self.path_ms += other.path_ms;
+    }
+
+    /// Returns the standard deviation of their milliseconds.
+    fn deviation_ms(&self) -> f64 {
+        let mean = self.ms / self.n.max(1.0);
+        (self.squares / self.n.max(1.0) - mean * mean).max(0.0).sqrt()
     }
 }
 
@@ -78,7 +90,7 @@ impl Baseline {
         if !self.is_held {
             self.learn(ms, block);
         }
-        item_of(&mut self.recent, block).add(Calls { n: 1.0, ms, path_ms });
+        item_of(&mut self.recent, block).add(Calls { n: 1.0, ms, squares: ms * ms, path_ms });
         while self.recent.front().is_some_and(|(number, _)| *number < block - RECENT_BLOCKS) {
             self.recent.pop_front();
         }
@@ -126,5 +138,15 @@ impl Baseline {
             all.add(*calls);
         }
         all
+    }
+
+    /// Returns whether the calls in blocks `from..=to` take longer by a constant: all of them by as much, and they differ
+    /// no more than usual.
+    pub(super) fn is_moved(&self, from: i64, to: i64) -> bool {
+        let (calls, usual) = (self.calls(from, to), self.usual.merged());
+        let Some((low_ms, high_ms)) = usual.quantile(0.1).zip(usual.quantile(0.9)) else { return false };
+        let moved_ms = calls.ms / calls.n.max(1.0) - usual.mean().unwrap_or(0.0);
+        let now_ms = calls.deviation_ms();
+        now_ms <= MOVED_SPREAD * (high_ms - low_ms).max(1.0) && now_ms <= MOVED_SHARE * moved_ms
     }
 }

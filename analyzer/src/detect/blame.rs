@@ -25,16 +25,23 @@ pub(super) struct Suspect {
     pub(super) cause: Cause,
     /// Extra milliseconds on critical paths since the onset, over all transactions.
     pub(super) extra_ms: f64,
+    /// Of it what is its own work, and what passes between its callers' view and its own.
+    pub(super) own_ms: f64,
+    /// See `own_ms`.
+    pub(super) door_ms: f64,
     /// Usual and present mean milliseconds of the step that owns most of it.
     pub(super) usual_ms: f64,
     /// See `usual_ms`.
     pub(super) now_ms: f64,
     /// Calls of that step since the onset.
     pub(super) calls: f64,
+    /// That step.
+    pub(super) step: StepId,
 }
 
 /// Extra time of one step since the onset.
 struct Shift<'a> {
+    id: StepId,
     step: &'a Step,
     calls: f64,
     usual_ms: f64,
@@ -102,7 +109,7 @@ fn shift(signals: &Signals, id: StepId, from: i64, to: i64) -> Option<Shift<'_>>
     if let Some(grown_ms) = whole_growth_ms(signals, step, from, to) {
         now_ms = now_ms.min(usual_ms + grown_ms.max(0.0) / FELT_SHARE_MIN);
     }
-    Some(Shift { step, calls: calls.n, usual_ms, now_ms, path_share })
+    Some(Shift { id, step, calls: calls.n, usual_ms, now_ms, path_share })
 }
 
 /// Returns by how much the whole of an operation grew, of the own time of one. Own time that grows while the whole does
@@ -120,6 +127,11 @@ fn whole_growth_ms(signals: &Signals, step: &Step, from: i64, to: i64) -> Option
 
 fn suspect(service: Arc<str>, parts: &[(f64, usize)], shifts: &[Shift<'_>]) -> Option<Suspect> {
     let extra_ms: f64 = parts.iter().map(|(extra, _)| extra).sum();
+    let of = |is_part: &dyn Fn(&Step) -> bool| {
+        parts.iter().filter(|(_, index)| is_part(shifts[*index].step)).map(|(extra, _)| extra).sum()
+    };
+    let own_ms = of(&|step| step.service == service && step.far_end().is_none());
+    let door_ms = of(&|step| step.cause() == Some(Cause::NetworkGap) && step.far_end() == Some(&service));
     let (_, most) = parts.iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
     let shift = &shifts[*most];
     let cause = shift.step.cause()?;
@@ -130,9 +142,12 @@ fn suspect(service: Arc<str>, parts: &[(f64, usize)], shifts: &[Shift<'_>]) -> O
         operation: (!is_near_end).then(|| shift.step.operation.clone()),
         cause,
         extra_ms,
+        own_ms,
+        door_ms,
         usual_ms: shift.usual_ms,
         now_ms: shift.now_ms,
         calls: shift.calls,
+        step: shift.id,
         service,
     })
     .filter(|suspect| suspect.extra_ms > 0.0)

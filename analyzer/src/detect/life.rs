@@ -50,8 +50,9 @@ pub(super) struct OpenIncident {
     opened: i64,
     /// Services and peers that were seen to be off their baseline themselves; only they can be blamed.
     credible: BTreeSet<Arc<str>>,
-    /// Strongest verdict on a signal of time.
+    /// Strongest verdict on a signal of time, and the largest shift and excess of long ones of all.
     verdict: Option<Verdict>,
+    peaks: (f64, f64),
     /// Rates that stood out, as they did last. Bounded by [`CHARGES_MAX`].
     charges: Vec<Charge>,
     /// Shapes that stood out, as they did most. Bounded by [`SHAPES_MAX`].
@@ -126,6 +127,7 @@ impl OpenIncident {
             opened: block,
             credible: BTreeSet::new(),
             verdict: None,
+            peaks: (0.0, 0.0),
             charges: Vec::new(),
             shapes: Vec::new(),
             is_held: false,
@@ -139,6 +141,8 @@ impl OpenIncident {
     fn take(&mut self, found: &Found) {
         match found {
             Found::Time(verdict) => {
+                let (shift, tail) = self.peaks;
+                self.peaks = (shift.max(verdict.shift), tail.max(verdict.tail.excess()));
                 if self.verdict.is_none_or(|strongest| verdict.strongest_z() > strongest.strongest_z()) {
                     self.verdict = Some(*verdict);
                 }
@@ -384,6 +388,9 @@ impl Detector {
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
         suspects.retain(|suspect| open.credible.contains(&suspect.service));
+        if slow::is_clock(&self.signals, &suspects, self.open[index].onset + 1, block) {
+            return false;
+        }
         let kind = slow::rank(&self.signals, &mut suspects);
         let open = &self.open[index];
         let facts = Facts {
@@ -465,7 +472,7 @@ impl Detector {
     fn condition(&self, open: &OpenIncident, block: i64) -> Option<bool> {
         let culprit = open.culprit().map(|culprit| Watch::Time(Scope::Service(culprit.into())));
         let lead = kinds::lead(&open.charges).map(|lead| Watch::Rate(lead.scope.clone()));
-        let peak_shift = open.verdict.map_or(0.0, |strongest| strongest.shift);
+        let (peak_shift, peak_tail) = open.peaks;
         let peak = |watch: &Watch| match watch {
             Watch::Time(_) => peak_shift,
             Watch::Rate(scope) => open.charges.iter().find(|one| one.scope == *scope).map_or(0.0, |charge| charge.peak),
@@ -473,7 +480,7 @@ impl Detector {
         };
         let watched = open.opened_by.iter().chain(&culprit).chain(&lead);
         let by_shape = open.shapes.iter().filter_map(|shape| self.signals.is_shape_back(shape, block, shape.excess()));
-        let by_watch = watched.filter_map(|watch| self.is_back(watch, block, peak(watch)));
+        let by_watch = watched.filter_map(|watch| self.is_back(watch, block, peak(watch), peak_tail));
         by_watch.chain(by_shape).reduce(|all, one| all && one)
     }
 

@@ -24,8 +24,9 @@ const PATIENT_BLOCKS: i64 = 30;
 const PATIENT_WINDOWS: usize = 36;
 /// Transactions a minute from which on one minute says enough.
 const PATIENT_RATE_MAX: f64 = 40.0;
-/// Mean log ratio below which a closer look is not worth its cost, unless there are long ones.
-const PATIENT_MEAN_MIN: f64 = 0.2;
+/// Transactions that must have taken long before a closer look is taken, and their share.
+const PATIENT_LONG_MIN: f64 = 3.0;
+const PATIENT_LONG_SHARE: f64 = 0.1;
 /// Blocks kept; where traffic is low they reach back for longer than half an hour.
 const BLOCKS_MAX: usize = 200;
 /// Blocks between the reference and the window, so that an onset does not seep into what is usual.
@@ -197,11 +198,11 @@ impl Series {
         self.held.is_some()
     }
 
-    /// Judges what is known since an incident began: a minute, or five where a minute usually has fewer than `n`
-    /// transactions. Nothing if there are fewer.
+    /// Judges what is known since an incident began: a minute, or five where a minute hardly ever has `n` transactions.
+    /// Nothing if there are fewer.
     pub(super) fn judge_held(&self, block: i64, n: f64) -> Option<Verdict> {
         let held = self.held?;
-        let verdict = if held.mean_n < n { self.judge_patiently(block) } else { self.judge(block) };
+        let verdict = if held.mean_n < n / 2.0 { self.judge_patiently(block) } else { self.judge(block) };
         verdict.filter(|verdict| verdict.n >= n)
     }
 
@@ -223,7 +224,8 @@ impl Series {
         self.since(first).for_each(|(_, sums)| now.add(sums));
         // What is left of an incident is no news.
         let is_after = self.excluded.iter().any(|(_, to)| *to >= first);
-        let is_usual = now.n < 1.0 || now.mean() < PATIENT_MEAN_MIN && now.long.any() < 2.0;
+        // Nor is it one that took very long among few.
+        let is_usual = now.n < 1.0 || now.long.any() < PATIENT_LONG_MIN.max(PATIENT_LONG_SHARE * now.n);
         if now.n >= PATIENT_RATE_MAX * minutes || is_after || is_usual && self.held_patient.is_none() {
             return None;
         }

@@ -251,6 +251,11 @@ impl Signals {
         self.steps.slots.get(step).map_or_else(Calls::default, |state| state.baseline.calls(from, to))
     }
 
+    /// Returns whether a step's calls in blocks `from..=to` take longer by a constant.
+    pub(super) fn is_moved(&self, step: StepId, from: i64, to: i64) -> bool {
+        self.steps.slots.get(step).is_some_and(|state| state.baseline.is_moved(from, to))
+    }
+
     fn series(&self, scope: &Scope) -> Option<&Series> {
         Some(&self.list.get(self.list.find(scope)?)?.series)
     }

@@ -64,6 +64,13 @@ impl Long {
     }
 }
 
+impl Tail {
+    /// Returns the share of long ones beyond the usual.
+    pub(super) fn excess(&self) -> f64 {
+        self.share - self.usual_share
+    }
+}
+
 impl UsualLong {
     /// Summarises the minutes of a reference: transactions and long ones of each.
     pub(super) fn of<'a>(windows: impl Iterator<Item = (f64, &'a Long)> + Clone) -> Self {

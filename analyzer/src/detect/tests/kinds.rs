@@ -168,10 +168,17 @@ fn growth_over_hours_is_a_creep_of_the_facade() {
         let begin_s = 3_600;
         let grown = (turn * 6 - begin_s).max(0) * 90 / (hours_s - begin_s);
         let parts = Parts { web: 50 + grown, ..Parts::default() };
-        run.seconds(1, 1, |_, number| checkout(parts, number)).seconds(5, 0, usual);
+        let version = 1 + grown / 15;
+        let drawn = |_: i64, number: i64| {
+            let text = checkout(parts, number);
+            let (root, rest) = text.split_once('\n').unwrap();
+            format!("{root} version={version}\n{rest}")
+        };
+        run.seconds(1, 1, drawn).seconds(5, 0, usual);
     }
     let incident = only(&run);
     assert_eq!(incident.kind, IncidentKind::FacadeCreep, "{}", incident.title);
+    assert!(incident.changes.len() >= 2, "{:?}", incident.changes);
     let first = &incident.root_cause[0];
     assert_eq!((first.service.as_str(), first.operation.as_deref()), ("web", Some("POST /checkout")));
     let started_s = crate::time::parse_rfc3339(&incident.started_at).unwrap() / SECOND_NS - BEGIN_S;
