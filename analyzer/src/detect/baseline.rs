@@ -149,4 +149,11 @@ impl Baseline {
         let now_ms = calls.deviation_ms();
         now_ms <= MOVED_SPREAD * (high_ms - low_ms).max(1.0) && now_ms <= MOVED_SHARE * moved_ms
     }
+
+    /// Learns anew from `block` on what is usual.
+    pub(super) fn relearn(&mut self, block: i64) {
+        self.usual = RollingSketch::default();
+        self.unripe.retain(|(number, _)| *number >= block);
+        self.expected = None;
+    }
 }

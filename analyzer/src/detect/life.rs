@@ -388,7 +388,9 @@ impl Detector {
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
         suspects.retain(|suspect| open.credible.contains(&suspect.service));
-        if slow::is_clock(&self.signals, &suspects, self.open[index].onset + 1, block) {
+        let onset = self.open[index].onset;
+        if let Some(step) = slow::clock_step(&self.signals, &suspects, onset + 1, block) {
+            self.signals.relearn_wait(step, onset);
             return false;
         }
         let kind = slow::rank(&self.signals, &mut suspects);

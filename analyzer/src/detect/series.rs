@@ -70,6 +70,12 @@ impl Block {
         self.long.add(&other.long);
     }
 
+    /// Returns how many transactions make the distance from a center, each by its weight (Kish's effective size).
+    fn makers(&self, center: f64) -> f64 {
+        let squares = self.sum_squares - 2.0 * center * self.sum + self.n * center * center;
+        (self.sum - self.n * center).powi(2) / squares.max(f64::MIN_POSITIVE)
+    }
+
     pub(super) fn mean(&self) -> f64 {
         self.sum / self.n
     }
@@ -109,6 +115,8 @@ pub(super) struct Verdict {
     pub(super) extra_share: f64,
     /// Transactions in the window.
     pub(super) n: f64,
+    /// How many transactions the shift is made by: one that took very long makes it alone.
+    pub(super) makers: f64,
     /// Milliseconds that their whole transactions are expected to take.
     pub(super) total_ms: f64,
     /// Whether more of them take long than usual.
@@ -206,6 +214,11 @@ impl Series {
         verdict.filter(|verdict| verdict.n >= n)
     }
 
+    /// Learns anew from `block` on what is usual.
+    pub(super) fn relearn(&mut self, block: i64) {
+        self.blocks.retain(|(number, _)| *number >= block);
+    }
+
     /// Returns the blocks from `from` on that have traffic.
     pub(super) fn since(&self, from: i64) -> impl Iterator<Item = (i64, &Block)> {
         self.blocks.iter().filter(move |(number, _)| *number >= from).map(|(number, block)| (*number, block))
@@ -257,6 +270,7 @@ impl Series {
             extra_ms,
             extra_share: extra_ms / expected_total_ms,
             n: now.n,
+            makers: now.makers(reference.center),
             total_ms: expected_total_ms,
             tail: reference.long.compare(&now.long, now.n, &long_blocks),
             reference,

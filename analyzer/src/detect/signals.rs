@@ -256,6 +256,18 @@ impl Signals {
         self.steps.slots.get(step).is_some_and(|state| state.baseline.is_moved(from, to))
     }
 
+    /// Learns anew, from `block` on, how long messages wait between two services: a clock of theirs jumped.
+    pub(super) fn relearn_wait(&mut self, step: StepId, block: i64) {
+        let Some((key, state)) = self.steps.slots.used(step, block) else { return };
+        state.baseline.relearn(block);
+        let hop = key.other.clone().map(|other| Scope::Hop(key.service.clone(), other));
+        if let Some(id) = hop.and_then(|hop| self.list.find(&hop))
+            && let Some(signal) = self.list.get_mut(id)
+        {
+            signal.series.relearn(block);
+        }
+    }
+
     fn series(&self, scope: &Scope) -> Option<&Series> {
         Some(&self.list.get(self.list.find(scope)?)?.series)
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::blame::Suspect;
 use super::instances::Side;
 use super::signals::{Scope, Signals};
+use super::steps::StepId;
 use crate::incident::IncidentKind;
 use crate::transaction::Cause;
 
@@ -25,11 +26,11 @@ const CALLERS_MIN: usize = 2;
 /// Services that are looked at on the way to an origin.
 const STEPS_MAX: usize = 64;
 
-/// Returns whether the first suspect is a clock: a message's wait is measured by two of them, and all waits are longer by as
-/// much when one of them jumps. Where a queue grows, waits differ more.
-pub(super) fn is_clock(signals: &Signals, suspects: &[Suspect], from: i64, to: i64) -> bool {
-    let is_moved = |first: &Suspect| first.cause == Cause::QueueWait && signals.is_moved(first.step, from, to);
-    suspects.first().is_some_and(is_moved)
+/// Returns the step of the first suspect if that is a clock: a message's wait is measured by two of them, and all waits are
+/// longer by as much when one of them jumps. Where a queue grows, waits differ more.
+pub(super) fn clock_step(signals: &Signals, suspects: &[Suspect], from: i64, to: i64) -> Option<StepId> {
+    let first = suspects.first().filter(|first| first.cause == Cause::QueueWait)?;
+    signals.is_moved(first.step, from, to).then_some(first.step)
 }
 
 /// Puts the origin first and says what kind it is.
