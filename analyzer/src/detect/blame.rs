@@ -106,8 +106,10 @@ fn shift(signals: &Signals, id: StepId, from: i64, to: i64) -> Option<Shift<'_>>
     }
     let path_share = (calls.path_ms / calls.ms).min(1.0);
     let mut now_ms = calls.ms / calls.n;
-    if let Some(grown_ms) = whole_growth_ms(signals, step, from, to) {
-        now_ms = now_ms.min(usual_ms + grown_ms.max(0.0) / FELT_SHARE_MIN);
+    if let Some(grown_ms) = whole_growth_ms(signals, step, from, to)
+        && grown_ms < FELT_SHARE_MIN * (now_ms - usual_ms)
+    {
+        now_ms = usual_ms;
     }
     Some(Shift { id, step, calls: calls.n, usual_ms, now_ms, path_share })
 }
