@@ -307,7 +307,7 @@ impl Series {
             n: all.n,
             windows: windows.len(),
             extra_ms: all.extra_ms / all.n,
-            long: UsualLong::of(windows.iter().map(|window| (window.n, &window.long))),
+            long: UsualLong::of(&windows.iter().map(|window| (window.n, &window.long))),
         })
     }
 

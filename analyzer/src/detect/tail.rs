@@ -73,7 +73,7 @@ impl Tail {
 
 impl UsualLong {
     /// Summarises the minutes of a reference: transactions and long ones of each.
-    pub(super) fn of<'a>(windows: impl Iterator<Item = (f64, &'a Long)> + Clone) -> Self {
+    pub(super) fn of<'a>(windows: &(impl Iterator<Item = (f64, &'a Long)> + Clone)) -> Self {
         let n: f64 = windows.clone().map(|(n, _)| n).sum();
         let mut usual = Self { n, counts: Default::default(), dispersion: [1.0; LONG_RATIOS.len()] };
         for at in 0..LONG_RATIOS.len() {
@@ -96,11 +96,11 @@ impl UsualLong {
     /// Compares the `n` transactions of a window, long ones of which are in so many blocks.
     pub(super) fn compare(&self, now: &Long, n: f64, blocks: &[u32; LONG_RATIOS.len()]) -> Tail {
         let mut strongest = Tail::default();
-        for at in 0..LONG_RATIOS.len() {
+        for (at, blocks) in blocks.iter().enumerate() {
             // One more than was seen: what never happened yet may happen.
             let usual_share = (self.counts[at] + 1.0) / (self.n + 1.0);
             let (count, expected) = (f64::from(now.0[at]), usual_share * n);
-            if usual_share > USUAL_SHARE_MAX || count <= expected || blocks[at] < LONG_BLOCKS_MIN {
+            if usual_share > USUAL_SHARE_MAX || count <= expected || *blocks < LONG_BLOCKS_MIN {
                 continue;
             }
             let z = deviance_z(count, expected) / self.dispersion[at].sqrt();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn few_that_take_ten_times_as_long_stand_out_and_one_pause_does_not() {
         let minutes = [counts([2.0, 1.0, 0.0, 0.0, 0.0]); 30];
-        let usual = UsualLong::of(minutes.iter().map(|long| (100.0, long)));
+        let usual = UsualLong::of(&minutes.iter().map(|long| (100.0, long)));
         let now = counts([12.0, 11.0, 10.0, 10.0, 10.0]);
         assert!(usual.compare(&now, 100.0, &[6; 5]).z > 6.0);
         assert!(usual.compare(&now, 100.0, &[2; 5]).z == 0.0, "all within twenty seconds");
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn minutes_that_differ_much_need_more() {
         let bursty: Vec<Long> = (0..30).map(|at| counts([if at % 10 == 0 { 40.0 } else { 0.0 }; 5])).collect();
-        let usual = UsualLong::of(bursty.iter().map(|long| (100.0, long)));
+        let usual = UsualLong::of(&bursty.iter().map(|long| (100.0, long)));
         assert!(usual.compare(&counts([30.0; 5]), 100.0, &[6; 5]).z < 6.0);
     }
 }
