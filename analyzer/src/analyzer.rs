@@ -162,13 +162,13 @@ impl Analyzer {
         closed.sort_by_key(|transaction| ended_ns(transaction));
         // What is known of whole transactions counts when it is known, before the blocks that end by then are judged.
         transactions.iter().for_each(|one| self.detector.observe_whole(one, self.clock_ns.max(ended_ns(one)), now_ns));
+        let joined = transactions.iter().filter(|transaction| transaction.traces.len() > 1);
+        for transaction in joined.filter(|transaction| transaction.may_tell_more()) {
+            self.detector.observe_joined(transaction, self.clock_ns.max(ended_ns(transaction)));
+        }
         let taken = self.stitcher.take_taken();
         if self.clock_ns != i64::MIN {
             self.detector.observe_taken(&taken, self.clock_ns, now_ns);
-        }
-        let joined = transactions.iter().filter(|transaction| transaction.traces.len() > 1);
-        for transaction in joined.filter(|transaction| transaction.may_tell_more()) {
-            self.detector.observe_joined(transaction, now_ns);
         }
         let mut changes = Vec::new();
         for transaction in closed {

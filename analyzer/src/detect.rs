@@ -129,13 +129,16 @@ impl Thresholds {
     /// Returns whether a window stands out: by its mean or by its tail, by a size that matters to whole transactions,
     /// and by more than the traffic explains.
     fn are_passed(&self, verdict: &Verdict) -> bool {
-        let by_mean = verdict.z >= self.z && verdict.shift >= self.shift && !verdict.is_load();
+        let by_mean =
+            verdict.z >= self.z && verdict.shift >= self.shift && verdict.makers >= MAKERS_MIN && !verdict.is_load();
         let tail = &verdict.tail;
-        let by_tail = tail.z >= self.z && tail.share - tail.usual_share >= self.tail_share && !verdict.is_load();
+        let by_tail = tail.z >= self.z && tail.excess() >= self.tail_share && !verdict.is_load();
         (by_mean || by_tail) && verdict.extra_ms >= self.extra_ms && verdict.extra_share >= self.extra_share
     }
 }
 
+/// Transactions that must make a shift: one, however long it took, is no trend.
+const MAKERS_MIN: f64 = 2.5;
 /// Ticks in a row for which a signal must stand out: a pause of one block is no incident.
 const PERSISTENCE_TICKS: u32 = 2;
 /// Share of the largest score of the signal's own past that a score must reach, whatever the threshold.
@@ -243,10 +246,10 @@ impl Detector {
         });
     }
 
-    /// Takes in what is known of a transaction of several traces only when it is given out, at `now_ns`: how long its
-    /// messages waited. It counts for the block in which it becomes known.
-    pub fn observe_joined(&mut self, transaction: &Transaction, now_ns: i64) {
-        let block = block_of(now_ns);
+    /// Takes in what is known of a transaction of several traces only when it is given out, at event time `known_ns`: how
+    /// long its messages waited. It counts for the block in which it becomes known.
+    pub fn observe_joined(&mut self, transaction: &Transaction, known_ns: i64) {
+        let block = self.known_block(block_of(known_ns));
         let Some(deviation) = self.signals.add_joined(transaction, block) else { return };
         let site = &transaction.root_span().site;
         // Its traces were tallied each by itself.

@@ -109,7 +109,7 @@ pub struct Incident {
     pub detected_at: String,
     /// When it was back to usual.
     pub resolved_at: Option<String>,
-    /// Whether it was resolved before and came back; for now such a return is a new incident.
+    /// Whether it was resolved less than half an hour before and came back, under the same id.
     pub reopened: bool,
     /// Transaction type that suffers most.
     pub transaction: TransactionRef,
@@ -151,9 +151,9 @@ pub struct RootCause {
     pub service: String,
     /// Operation within it, when the data says so.
     pub operation: Option<String>,
-    /// Instance, when the fault is one replica's; not computed yet.
+    /// Instance, when the fault is one replica's.
     pub instance: Option<String>,
-    /// `self`, `network_gap`, `queue_wait`, `retry`, `uninstrumented_peer` or `unexplained`.
+    /// `self`, `network_gap`, `queue_wait`, `retry`, `straggler`, `calls`, `uninstrumented_peer` or `unexplained`.
     pub cause: String,
     /// Relative weight in the ranking, 0 to 1.
     pub score: f64,
@@ -203,7 +203,7 @@ pub struct Impact {
     pub per_minute: f64,
     /// Extra seconds that all of them waited together.
     pub extra_seconds: f64,
-    /// Attribute values that are over-represented; not computed yet.
+    /// Attribute values that are over-represented among those that are hurt, the surest first.
     pub who: Vec<String>,
 }
 

@@ -104,8 +104,8 @@ pub(crate) fn cause_phrase(cause: &RootCause) -> String {
         "uninstrumented_peer" => format!("waiting for {place}, which sends no telemetry"),
         "unexplained" => format!("time in {place} that no span covers"),
         "retry" => format!("{place}, which callers try again and again"),
-        "straggler" => format!("{place}, for which others wait"),
-        "calls" => format!("the calls that {place} makes"),
+        "straggler" => format!("waiting for {place}, which is the last of several"),
+        "calls" => format!("the number of calls that {place} makes"),
         _ => format!("{place} itself"),
     }
 }

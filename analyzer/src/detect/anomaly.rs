@@ -42,6 +42,13 @@ pub(super) struct Anomaly {
     pub(super) services: Vec<Arc<str>>,
 }
 
+impl Anomaly {
+    /// Returns whether it is about slow growth, which is a story of its own.
+    pub(super) fn is_slow_growth(&self) -> bool {
+        matches!(self.found, Found::Shape(Shape::Creeping(_)))
+    }
+}
+
 /// Below this score, or below this shift or share of the incident's largest shift, a signal of time is back.
 const CALM_Z: f64 = 3.0;
 const CALM_SHIFT: f64 = 0.25;
@@ -61,7 +68,17 @@ impl Detector {
             found: Found::Time(verdict),
         });
         let mut anomalies: Vec<Anomaly> = by_time.collect();
-        anomalies.extend(self.signals.shapes(block, &thresholds).into_iter().map(|shape| Anomaly {
+        let mut shapes = self.signals.shapes(block, &thresholds);
+        // Versions that came meanwhile are a reason; without any, growth has to speak for itself.
+        shapes.retain(|shape| match shape {
+            Shape::Creeping(creeping) => {
+                let versions =
+                    self.changes.between(creeping.creep.since, block, |service| *service == *creeping.service);
+                versions.len() > 1 || creeping.creep.speaks_for_itself(block)
+            }
+            Shape::Straggle(_) | Shape::Chatter(..) => true,
+        });
+        anomalies.extend(shapes.into_iter().map(|shape| Anomaly {
             services: self.signals.services_of_shape(&shape),
             watch: Watch::Shape(shape.watch()),
             found: Found::Shape(shape),
@@ -90,14 +107,16 @@ impl Detector {
     }
 
     /// Returns whether a signal is back at what it was before an incident, or nothing if too little happened to tell.
-    /// The peak is the incident's largest shift, or the rate's largest excess.
-    pub(super) fn is_back(&self, watch: &Watch, block: i64, peak: f64) -> Option<bool> {
+    /// The peak is the incident's largest shift, or the rate's largest excess; for a signal of time also the largest excess
+    /// of long ones.
+    pub(super) fn is_back(&self, watch: &Watch, block: i64, peak: f64, tail_peak: f64) -> Option<bool> {
         match watch {
             Watch::Time(scope) => {
                 let verdict = self.signals.judge_held(scope, block, self.thresholds.n)?;
                 let calm_shift = CALM_SHIFT.max(CALM_PEAK_SHARE * peak);
                 let tail = &verdict.tail;
-                let is_tail_calm = tail.z < CALM_Z || tail.share - tail.usual_share < self.thresholds.tail_share;
+                let calm_tail = self.thresholds.tail_share.max(CALM_PEAK_SHARE * tail_peak);
+                let is_tail_calm = tail.z < CALM_Z || tail.excess() < calm_tail;
                 Some((verdict.z < CALM_Z || verdict.shift < calm_shift) && is_tail_calm)
             }
             // A shape knows more than its identity; see the caller.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::signals::Signals;
-use super::steps::{Step, StepId};
+use super::steps::{Step, StepId, What};
 use crate::transaction::Cause;
 
 /// A candidate for the root cause.
@@ -25,16 +25,23 @@ pub(super) struct Suspect {
     pub(super) cause: Cause,
     /// Extra milliseconds on critical paths since the onset, over all transactions.
     pub(super) extra_ms: f64,
+    /// Of it what is its own work, and what passes between its callers' view and its own.
+    pub(super) own_ms: f64,
+    /// See `own_ms`.
+    pub(super) door_ms: f64,
     /// Usual and present mean milliseconds of the step that owns most of it.
     pub(super) usual_ms: f64,
     /// See `usual_ms`.
     pub(super) now_ms: f64,
     /// Calls of that step since the onset.
     pub(super) calls: f64,
+    /// That step.
+    pub(super) step: StepId,
 }
 
 /// Extra time of one step since the onset.
 struct Shift<'a> {
+    id: StepId,
     step: &'a Step,
     calls: f64,
     usual_ms: f64,
@@ -49,6 +56,8 @@ impl Shift<'_> {
     }
 }
 
+/// Share of the growth of own time by which the whole must grow, too.
+const FELT_SHARE_MIN: f64 = 0.3;
 /// Rounds of the fit; a few dozen settle a graph of services.
 const ROUNDS: usize = 100;
 /// Ridge, in roots of calls: a node with fewer calls than this is pulled towards innocence.
@@ -96,11 +105,35 @@ fn shift(signals: &Signals, id: StepId, from: i64, to: i64) -> Option<Shift<'_>>
         return None;
     }
     let path_share = (calls.path_ms / calls.ms).min(1.0);
-    Some(Shift { step, calls: calls.n, usual_ms, now_ms: calls.ms / calls.n, path_share })
+    let mut now_ms = calls.ms / calls.n;
+    if let Some(grown_ms) = whole_growth_ms(signals, step, from, to)
+        && grown_ms < FELT_SHARE_MIN * (now_ms - usual_ms)
+    {
+        now_ms = usual_ms;
+    }
+    Some(Shift { id, step, calls: calls.n, usual_ms, now_ms, path_share })
+}
+
+/// Returns by how much the whole of an operation grew, of the own time of one. Own time that grows while the whole does
+/// not was only moved there: spans below it were lost, or are no longer made.
+fn whole_growth_ms(signals: &Signals, step: &Step, from: i64, to: i64) -> Option<f64> {
+    if step.what != What::Own(Cause::SelfTime) {
+        return None;
+    }
+    let (service, operation) = (step.service.clone(), step.operation.clone());
+    let whole = signals.steps.slots.find(&Step { service, operation, what: What::Whole, other: None })?;
+    let (_, usual_ms) = signals.usual_ms(whole)?;
+    let calls = signals.calls(whole, from, to);
+    (calls.n >= 1.0).then(|| calls.ms / calls.n - usual_ms)
 }
 
 fn suspect(service: Arc<str>, parts: &[(f64, usize)], shifts: &[Shift<'_>]) -> Option<Suspect> {
     let extra_ms: f64 = parts.iter().map(|(extra, _)| extra).sum();
+    let of = |is_part: &dyn Fn(&Step) -> bool| {
+        parts.iter().filter(|(_, index)| is_part(shifts[*index].step)).map(|(extra, _)| extra).sum()
+    };
+    let own_ms = of(&|step| step.service == service && step.far_end().is_none());
+    let door_ms = of(&|step| step.cause() == Some(Cause::NetworkGap) && step.far_end() == Some(&service));
     let (_, most) = parts.iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
     let shift = &shifts[*most];
     let cause = shift.step.cause()?;
@@ -111,9 +144,12 @@ fn suspect(service: Arc<str>, parts: &[(f64, usize)], shifts: &[Shift<'_>]) -> O
         operation: (!is_near_end).then(|| shift.step.operation.clone()),
         cause,
         extra_ms,
+        own_ms,
+        door_ms,
         usual_ms: shift.usual_ms,
         now_ms: shift.now_ms,
         calls: shift.calls,
+        step: shift.id,
         service,
     })
     .filter(|suspect| suspect.extra_ms > 0.0)

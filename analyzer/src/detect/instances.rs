@@ -166,7 +166,7 @@ impl Instances {
             });
         };
         let (instance, calls, extra_ms) = one;
-        let is_its_version = |(version, ..): &(Arc<str>, _, _)| {
+        let is_its_version = |(version, ..): &Apart| {
             versions.get(&**version).is_some_and(|instances| instances.contains_key(&*instance))
         };
         let version = version.filter(is_its_version).map(|(version, ..)| version);
@@ -174,8 +174,11 @@ impl Instances {
     }
 }
 
+/// Who, with calls and extra milliseconds a call, each its own and its peers'.
+type Apart = (Arc<str>, (f64, f64), (f64, f64));
+
 /// Returns the one of several that takes longer than the others, with calls and extra milliseconds of both.
-fn stands_apart(all: &BTreeMap<&str, (Arc<str>, Sums)>) -> Option<(Arc<str>, (f64, f64), (f64, f64))> {
+fn stands_apart(all: &BTreeMap<&str, (Arc<str>, Sums)>) -> Option<Apart> {
     let extra_ms = |sums: &Sums| f64::from(sums.observed_ms - sums.expected_ms);
     let (name, most) = all.values().max_by(|a, b| extra_ms(&a.1).total_cmp(&extra_ms(&b.1)))?;
     let mut rest = Sums::default();

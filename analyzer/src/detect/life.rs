@@ -8,6 +8,7 @@ use super::anomaly::{Anomaly, Found, Watch};
 use super::blame::{self, Suspect};
 use super::kinds::{self, Charge};
 use super::rate_story::{self, RateFacts};
+use super::reopen;
 use super::series::Verdict;
 use super::shape_story::{self, ShapeFacts};
 use super::shapes::{self, Shape};
@@ -49,8 +50,9 @@ pub(super) struct OpenIncident {
     opened: i64,
     /// Services and peers that were seen to be off their baseline themselves; only they can be blamed.
     credible: BTreeSet<Arc<str>>,
-    /// Strongest verdict on a signal of time.
+    /// Strongest verdict on a signal of time, and the largest shift and excess of long ones of all.
     verdict: Option<Verdict>,
+    peaks: (f64, f64),
     /// Rates that stood out, as they did last. Bounded by [`CHARGES_MAX`].
     charges: Vec<Charge>,
     /// Shapes that stood out, as they did most. Bounded by [`SHAPES_MAX`].
@@ -125,6 +127,7 @@ impl OpenIncident {
             opened: block,
             credible: BTreeSet::new(),
             verdict: None,
+            peaks: (0.0, 0.0),
             charges: Vec::new(),
             shapes: Vec::new(),
             is_held: false,
@@ -138,6 +141,8 @@ impl OpenIncident {
     fn take(&mut self, found: &Found) {
         match found {
             Found::Time(verdict) => {
+                let (shift, tail) = self.peaks;
+                self.peaks = (shift.max(verdict.shift), tail.max(verdict.tail.excess()));
                 if self.verdict.is_none_or(|strongest| verdict.strongest_z() > strongest.strongest_z()) {
                     self.verdict = Some(*verdict);
                 }
@@ -172,7 +177,17 @@ impl OpenIncident {
     }
 
     fn touches(&self, service: &str) -> bool {
-        self.services.contains(service)
+        self.services.contains(service) && !self.is_slow_growth()
+    }
+
+    /// Returns whether it is about slow growth and nothing else: it may be open for a day, and what happens meanwhile is
+    /// another story.
+    fn is_slow_growth(&self) -> bool {
+        let is_growth = |shape: &Shape| matches!(shape, Shape::Creeping(_));
+        self.verdict.is_none()
+            && self.charges.is_empty()
+            && !self.shapes.is_empty()
+            && self.shapes.iter().all(is_growth)
     }
 }
 
@@ -181,7 +196,10 @@ impl Detector {
     pub(super) fn live(&mut self, block: i64, now_ns: i64, hot: Vec<Anomaly>, changes: &mut Vec<IncidentChange>) {
         let mut groups: Vec<Vec<Anomaly>> = Vec::new();
         for anomaly in hot {
-            if let Some(open) = self.open.iter().position(|open| self.belongs_to(&anomaly.services, open)) {
+            let takes = |open: &OpenIncident| {
+                open.is_slow_growth() == anomaly.is_slow_growth() && self.belongs_to(&anomaly.services, open)
+            };
+            if let Some(open) = self.open.iter().position(takes) {
                 self.join(open, &anomaly);
             } else {
                 self.gather(&mut groups, anomaly);
@@ -234,7 +252,8 @@ impl Detector {
     fn gather(&self, groups: &mut Vec<Vec<Anomaly>>, anomaly: Anomaly) {
         let touched = groups.iter_mut().find(|group| {
             let members: BTreeSet<Arc<str>> = group.iter().flat_map(|member| member.services.iter().cloned()).collect();
-            self.is_near(&anomaly.services, &members)
+            group.iter().all(|member| member.is_slow_growth() == anomaly.is_slow_growth())
+                && self.is_near(&anomaly.services, &members)
         });
         match touched {
             Some(group) => group.push(anomaly),
@@ -261,7 +280,10 @@ impl Detector {
         self.hold(index, block);
         let is_told = self.tell(index, block);
         let culprit: Vec<Arc<str>> = self.open[index].culprit().map(Arc::from).into_iter().collect();
-        let earlier = self.open[..index].iter().position(|earlier| self.belongs_to(&culprit, earlier));
+        let is_slow_growth = self.open[index].is_slow_growth();
+        let is_same =
+            |earlier: &OpenIncident| earlier.is_slow_growth() == is_slow_growth && self.belongs_to(&culprit, earlier);
+        let earlier = self.open[..index].iter().position(is_same);
         if !is_told || earlier.is_some() {
             self.open.pop();
             self.let_go(onset, block);
@@ -279,7 +301,8 @@ impl Detector {
     /// Stops learning from what an incident touches, from its onset on.
     fn hold(&mut self, index: usize, block: i64) {
         let open = &mut self.open[index];
-        if open.is_held || block < open.onset {
+        // What grew slowly is usual by now for all that is judged by the half hour before.
+        if open.is_held || block < open.onset || open.is_slow_growth() {
             return;
         }
         open.is_held = true;
@@ -346,6 +369,7 @@ impl Detector {
     /// Has the one that is blamed most be touched by the incident.
     fn touch_culprit(&mut self, index: usize) {
         let open = &mut self.open[index];
+        reopen::mark(&mut open.incident);
         if let Some(culprit) = open.culprit().map(Arc::from) {
             open.is_held &= !open.services.insert(culprit);
         }
@@ -365,6 +389,11 @@ impl Detector {
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
         suspects.retain(|suspect| open.credible.contains(&suspect.service));
+        let onset = self.open[index].onset;
+        if let Some(step) = slow::clock_step(&self.signals, &suspects, onset + 1, block) {
+            self.signals.relearn_wait(step, onset);
+            return false;
+        }
         let kind = slow::rank(&self.signals, &mut suspects);
         let open = &self.open[index];
         let facts = Facts {
@@ -446,7 +475,7 @@ impl Detector {
     fn condition(&self, open: &OpenIncident, block: i64) -> Option<bool> {
         let culprit = open.culprit().map(|culprit| Watch::Time(Scope::Service(culprit.into())));
         let lead = kinds::lead(&open.charges).map(|lead| Watch::Rate(lead.scope.clone()));
-        let peak_shift = open.verdict.map_or(0.0, |strongest| strongest.shift);
+        let (peak_shift, peak_tail) = open.peaks;
         let peak = |watch: &Watch| match watch {
             Watch::Time(_) => peak_shift,
             Watch::Rate(scope) => open.charges.iter().find(|one| one.scope == *scope).map_or(0.0, |charge| charge.peak),
@@ -454,7 +483,7 @@ impl Detector {
         };
         let watched = open.opened_by.iter().chain(&culprit).chain(&lead);
         let by_shape = open.shapes.iter().filter_map(|shape| self.signals.is_shape_back(shape, block, shape.excess()));
-        let by_watch = watched.filter_map(|watch| self.is_back(watch, block, peak(watch)));
+        let by_watch = watched.filter_map(|watch| self.is_back(watch, block, peak(watch), peak_tail));
         by_watch.chain(by_shape).reduce(|all, one| all && one)
     }
 

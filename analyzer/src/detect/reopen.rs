@@ -24,8 +24,15 @@ impl Detector {
         let Some(before) = self.resolved.remove(at) else { return };
         let incident = &mut self.open[index].incident;
         (incident.id, incident.number, incident.reopened) = (before.id, before.number, true);
-        let when = before.resolved_at.unwrap_or_default();
-        incident.summary = format!("It came back: it was resolved at {when}. {}", incident.summary);
+        mark(incident);
+    }
+}
+
+/// Begins the summary of an incident that came back with that.
+pub(super) fn mark(incident: &mut Incident) {
+    const CAME_BACK: &str = "It came back after it was resolved.";
+    if incident.reopened && !incident.summary.starts_with(CAME_BACK) {
+        incident.summary = format!("{CAME_BACK} {}", incident.summary);
     }
 }
 

@@ -24,6 +24,9 @@ const PATIENT_BLOCKS: i64 = 30;
 const PATIENT_WINDOWS: usize = 36;
 /// Transactions a minute from which on one minute says enough.
 const PATIENT_RATE_MAX: f64 = 40.0;
+/// Transactions that must have taken long before a closer look is taken, and their share.
+const PATIENT_LONG_MIN: f64 = 3.0;
+const PATIENT_LONG_SHARE: f64 = 0.1;
 /// Blocks kept; where traffic is low they reach back for longer than half an hour.
 const BLOCKS_MAX: usize = 200;
 /// Blocks between the reference and the window, so that an onset does not seep into what is usual.
@@ -51,9 +54,10 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Returns the block of one transaction by its log ratio.
-    pub(super) fn one(ratio: f64, extra_ms: f64, expected_total_ms: f64) -> Self {
-        let long = Long::of(ratio);
+    /// Returns the block of one transaction by its log ratio. Of one that lacks spans it is not said that it took long:
+    /// what is missing leaves its time to who called it.
+    pub(super) fn one(ratio: f64, extra_ms: f64, expected_total_ms: f64, lacks_spans: bool) -> Self {
+        let long = if lacks_spans { Long::default() } else { Long::of(ratio) };
         Self { n: 1.0, sum: ratio, sum_squares: ratio * ratio, extra_ms, expected_total_ms, long }
     }
 
@@ -64,6 +68,12 @@ impl Block {
         self.extra_ms += other.extra_ms;
         self.expected_total_ms += other.expected_total_ms;
         self.long.add(&other.long);
+    }
+
+    /// Returns how many transactions make the distance from a center, each by its weight (Kish's effective size).
+    fn makers(&self, center: f64) -> f64 {
+        let squares = self.sum_squares - 2.0 * center * self.sum + self.n * center * center;
+        (self.sum - self.n * center).powi(2) / squares.max(f64::MIN_POSITIVE)
     }
 
     pub(super) fn mean(&self) -> f64 {
@@ -105,6 +115,8 @@ pub(super) struct Verdict {
     pub(super) extra_share: f64,
     /// Transactions in the window.
     pub(super) n: f64,
+    /// How many transactions the shift is made by: one that took very long makes it alone.
+    pub(super) makers: f64,
     /// Milliseconds that their whole transactions are expected to take.
     pub(super) total_ms: f64,
     /// Whether more of them take long than usual.
@@ -194,12 +206,17 @@ impl Series {
         self.held.is_some()
     }
 
-    /// Judges what is known since an incident began: a minute, or five where a minute usually has fewer than `n`
-    /// transactions. Nothing if there are fewer.
+    /// Judges what is known since an incident began: a minute, or five where a minute hardly ever has `n` transactions.
+    /// Nothing if there are fewer.
     pub(super) fn judge_held(&self, block: i64, n: f64) -> Option<Verdict> {
         let held = self.held?;
-        let verdict = if held.mean_n < n { self.judge_patiently(block) } else { self.judge(block) };
+        let verdict = if held.mean_n < n / 2.0 { self.judge_patiently(block) } else { self.judge(block) };
         verdict.filter(|verdict| verdict.n >= n)
+    }
+
+    /// Learns anew from `block` on what is usual.
+    pub(super) fn relearn(&mut self, block: i64) {
+        self.blocks.retain(|(number, _)| *number >= block);
     }
 
     /// Returns the blocks from `from` on that have traffic.
@@ -216,10 +233,13 @@ impl Series {
     pub(super) fn judge_patiently(&self, block: i64) -> Option<Verdict> {
         let minutes = (PATIENT_BLOCKS / WINDOW_BLOCKS) as f64;
         let first = block - PATIENT_BLOCKS + 1;
-        let n: f64 = self.since(first).map(|(_, sums)| sums.n).sum();
+        let mut now = Block::default();
+        self.since(first).for_each(|(_, sums)| now.add(sums));
         // What is left of an incident is no news.
         let is_after = self.excluded.iter().any(|(_, to)| *to >= first);
-        if n >= PATIENT_RATE_MAX * minutes || is_after {
+        // Nor is it one that took very long among few.
+        let is_usual = now.n < 1.0 || now.long.any() < PATIENT_LONG_MIN.max(PATIENT_LONG_SHARE * now.n);
+        if now.n >= PATIENT_RATE_MAX * minutes || is_after || is_usual && self.held_patient.is_none() {
             return None;
         }
         self.judge_over(block, PATIENT_SPAN, self.held_patient)
@@ -250,6 +270,7 @@ impl Series {
             extra_ms,
             extra_share: extra_ms / expected_total_ms,
             n: now.n,
+            makers: now.makers(reference.center),
             total_ms: expected_total_ms,
             tail: reference.long.compare(&now.long, now.n, &long_blocks),
             reference,
@@ -286,7 +307,7 @@ impl Series {
             n: all.n,
             windows: windows.len(),
             extra_ms: all.extra_ms / all.n,
-            long: UsualLong::of(windows.iter().map(|window| (window.n, &window.long))),
+            long: UsualLong::of(&windows.iter().map(|window| (window.n, &window.long))),
         })
     }
 

@@ -123,7 +123,7 @@ impl Signals {
         for observation in observations {
             let Some((_, state)) = self.steps.slots.used(observation.step, block) else { continue };
             state.baseline.add(observation.ms, observation.path_ms, block);
-            let Some((usual_ms, _)) = state.baseline.expected else { continue };
+            let Some(usual_ms) = state.baseline.usual_ms(observation.ms) else { continue };
             let extra_ms =
                 if observation.path_ms > 0.0 { observation.path_ms - usual_ms.min(observation.path_ms) } else { 0.0 };
             extra_total_ms += extra_ms;
@@ -141,7 +141,11 @@ impl Signals {
                 part.extra_ms += extra_ms;
             }
         }
-        self.add_parts(transaction.duration_ns as f64 / 1e6, extra_total_ms, block, hears)
+        // The root's own parent may be where nobody tells of it; any other that is missing was lost.
+        let known_missing = usize::from(transaction.root_span().parent_span_id().is_some());
+        let lacks_spans = transaction.missing_parents > known_missing;
+        let total_ms = transaction.duration_ns as f64 / 1e6;
+        self.add_parts(total_ms, extra_total_ms, lacks_spans, block, hears)
     }
 
     /// Returns the signals that an observation is part of.
@@ -186,6 +190,7 @@ impl Signals {
         &mut self,
         total_ms: f64,
         extra_total_ms: f64,
+        lacks_spans: bool,
         block: i64,
         hears: impl Fn(&Scope) -> bool,
     ) -> Deviation {
@@ -203,7 +208,7 @@ impl Signals {
                 continue;
             }
             let ratio = ((part.observed_ms + RATIO_FLOOR_MS) / (part.expected_ms + RATIO_FLOOR_MS)).ln();
-            signal.series.add(block, &Block::one(ratio, part.extra_ms, expected_ms));
+            signal.series.add(block, &Block::one(ratio, part.extra_ms, expected_ms, lacks_spans));
             if matches!(scope, Scope::Operation(_)) {
                 signal.trend.add((part.observed_ms + RATIO_FLOOR_MS).ln(), block);
             }
@@ -244,6 +249,23 @@ impl Signals {
     /// Returns a step's calls in blocks `from..=to`, of the last 15 minutes.
     pub(super) fn calls(&self, step: StepId, from: i64, to: i64) -> Calls {
         self.steps.slots.get(step).map_or_else(Calls::default, |state| state.baseline.calls(from, to))
+    }
+
+    /// Returns whether a step's calls in blocks `from..=to` take longer by a constant.
+    pub(super) fn is_moved(&self, step: StepId, from: i64, to: i64) -> bool {
+        self.steps.slots.get(step).is_some_and(|state| state.baseline.is_moved(from, to))
+    }
+
+    /// Learns anew, from `block` on, how long messages wait between two services: a clock of theirs jumped.
+    pub(super) fn relearn_wait(&mut self, step: StepId, block: i64) {
+        let Some((key, state)) = self.steps.slots.used(step, block) else { return };
+        state.baseline.relearn(block);
+        let hop = key.other.clone().map(|other| Scope::Hop(key.service.clone(), other));
+        if let Some(id) = hop.and_then(|hop| self.list.find(&hop))
+            && let Some(signal) = self.list.get_mut(id)
+        {
+            signal.series.relearn(block);
+        }
     }
 
     fn series(&self, scope: &Scope) -> Option<&Series> {

@@ -11,15 +11,27 @@ use std::sync::Arc;
 use super::blame::Suspect;
 use super::instances::Side;
 use super::signals::{Scope, Signals};
+use super::steps::StepId;
 use crate::incident::IncidentKind;
 use crate::transaction::Cause;
 
-/// Share of the extra time from which on one that others wait for can be the origin, and one that waits is part of it.
-const PART_MIN: f64 = 0.05;
-/// Services that wait before their own work, or for a dependency, from which on it is a cascade.
-const BLOCKED_MIN: usize = 2;
+/// Share of the extra time from which on one that others wait for can be the origin, and by how much its own work must have
+/// grown: workers run out where they are kept for a multiple of the time.
+const PART_MIN: f64 = 0.1;
+const ORIGIN_FACTOR: f64 = 3.0;
+/// Share of a suspect's extra time that its own work, and the wait before its door, must each be.
+const FULL_SHARE: f64 = 0.2;
+/// Services that call an origin.
+const CALLERS_MIN: usize = 2;
 /// Services that are looked at on the way to an origin.
 const STEPS_MAX: usize = 64;
+
+/// Returns the step of the first suspect if that is a clock: a message's wait is measured by two of them, and all waits are
+/// longer by as much when one of them jumps. Where a queue grows, waits differ more.
+pub(super) fn clock_step(signals: &Signals, suspects: &[Suspect], from: i64, to: i64) -> Option<StepId> {
+    let first = suspects.first().filter(|first| first.cause == Cause::QueueWait)?;
+    signals.is_moved(first.step, from, to).then_some(first.step)
+}
 
 /// Puts the origin first and says what kind it is.
 pub(super) fn rank(signals: &Signals, suspects: &mut Vec<Suspect>) -> IncidentKind {
@@ -33,11 +45,10 @@ pub(super) fn rank(signals: &Signals, suspects: &mut Vec<Suspect>) -> IncidentKi
         suspects.insert(0, origin);
         return IncidentKind::Cascade;
     }
-    let blocked = suspects[1..].iter().filter(|one| is_blocked(one) && one.extra_ms >= PART_MIN * total_ms);
-    let waiting = blocked.filter(|one| waits_for(signals, &one.service).contains(&suspects[0].service));
-    let is_door = suspects[0].cause == Cause::NetworkGap || works(&suspects[0]);
-    let callers = callers_of(signals, &suspects[0].service);
-    if is_door && waiting.count() + 1 >= BLOCKED_MIN && callers >= BLOCKED_MIN {
+    // One whose work takes longer *and* before whose door requests wait has run out of workers.
+    let first = &suspects[0];
+    let is_full = first.own_ms.min(first.door_ms) >= FULL_SHARE * first.extra_ms;
+    if is_full && callers_of(signals, &first.service) >= CALLERS_MIN {
         return IncidentKind::Cascade;
     }
     IncidentKind::LatencyShift
@@ -50,7 +61,10 @@ fn origin(signals: &Signals, suspects: &[Suspect], total_ms: f64) -> Option<usiz
         return None;
     }
     let below = waits_for(signals, &first.service);
-    let is_origin = |one: &Suspect| works(one) && one.extra_ms >= PART_MIN * total_ms && below.contains(&one.service);
+    let is_origin = |one: &Suspect| {
+        let has_grown = one.now_ms >= ORIGIN_FACTOR * one.usual_ms && one.extra_ms >= PART_MIN * total_ms;
+        works(one) && has_grown && below.contains(&one.service)
+    };
     suspects.iter().skip(1).position(is_origin).map(|at| at + 1)
 }
 

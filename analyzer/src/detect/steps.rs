@@ -174,6 +174,9 @@ impl Steps {
             }
             // Time beside work that nobody waits for is on the path, but was never the span's own.
             let own_ns = transaction.self_ns(index);
+            // What lies between both ends of a call is told by how long each took, whatever their clocks say.
+            let between_ns = callee.map(|callee| span.duration_ns() - spans[callee].duration_ns());
+            let own_ns = between_ns.map_or(own_ns, |between_ns| own_ns.min(between_ns));
             let (ms, path_ms) = (ms(own_ns), ms(times.own_ns[index].min(own_ns)));
             let near = known.instance;
             let far = callee.and_then(|callee| self.by_site.get(&spans[callee].site.number)?.instance);

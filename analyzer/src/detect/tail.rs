@@ -46,6 +46,11 @@ impl Long {
         }
     }
 
+    /// Returns how many took long by the least multiple.
+    pub(super) fn any(&self) -> f64 {
+        f64::from(self.0[0])
+    }
+
     /// Counts a block for each multiple of which it has any.
     pub(super) fn mark(&self, blocks: &mut [u32; LONG_RATIOS.len()]) {
         for (blocks, count) in blocks.iter_mut().zip(self.0) {
@@ -59,9 +64,16 @@ impl Long {
     }
 }
 
+impl Tail {
+    /// Returns the share of long ones beyond the usual.
+    pub(super) fn excess(&self) -> f64 {
+        self.share - self.usual_share
+    }
+}
+
 impl UsualLong {
     /// Summarises the minutes of a reference: transactions and long ones of each.
-    pub(super) fn of<'a>(windows: impl Iterator<Item = (f64, &'a Long)> + Clone) -> Self {
+    pub(super) fn of<'a>(windows: &(impl Iterator<Item = (f64, &'a Long)> + Clone)) -> Self {
         let n: f64 = windows.clone().map(|(n, _)| n).sum();
         let mut usual = Self { n, counts: Default::default(), dispersion: [1.0; LONG_RATIOS.len()] };
         for at in 0..LONG_RATIOS.len() {
@@ -84,11 +96,11 @@ impl UsualLong {
     /// Compares the `n` transactions of a window, long ones of which are in so many blocks.
     pub(super) fn compare(&self, now: &Long, n: f64, blocks: &[u32; LONG_RATIOS.len()]) -> Tail {
         let mut strongest = Tail::default();
-        for at in 0..LONG_RATIOS.len() {
+        for (at, blocks) in blocks.iter().enumerate() {
             // One more than was seen: what never happened yet may happen.
             let usual_share = (self.counts[at] + 1.0) / (self.n + 1.0);
             let (count, expected) = (f64::from(now.0[at]), usual_share * n);
-            if usual_share > USUAL_SHARE_MAX || count <= expected || blocks[at] < LONG_BLOCKS_MIN {
+            if usual_share > USUAL_SHARE_MAX || count <= expected || *blocks < LONG_BLOCKS_MIN {
                 continue;
             }
             let z = deviance_z(count, expected) / self.dispersion[at].sqrt();
@@ -127,7 +139,7 @@ mod tests {
     #[test]
     fn few_that_take_ten_times_as_long_stand_out_and_one_pause_does_not() {
         let minutes = [counts([2.0, 1.0, 0.0, 0.0, 0.0]); 30];
-        let usual = UsualLong::of(minutes.iter().map(|long| (100.0, long)));
+        let usual = UsualLong::of(&minutes.iter().map(|long| (100.0, long)));
         let now = counts([12.0, 11.0, 10.0, 10.0, 10.0]);
         assert!(usual.compare(&now, 100.0, &[6; 5]).z > 6.0);
         assert!(usual.compare(&now, 100.0, &[2; 5]).z == 0.0, "all within twenty seconds");
@@ -136,7 +148,7 @@ mod tests {
     #[test]
     fn minutes_that_differ_much_need_more() {
         let bursty: Vec<Long> = (0..30).map(|at| counts([if at % 10 == 0 { 40.0 } else { 0.0 }; 5])).collect();
-        let usual = UsualLong::of(bursty.iter().map(|long| (100.0, long)));
+        let usual = UsualLong::of(&bursty.iter().map(|long| (100.0, long)));
         assert!(usual.compare(&counts([30.0; 5]), 100.0, &[6; 5]).z < 6.0);
     }
 }

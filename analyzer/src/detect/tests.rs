@@ -1,6 +1,8 @@
 //! Detection seen from outside: a small shop runs for a while, something happens, and what is told about it.
 //! The shop's numbers are made by arithmetic, so that every run is the same.
 
+mod kinds;
+
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;

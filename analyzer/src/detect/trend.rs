@@ -20,10 +20,14 @@ const END_BUCKETS: usize = 3;
 const TREND_Z: f64 = 5.0;
 /// Growth of the log value: 35 %.
 const GROWTH_MIN: f64 = 0.3;
+/// Time after which growth speaks for itself: a day.
+const DAY_BLOCKS: i64 = 8_640;
 /// Share of the growth below which it had not begun.
 const BEGIN_SHARE: f64 = 0.1;
 /// Share of the growth that one step may be: more is a shift and no creep.
 const STEP_SHARE_MAX: f64 = 0.6;
+/// Share of the buckets' variance that a straight line explains, from which on the growth is steady.
+const LINE_SHARE_MIN: f64 = 0.7;
 /// Rank correlation of value and traffic, and swing of traffic, from which on load explains the growth.
 const LOAD_CORRELATION: f64 = 0.5;
 const LOAD_SWING: f64 = 1.3;
@@ -56,12 +60,22 @@ pub(super) struct Creep {
     pub(super) from: f64,
     /// See `from`.
     pub(super) to: f64,
+    /// First block that is known.
+    first: i64,
     /// Block in which the growth began.
     pub(super) since: i64,
     /// How often the value was seen.
     pub(super) n: f64,
     /// Buckets that were compared.
     pub(super) buckets: usize,
+}
+
+impl Creep {
+    /// Returns whether it is known for long enough to be believed although nothing near it changed: what grows with the
+    /// hours falls again.
+    pub(super) fn speaks_for_itself(&self, block: i64) -> bool {
+        block - self.first >= DAY_BLOCKS
+    }
 }
 
 impl Default for Trend {
@@ -143,7 +157,9 @@ impl Trend {
         let levels: Vec<f64> = whole.iter().map(|(_, _, level)| *level).collect();
         let (from, to) = ends(&levels);
         let z = mann_kendall_z(&levels);
-        if to - from < GROWTH_MIN || z < TREND_Z || largest_step(&levels) > STEP_SHARE_MAX * (to - from) {
+        let is_steady =
+            largest_step(&levels) <= STEP_SHARE_MAX * (to - from) && share_of_line(&levels) >= LINE_SHARE_MIN;
+        if to - from < GROWTH_MIN || z < TREND_Z || !is_steady {
             return None;
         }
         let traffic: Vec<f64> = whole.iter().map(|(_, n, _)| *n).collect();
@@ -155,7 +171,8 @@ impl Trend {
         let low = from + BEGIN_SHARE * (to - from);
         let began =
             whole.iter().rev().find(|(_, _, level)| *level <= low).map_or(whole[0].0, |(number, ..)| number + 1);
-        Some(Creep { z, from, to, since: began * self.blocks, n, buckets: whole.len() })
+        let first = self.first * self.blocks;
+        Some(Creep { z, from, to, first, since: began * self.blocks, n, buckets: whole.len() })
     }
 
     /// Returns the log value of the last whole bucket before `block` that has enough in it.
@@ -188,6 +205,18 @@ fn mann_kendall_z(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     let sigma = (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
     ascending / sigma.max(1.0)
+}
+
+/// Returns the share of the variance that a straight line explains.
+fn share_of_line(levels: &[f64]) -> f64 {
+    let n = levels.len() as f64;
+    let (mean_x, mean_y) = ((n - 1.0) / 2.0, levels.iter().sum::<f64>() / n);
+    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+    for (at, level) in levels.iter().enumerate() {
+        let (x, y) = (at as f64 - mean_x, level - mean_y);
+        (xx, yy, xy) = (xx + x * x, yy + y * y, xy + x * y);
+    }
+    xy * xy / (xx * yy).max(f64::MIN_POSITIVE)
 }
 
 /// Returns how much the middle half of the values spreads, as a factor.
@@ -261,7 +290,7 @@ mod tests {
         assert!(creeping.buckets.len() <= BUCKETS_MAX);
         assert_eq!(creeping.blocks, BLOCKS_LAST);
         let creep = creeping.creep(days).unwrap();
-        assert!(creep.since > 6 * 8_640 && creep.buckets > 100, "{creep:?}");
+        assert!(creep.since > 4 * 8_640 && creep.buckets > 100, "{creep:?}");
         assert!(creeping.level(days).is_some());
     }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use analyzer::{Analyzer, AnalyzerLimits, Incident, Outcome};
+use analyzer::{Analyzer, AnalyzerLimits, Incident, IncidentEvent, Outcome};
 use anyhow::Context as _;
 use collector_otlp::recording::{BODY_BYTES_MAX, Recording};
 use collector_otlp::{DecodedBatch, Limits, PayloadKind, Signal, decode};
@@ -84,8 +84,8 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
 
 struct Replay {
     analyzer: Analyzer,
-    /// By number, as each was last told.
-    incidents: BTreeMap<u64, Incident>,
+    /// By number and by how often it had come back, as each was last told: what came back is a line of its own.
+    incidents: BTreeMap<(u64, u32), Incident>,
     transactions: Transactions,
     /// Event time of arrival.
     arrival: Arrival,
@@ -146,7 +146,11 @@ impl Replay {
         }
         outcome.missing.into_iter().for_each(|one| self.transactions.note_missing(one));
         for change in outcome.changes {
-            self.incidents.insert(change.incident.number, change.incident);
+            let number = change.incident.number;
+            let last = self.incidents.range((number, 0)..=(number, u32::MAX)).next_back().map(|((_, times), _)| *times);
+            let is_new = change.event == IncidentEvent::Opened;
+            let times = last.map_or(0, |times| times + u32::from(is_new));
+            self.incidents.insert((number, times), change.incident);
         }
         Ok(())
     }
