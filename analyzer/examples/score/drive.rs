@@ -75,6 +75,7 @@ fn found_of(incident: &Incident, opened_s: f64, begin_ns: i64) -> Found {
         root_operation: root.and_then(|root| root.operation.clone()).unwrap_or_default(),
         root_instance: root.and_then(|root| root.instance.clone()),
         services,
+        transaction: (incident.transaction.service.clone(), incident.transaction.operation.clone()),
     }
 }
 

@@ -43,12 +43,12 @@ pub(super) fn lost_message(placing: &mut Placing<'_>) -> Option<Placed> {
     for (index, other) in placing.system.groups.iter().enumerate() {
         if other.queue == queue && index != group {
             placed.services.push(placing.service_name(placing.service_of(other.operation)));
-            placed.operations.push(placing.operation_name(other.operation));
+            placed.operations.extend(placing.operation_names(other.operation));
         }
     }
     for (sender, _, _) in placing.survey.sends.iter().filter(|(_, to, _)| *to == queue) {
         placed.services.push(placing.service_name(placing.service_of(*sender)));
-        placed.operations.push(placing.operation_name(*sender));
+        placed.operations.extend(placing.operation_names(*sender));
     }
     Some(placed)
 }
@@ -77,7 +77,5 @@ fn at_group(placing: &Placing<'_>, group: usize, changes: Vec<crate::Change>) ->
     let described = &placing.system.groups[group];
     let mut placed = placing.at(described.operation, Scope::default(), changes);
     placed.services.push(placing.system.queues[described.queue].name.to_string());
-    let old_name = format!("{} process", placing.system.queues[described.queue].name);
-    placed.operations.push(old_name);
     placed
 }
