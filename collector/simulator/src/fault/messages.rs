@@ -68,7 +68,8 @@ pub(super) fn out_of_order(placing: &mut Placing<'_>) -> Option<Placed> {
 fn groups(placing: &Placing<'_>, fits: impl Fn(Context, Broker) -> bool) -> Vec<usize> {
     let groups = placing.system.groups.iter().enumerate();
     let fitting = groups.filter(|(_, group)| {
-        placing.is_used(group.operation) && fits(group.context, placing.system.queues[group.queue].broker)
+        let broker = placing.system.queues[group.queue].broker;
+        placing.is_used(group.operation) && broker != Broker::Unseen && fits(group.context, broker)
     });
     fitting.map(|(index, _)| index).collect()
 }
