@@ -159,7 +159,7 @@ fn quiet(asked: &Asked) {
                 let period_s = (drive::BEFORE_S, drive::BEFORE_S + HARMLESS_S);
                 let Some(change) = harmless::harmless(&system, kind, period_s, seed) else { continue };
                 let seconds = drive::BEFORE_S + HARMLESS_S + drive::AFTER_S;
-                let (found, _, _) = drive::incidents(&change.system, seed, change.changes, seconds, None);
+                let found = drive::incidents(&change.system, seed, change.changes, seconds, None).found;
                 if asked.has("verbose") && !found.is_empty() {
                     println!("{} seed {seed}, {kind}:", system.name);
                     tell(&found);
