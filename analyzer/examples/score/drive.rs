@@ -18,6 +18,13 @@ pub(crate) const AFTER_S: f64 = 300.0;
 /// Seconds of telemetry that is still on its way at the end.
 const LATE_S: usize = 30;
 
+/// What a play gave.
+pub(crate) struct Played {
+    pub(crate) found: Vec<Found>,
+    /// Name of the instance that was asked for.
+    instance: Option<String>,
+}
+
 /// Plays a system for so many seconds and returns the incidents that were told, each as it was told last; `at_s` is when
 /// the name of an instance is asked for.
 pub(crate) fn incidents(
@@ -26,11 +33,11 @@ pub(crate) fn incidents(
     changes: Vec<Change>,
     seconds: f64,
     instance: Option<(f64, usize, usize)>,
-) -> (Vec<Found>, Option<String>, usize) {
+) -> Played {
     let mut world = World::new(system, seed, changes);
     let mut analyzer = Analyzer::new(AnalyzerLimits::default());
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
-    let (mut spans, mut name) = (0, None);
+    let mut name = None;
     let begin_ns = world.begin_ns();
     for second in 0..seconds as usize {
         if let Some((at_s, service, ordinal)) = instance
@@ -39,7 +46,6 @@ pub(crate) fn incidents(
             name = world.instance_name(service, ordinal).map(str::to_owned);
         }
         let chunk = world.next_chunk();
-        spans += chunk.spans.len();
         analyzer.push_logs(&chunk.logs, chunk.arrival_ns);
         let outcome = analyzer.push(&chunk.spans, chunk.arrival_ns);
         for change in outcome.changes {
@@ -49,7 +55,7 @@ pub(crate) fn incidents(
             *known = found_of(&change.incident, opened_s, begin_ns);
         }
     }
-    (found.into_values().collect(), name, spans)
+    Played { found: found.into_values().collect(), instance: name }
 }
 
 /// A kind as the word that JSON has for it.
@@ -75,6 +81,7 @@ fn found_of(incident: &Incident, opened_s: f64, begin_ns: i64) -> Found {
         root_operation: root.and_then(|root| root.operation.clone()).unwrap_or_default(),
         root_instance: root.and_then(|root| root.instance.clone()),
         services,
+        transaction: (incident.transaction.service.clone(), incident.transaction.operation.clone()),
     }
 }
 
@@ -82,8 +89,8 @@ fn found_of(incident: &Incident, opened_s: f64, begin_ns: i64) -> Found {
 pub(crate) fn verdict(system: &System, fault: &Fault, seed: u64) -> (Verdict, Vec<Found>) {
     let service = system.services.iter().position(|service| fault.services.first() == Some(&service.name.to_string()));
     let instance = service.zip(fault.scope.instance).map(|(service, ordinal)| (fault.from_s, service, ordinal));
-    let (found, name, _) = incidents(system, seed, fault.changes.clone(), fault.to_s + AFTER_S, instance);
-    (judge(fault, name.as_deref(), &found), found)
+    let played = incidents(system, seed, fault.changes.clone(), fault.to_s + AFTER_S, instance);
+    (judge(fault, played.instance.as_deref(), &played.found), played.found)
 }
 
 /// Plays a system for so many seconds and scores which spans were said to belong together, and the owners of critical

@@ -1,16 +1,19 @@
 //! Scores the analysis on simulated systems and prints tables: faults by kind and strength, false incidents over harmless
 //! changes, and stitching by system. Run with `just score [faults] [harmless] [stitching] [seeds N] [from N] [only WORD]
-//! [systems WORD] [strength WORD] [verbose]`; without a word, all of it. It asserts nothing: `tests/simulated.rs` does.
+//! [systems WORD] [strength WORD] [every] [verbose]`; without a word, all of it. Each seed takes another system for each
+//! kind, or all systems with `every`. It asserts nothing: `tests/simulated.rs` does.
 
 mod drive;
 
 use collector_simulator::fault::{self, Period, Strength};
-use collector_simulator::score::{Found, Row, table};
-use collector_simulator::{System, harmless, systems};
+use collector_simulator::score::{Found, Row, Verdict, table};
+use collector_simulator::{Change, Effect, Fault, System, harmless, systems};
 
 /// Seconds that a fault lasts; one that creeps lasts for hours.
 const FAULT_S: f64 = 600.0;
-const CREEP_S: f64 = 4.0 * 3_600.0;
+const CREEP_S: f64 = 3.0 * 3_600.0;
+/// Share of the traffic that is left in the hours in which something creeps: less is enough, and takes less time.
+const CREEP_TRAFFIC: f64 = 0.3;
 /// Seconds in which a fault grows that does not come at once.
 const RAMP_S: f64 = 180.0;
 /// Seconds in which something harmless goes on.
@@ -97,22 +100,17 @@ fn stitching(asked: &Asked) {
 fn faults(asked: &Asked) {
     let mut verdicts = Vec::new();
     for seed in asked.seeds() {
-        for system in asked.systems(seed) {
-            for kind in fault::kinds().filter(|kind| asked.wants("only", kind)) {
+        for (index, kind) in fault::kinds().enumerate().filter(|(_, kind)| asked.wants("only", kind)) {
+            let mut systems = asked.systems(seed);
+            let first = (seed as usize + 3 * index) % systems.len().max(1);
+            systems.rotate_left(first);
+            let with_place: Vec<&System> =
+                systems.iter().filter(|system| placed(system, kind, Strength::Severe, seed).is_some()).collect();
+            let count = if asked.has("every") { with_place.len() } else { 1 };
+            for system in with_place.into_iter().take(count) {
                 for strength in Strength::ALL.into_iter().filter(|it| asked.wants("strength", it.as_str())) {
-                    let is_creep = kind == "facade_creep";
-                    let length_s = if is_creep { CREEP_S } else { FAULT_S };
-                    let ramp_s = if (seed + kind.len() as u64).is_multiple_of(2) { 0.0 } else { RAMP_S };
-                    let period = Period { from_s: drive::BEFORE_S, to_s: drive::BEFORE_S + length_s, ramp_s };
-                    let Some(fault) = fault::place(&system, kind, strength, period, seed) else { continue };
-                    let (verdict, found) = drive::verdict(&system, &fault, seed);
-                    if asked.has("verbose") {
-                        let words = if verdict.is_found() { "found" } else { "MISSED" };
-                        println!("{} {kind} {} seed {seed}: {words}", system.name, strength.as_str());
-                        println!("    at {:?} {:?} {:?}", fault.services, fault.operations, fault.scope);
-                        tell(&found);
-                    }
-                    verdicts.push(verdict);
+                    let Some(fault) = placed(system, kind, strength, seed) else { continue };
+                    verdicts.push(one_fault(asked, system, &fault, seed));
                 }
             }
         }
@@ -126,6 +124,31 @@ fn faults(asked: &Asked) {
     table(&verdicts).iter().for_each(|row| println!("{}", row.text()));
 }
 
+/// Returns a fault of a seed: every second one grows instead of being there at once.
+fn placed(system: &System, kind: &str, strength: Strength, seed: u64) -> Option<Fault> {
+    let is_creep = kind == "facade_creep";
+    let length_s = if is_creep { CREEP_S } else { FAULT_S };
+    let ramp_s = if (seed + kind.len() as u64).is_multiple_of(2) { 0.0 } else { RAMP_S };
+    let period = Period { from_s: drive::BEFORE_S, to_s: drive::BEFORE_S + length_s, ramp_s };
+    let mut fault = fault::place(system, kind, strength, period, seed)?;
+    if is_creep {
+        let less = Effect::Traffic { source: None, factor: CREEP_TRAFFIC };
+        fault.changes.push(Change::between(0.0, f64::from(u32::MAX), less));
+    }
+    Some(fault)
+}
+
+fn one_fault(asked: &Asked, system: &System, fault: &Fault, seed: u64) -> Verdict {
+    let (verdict, found) = drive::verdict(system, fault, seed);
+    if asked.has("verbose") {
+        let words = if verdict.is_found() { "found" } else { "MISSED" };
+        println!("{} {} {} seed {seed}: {words}", system.name, fault.kind, fault.strength.as_str());
+        println!("    at {:?} {:?} {:?}", fault.services, fault.operations, fault.scope);
+        tell(&found);
+    }
+    verdict
+}
+
 fn quiet(asked: &Asked) {
     println!("\nharmless changes: false incidents");
     let (mut weeks, mut all) = (0.0, 0);
@@ -136,7 +159,7 @@ fn quiet(asked: &Asked) {
                 let period_s = (drive::BEFORE_S, drive::BEFORE_S + HARMLESS_S);
                 let Some(change) = harmless::harmless(&system, kind, period_s, seed) else { continue };
                 let seconds = drive::BEFORE_S + HARMLESS_S + drive::AFTER_S;
-                let (found, _, _) = drive::incidents(&change.system, seed, change.changes, seconds, None);
+                let found = drive::incidents(&change.system, seed, change.changes, seconds, None).found;
                 if asked.has("verbose") && !found.is_empty() {
                     println!("{} seed {seed}, {kind}:", system.name);
                     tell(&found);

@@ -88,7 +88,7 @@ pub struct Fault {
     pub from_s: f64,
     /// Seconds since the beginning at which it ends.
     pub to_s: f64,
-    /// Operations at which the work begins that it hurts.
+    /// Services and operations at which the work begins that it hurts.
     pub hurt: Vec<(String, String)>,
     /// Services and queues that it may reach.
     pub near: BTreeSet<String>,
@@ -137,13 +137,11 @@ pub fn place(system: &System, kind: &str, strength: Strength, period: Period, se
     let (kind, place) = KINDS.iter().find(|(known, _)| *known == kind)?;
     let survey = Survey::of(system);
     let Period { from_s, to_s, ramp_s } = period;
-    let dice = Dice::new(seed ^ 0xfa17);
+    // Kinds of one seed have places of their own.
+    let of_kind = kind.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let dice = Dice::new(seed ^ of_kind);
     let mut placing = Placing { system, survey: &survey, dice, strength, from_s, to_s, ramp_s };
     let placed = place(&mut placing)?;
-    let names = |operation: OperationId| {
-        let described = &system.operations[operation];
-        (system.services[described.service].name.to_string(), described.name.to_string())
-    };
     let mut near = survey.near(system, placed.around);
     near.extend(placed.services.iter().cloned());
     Some(Fault {
@@ -156,10 +154,22 @@ pub fn place(system: &System, kind: &str, strength: Strength, period: Period, se
         operations: placed.operations,
         from_s,
         to_s,
-        hurt: survey.entries[placed.through].iter().map(|(entry, _)| names(*entry)).collect(),
+        hurt: hurt(system, &survey, placed.through),
         near,
         changes: placed.changes,
     })
+}
+
+/// Returns where work begins that an operation is part of: at sources, and where a consumer begins a trace of its own.
+fn hurt(system: &System, survey: &Survey, through: OperationId) -> Vec<(String, String)> {
+    let entries = survey.entries[through].iter().map(|(entry, _)| *entry);
+    let causes = survey.causes(system, through);
+    let takers = system.groups.iter().map(|group| group.operation).filter(|taker| causes.contains(taker));
+    let names = |operation: OperationId| {
+        let service = &system.services[system.operations[operation].service];
+        survey.names(system, operation).into_iter().map(move |name| (service.name.to_string(), name))
+    };
+    entries.chain(takers).flat_map(names).collect()
 }
 
 /// Runs a second from which on a fault has something to act on.
@@ -178,8 +188,9 @@ impl Placing<'_> {
         self.system.services[service].name.to_string()
     }
 
-    fn operation_name(&self, operation: OperationId) -> String {
-        self.system.operations[operation].name.to_string()
+    /// Returns the names by which an operation is seen.
+    fn operation_names(&self, operation: OperationId) -> Vec<String> {
+        self.survey.names(self.system, operation)
     }
 
     fn is_telling(&self, operation: OperationId) -> bool {
@@ -219,7 +230,7 @@ impl Placing<'_> {
         Placed {
             also: Vec::new(),
             services: vec![self.service_name(service)],
-            operations: vec![self.operation_name(operation)],
+            operations: self.survey.names(self.system, operation),
             around: service,
             through: operation,
             scope,

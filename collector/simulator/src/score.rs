@@ -30,6 +30,8 @@ pub struct Found {
     pub root_instance: Option<String>,
     /// All services and queues that it names.
     pub services: Vec<String>,
+    /// Service and operation of the transactions that it says suffer most.
+    pub transaction: (String, String),
 }
 
 /// What became of one fault.
@@ -47,6 +49,8 @@ pub struct Verdict {
     pub is_service_right: bool,
     /// Whether it names the right operation of it first.
     pub is_operation_right: bool,
+    /// Whether the transactions that it says suffer most are hurt.
+    pub is_hurt_right: bool,
     /// Whether it names the instance; none where the fault is not one instance's.
     pub is_instance_right: Option<bool>,
     /// Seconds between the onset and when it says that it began.
@@ -81,6 +85,7 @@ pub fn judge(fault: &Fault, instance: Option<&str>, found: &[Found]) -> Verdict 
         is_operation_right: first.is_some_and(|first| {
             fault.services.contains(&first.root_service) && fault.operations.contains(&first.root_operation)
         }),
+        is_hurt_right: first.is_some_and(|first| fault.hurt.contains(&first.transaction)),
         is_instance_right: instance.map(|name| first.is_some_and(|first| first.root_instance.as_deref() == Some(name))),
         onset_error_s: first.map_or(f64::NAN, |first| first.started_s - fault.from_s),
         delay_s: first.map_or(f64::NAN, |first| first.opened_s - fault.from_s),

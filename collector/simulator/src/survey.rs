@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::system::{Block, Call, OperationId, Otherwise, QueueId, Rhythm, ServiceId, Step, System};
+use crate::system::{Block, Call, OperationId, Otherwise, Protocol, QueueId, Rhythm, ServiceId, Step, System};
 
 /// Depth to which calls are followed: a system that calls itself would have no end.
 const DEPTH_MAX: usize = 40;
@@ -155,17 +155,35 @@ impl Survey {
         Some((mean(&|(entry, _)| self.durations_ms[*entry]), mean(&|(_, runs)| *runs)))
     }
 
+    /// Returns the operations that cause an operation to run, itself included.
+    pub fn causes(&self, system: &System, operation: OperationId) -> BTreeSet<OperationId> {
+        let is_cause = |from: OperationId, at: OperationId| self.next(system, from).iter().any(|(to, _)| *to == at);
+        reached(operation, |at| (0..system.operations.len()).filter(|from| is_cause(*from, at)).collect())
+    }
+
+    /// Returns the names by which an operation is seen, its callers' names for it included if it tells nothing itself.
+    pub fn names(&self, system: &System, operation: OperationId) -> Vec<String> {
+        let described = &system.operations[operation];
+        let mut names = vec![described.name.to_string()];
+        if described.protocol == Protocol::Message {
+            let groups = system.groups.iter().filter(|group| group.operation == operation);
+            names.extend(groups.map(|group| format!("{} process", system.queues[group.queue].name)));
+        }
+        if described.protocol == Protocol::Http && !system.services[described.service].is_telling {
+            let method = described.name.split(' ').next().unwrap_or_default();
+            names.extend([method.to_owned(), format!("HTTP {method}")]);
+        }
+        names
+    }
+
     /// Returns the services, queues included, that cause what a service does or that it causes.
     pub fn near(&self, system: &System, service: ServiceId) -> BTreeSet<String> {
         let own = (0..system.operations.len()).filter(|id| system.operations[*id].service == service);
-        let own: Vec<OperationId> = own.collect();
-        let edges: Vec<(OperationId, OperationId)> = (0..system.operations.len())
-            .flat_map(|from| self.next(system, from).into_iter().map(move |(to, _)| (from, to)))
-            .collect();
-        let forward = |at: OperationId| edges.iter().filter(move |(from, _)| *from == at).map(|(_, to)| *to).collect();
-        let back = |at: OperationId| edges.iter().filter(move |(_, to)| *to == at).map(|(from, _)| *from).collect();
-        let mut found = reached(&own, forward);
-        found.extend(reached(&own, back));
+        let mut found = BTreeSet::new();
+        for operation in own {
+            found.extend(reached(operation, |at| self.next(system, at).into_iter().map(|(to, _)| to).collect()));
+            found.extend(self.causes(system, operation));
+        }
         let mut names: BTreeSet<String> =
             found.iter().map(|id| system.services[system.operations[*id].service].name.to_string()).collect();
         for group in &system.groups {
@@ -182,9 +200,9 @@ impl Survey {
     }
 }
 
-fn reached(from: &[OperationId], next: impl Fn(OperationId) -> Vec<OperationId>) -> BTreeSet<OperationId> {
-    let mut found: BTreeSet<OperationId> = from.iter().copied().collect();
-    let mut stack = from.to_vec();
+fn reached(from: OperationId, next: impl Fn(OperationId) -> Vec<OperationId>) -> BTreeSet<OperationId> {
+    let mut found = BTreeSet::from([from]);
+    let mut stack = vec![from];
     while let Some(at) = stack.pop() {
         stack.extend(next(at).into_iter().filter(|to| found.insert(*to)));
     }

@@ -265,6 +265,8 @@ pub struct Queue {
     pub broker: Broker,
     /// Partitions; messages of one piece of work go to one partition.
     pub partitions: usize,
+    /// Least and most time until a message can be taken, beside what all take.
+    pub delay_ms: (f64, f64),
 }
 
 /// Systems for messages that differ in what they say.
@@ -276,6 +278,8 @@ pub enum Broker {
     Rabbit,
     /// A queue in a cloud, whose messages have long ids.
     Sqs,
+    /// No queue that anybody sees: a row in a table that somebody polls, a person who goes on with a form.
+    Unseen,
 }
 
 /// How a consumer continues what a producer began.

@@ -43,12 +43,12 @@ pub(super) fn lost_message(placing: &mut Placing<'_>) -> Option<Placed> {
     for (index, other) in placing.system.groups.iter().enumerate() {
         if other.queue == queue && index != group {
             placed.services.push(placing.service_name(placing.service_of(other.operation)));
-            placed.operations.push(placing.operation_name(other.operation));
+            placed.operations.extend(placing.operation_names(other.operation));
         }
     }
     for (sender, _, _) in placing.survey.sends.iter().filter(|(_, to, _)| *to == queue) {
         placed.services.push(placing.service_name(placing.service_of(*sender)));
-        placed.operations.push(placing.operation_name(*sender));
+        placed.operations.extend(placing.operation_names(*sender));
     }
     Some(placed)
 }
@@ -68,7 +68,8 @@ pub(super) fn out_of_order(placing: &mut Placing<'_>) -> Option<Placed> {
 fn groups(placing: &Placing<'_>, fits: impl Fn(Context, Broker) -> bool) -> Vec<usize> {
     let groups = placing.system.groups.iter().enumerate();
     let fitting = groups.filter(|(_, group)| {
-        placing.is_used(group.operation) && fits(group.context, placing.system.queues[group.queue].broker)
+        let broker = placing.system.queues[group.queue].broker;
+        placing.is_used(group.operation) && broker != Broker::Unseen && fits(group.context, broker)
     });
     fitting.map(|(index, _)| index).collect()
 }
@@ -77,7 +78,5 @@ fn at_group(placing: &Placing<'_>, group: usize, changes: Vec<crate::Change>) ->
     let described = &placing.system.groups[group];
     let mut placed = placing.at(described.operation, Scope::default(), changes);
     placed.services.push(placing.system.queues[described.queue].name.to_string());
-    let old_name = format!("{} process", placing.system.queues[described.queue].name);
-    placed.operations.push(old_name);
     placed
 }

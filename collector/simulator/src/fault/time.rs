@@ -46,7 +46,7 @@ pub(super) fn latency_shift(placing: &mut Placing<'_>) -> Option<Placed> {
             let callers = sites.iter().filter(|site| placing.service_of(site.call.target) == service);
             let callers: Vec<OperationId> = callers.map(|site| site.caller).collect();
             placed.services.extend(callers.iter().map(|caller| placing.service_name(placing.service_of(*caller))));
-            placed.operations.extend(callers.iter().map(|caller| placing.operation_name(*caller)));
+            placed.operations.extend(callers.iter().flat_map(|caller| placing.operation_names(*caller)));
             let own = placing.system.operations.iter().filter(|one| one.service == service);
             placed.operations.extend(own.map(|one| one.name.to_string()));
             return Some(placed);
@@ -81,7 +81,7 @@ pub(super) fn cascade(placing: &mut Placing<'_>) -> Option<Placed> {
         placing.change(Effect::FewerWorkers { service, workers }),
     ];
     let mut placed = placing.at(through, Scope::default(), changes);
-    placed.operations = operations.iter().map(|id| placing.operation_name(*id)).collect();
+    placed.operations = operations.iter().flat_map(|id| placing.operation_names(*id)).collect();
     placed.also = vec!["latency_shift"];
     Some(placed)
 }

@@ -27,7 +27,7 @@ pub(super) fn chatty_calls(placing: &mut Placing<'_>) -> Option<Placed> {
     }
     changes.push(placing.change(Effect::RepeatsMore { operation, factor }).within(scope.clone()));
     let mut placed = placing.at(operation, scope, changes);
-    placed.operations.push(placing.operation_name(target));
+    placed.operations.extend(placing.operation_names(target));
     Some(placed)
 }
 
@@ -40,7 +40,7 @@ pub(super) fn retry_storm(placing: &mut Placing<'_>) -> Option<Placed> {
     let effect = Effect::Slower { operation, extra_ms, share: placing.strength.of([0.15, 0.4, 0.9]) };
     let mut placed = placing.at(operation, Scope::default(), vec![placing.change(effect)]);
     placed.services.push(placing.service_name(placing.service_of(site.caller)));
-    placed.operations.push(placing.operation_name(site.caller));
+    placed.operations.extend(placing.operation_names(site.caller));
     Some(placed)
 }
 
@@ -57,7 +57,7 @@ pub(super) fn wasted_work(placing: &mut Placing<'_>) -> Option<Placed> {
     let effect = Effect::Slower { operation, extra_ms, share: placing.strength.of([0.08, 0.25, 0.6]) };
     let mut placed = placing.at(operation, Scope::default(), vec![placing.change(effect)]);
     placed.services.push(placing.service_name(placing.service_of(site.caller)));
-    placed.operations.push(placing.operation_name(site.caller));
+    placed.operations.extend(placing.operation_names(site.caller));
     Some(placed)
 }
 
@@ -71,7 +71,7 @@ pub(super) fn incomplete_compensation(placing: &mut Placing<'_>) -> Option<Place
     let mut placed = placing.at(operation, Scope::default(), changes);
     let steps = placing.survey.calls.iter().filter(|site| site.caller == operation);
     let targets: Vec<OperationId> = steps.map(|site| site.call.target).collect();
-    placed.operations.extend(targets.iter().map(|target| placing.operation_name(*target)));
+    placed.operations.extend(targets.iter().flat_map(|target| placing.operation_names(*target)));
     placed.services.extend(targets.iter().map(|target| placing.service_name(placing.service_of(*target))));
     Some(placed)
 }
@@ -95,7 +95,7 @@ pub(super) fn broken_context(placing: &mut Placing<'_>) -> Option<Placed> {
     let mut placed = placing.at(site.caller, scope, changes);
     let own = placing.survey.calls.iter().filter(|other| placing.service_of(other.caller) == service);
     for other in own {
-        placed.operations.extend([other.caller, other.call.target].map(|one| placing.operation_name(one)));
+        placed.operations.extend([other.caller, other.call.target].map(|one| placing.operation_names(one)).concat());
     }
     placed
         .operations
@@ -112,7 +112,7 @@ pub(super) fn degraded_response(placing: &mut Placing<'_>) -> Option<Placed> {
     let changes = vec![placing.change(Effect::Fails { operation, share })];
     let mut placed = placing.at(operation, Scope::default(), changes);
     placed.services.push(placing.service_name(placing.service_of(site.caller)));
-    placed.operations.push(placing.operation_name(site.caller));
+    placed.operations.extend(placing.operation_names(site.caller));
     // Where nothing keeps the calls from being made, their failures are seen as such.
     placed.also = vec!["error_burst"];
     Some(placed)

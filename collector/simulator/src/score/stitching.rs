@@ -65,6 +65,26 @@ impl Score {
     }
 }
 
+/// Pieces of work that a span is of, and transactions that it was said to be in; both in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    works: Vec<u64>,
+    transactions: Vec<usize>,
+}
+
+impl Place {
+    /// Returns the works and transactions by keys that tell both apart.
+    fn keys(&self) -> impl Iterator<Item = (bool, u64)> + '_ {
+        let works = self.works.iter().map(|work| (true, *work));
+        works.chain(self.transactions.iter().map(|index| (false, *index as u64)))
+    }
+}
+
+/// Returns whether two lists have something in common.
+fn shares<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.iter().any(|item| other.contains(item))
+}
+
 /// Owners that differ: what was true and what was said, and how often.
 pub type Mistakes = BTreeMap<(u32, Option<u32>), usize>;
 
@@ -87,15 +107,7 @@ impl Truth {
 
     /// Scores transactions; owners that are wrong are counted in `mistakes`.
     pub fn score(&self, stitched: &[Stitched], mistakes: &mut Mistakes) -> Score {
-        let said = pairs(stitched.iter().map(|one| one.spans.iter().copied().collect::<BTreeSet<_>>()));
-        let truth = pairs(self.works.values().cloned());
-        let right = said.intersection(&truth).count();
-        let mut score = Score {
-            pairs_right: right,
-            pairs_wrong: said.len() - right,
-            pairs_missed: truth.len() - right,
-            ..Score::default()
-        };
+        let mut score = self.score_pairs(stitched);
         let mut of_span: BTreeMap<SpanId, Vec<usize>> = BTreeMap::new();
         for (index, one) in stitched.iter().enumerate() {
             one.spans.iter().for_each(|span| of_span.entry(*span).or_default().push(index));
@@ -119,6 +131,43 @@ impl Truth {
         score
     }
 
+    /// Counts pairs. Spans that are of the same works and in the same transactions are counted together: pairs are too many
+    /// to be looked at one by one.
+    fn score_pairs(&self, stitched: &[Stitched]) -> Score {
+        let mut places: BTreeMap<SpanId, Place> = BTreeMap::new();
+        for (work, spans) in &self.works {
+            spans.iter().for_each(|span| places.entry(*span).or_default().works.push(*work));
+        }
+        for (index, one) in stitched.iter().enumerate() {
+            let spans: BTreeSet<&SpanId> = one.spans.iter().collect();
+            spans.into_iter().for_each(|span| places.entry(*span).or_default().transactions.push(index));
+        }
+        let mut counts: BTreeMap<Place, usize> = BTreeMap::new();
+        places.into_values().for_each(|place| *counts.entry(place).or_default() += 1);
+        let groups: Vec<(Place, usize)> = counts.into_iter().collect();
+        let mut neighbours: BTreeMap<(bool, u64), Vec<usize>> = BTreeMap::new();
+        for (index, (place, _)) in groups.iter().enumerate() {
+            place.keys().for_each(|key| neighbours.entry(key).or_default().push(index));
+        }
+        let mut score = Score::default();
+        for (index, (place, count)) in groups.iter().enumerate() {
+            let near: BTreeSet<usize> =
+                place.keys().flat_map(|key| neighbours[&key].iter().copied()).filter(|other| *other >= index).collect();
+            for other in near {
+                let (other_place, other_count) = &groups[other];
+                let pairs = if other == index { count * (count - 1) / 2 } else { count * other_count };
+                match (shares(&place.works, &other_place.works), shares(&place.transactions, &other_place.transactions))
+                {
+                    (true, true) => score.pairs_right += pairs,
+                    (false, true) => score.pairs_wrong += pairs,
+                    (true, false) => score.pairs_missed += pairs,
+                    (false, false) => {}
+                }
+            }
+        }
+        score
+    }
+
     /// Returns the site that has most of the critical path.
     fn owner_of(&self, stitched: &Stitched) -> Option<u32> {
         let mut by_site: BTreeMap<u32, i64> = BTreeMap::new();
@@ -131,14 +180,59 @@ impl Truth {
     }
 }
 
-/// Returns all pairs of spans that are in one set.
-fn pairs(sets: impl Iterator<Item = BTreeSet<SpanId>>) -> BTreeSet<(SpanId, SpanId)> {
-    let mut pairs = Vec::new();
-    for set in sets {
-        let spans: Vec<SpanId> = set.into_iter().collect();
-        for (index, first) in spans.iter().enumerate() {
-            pairs.extend(spans[index + 1..].iter().map(|second| (*first, *second)));
+#[cfg(test)]
+mod tests {
+    use super::{Mistakes, Score, SpanId, Stitched, Truth};
+    use crate::world::{SpanTruth, WorkTruth};
+
+    fn span(number: u8) -> SpanId {
+        SpanId([number; 8])
+    }
+
+    /// Two pieces of work of three spans each, which share a batch, number 9.
+    fn truth() -> Truth {
+        let of = |number: u8, works: &[u64]| SpanTruth {
+            span: span(number),
+            works: works.to_vec(),
+            site: u32::from(number),
+        };
+        let spans = [of(1, &[1]), of(2, &[1]), of(3, &[2]), of(4, &[2]), of(9, &[1, 2])];
+        let over = WorkTruth { work: 1, trace: collector_table::TraceId([1; 16]), owner: Some((2, 70, 100)) };
+        let mut truth = Truth::default();
+        truth.add(&spans, &[over]);
+        truth
+    }
+
+    fn stitched(spans: &[u8], path: &[(u8, i64)]) -> Stitched {
+        Stitched {
+            spans: spans.iter().map(|number| span(*number)).collect(),
+            critical_path: path.iter().map(|(number, ns)| (span(*number), *ns)).collect(),
         }
     }
-    pairs.into_iter().collect()
+
+    #[test]
+    fn what_came_out_as_it_is_scores_full() {
+        let said = [stitched(&[1, 2, 9], &[(1, 30), (2, 70)]), stitched(&[3, 4, 9], &[])];
+        let score = truth().score(&said, &mut Mistakes::new());
+        assert_eq!(score, Score { pairs_right: 6, owners_right: 1, owners: 1, ..Score::default() });
+    }
+
+    #[test]
+    fn strangers_that_are_glued_and_parts_that_are_apart_are_counted_by_pairs() {
+        let glued = truth().score(&[stitched(&[1, 2, 3, 4, 9], &[])], &mut Mistakes::new());
+        assert_eq!((glued.pairs_right, glued.pairs_wrong, glued.pairs_missed), (6, 4, 0));
+        let said = [stitched(&[1, 2], &[]), stitched(&[3, 4, 9], &[])];
+        let apart = truth().score(&said, &mut Mistakes::new());
+        assert_eq!((apart.pairs_right, apart.pairs_wrong, apart.pairs_missed), (4, 0, 2));
+        assert!(apart.recall() < 0.67 && apart.precision() > 0.99);
+    }
+
+    #[test]
+    fn an_owner_that_is_mistaken_is_named() {
+        let mut mistakes = Mistakes::new();
+        let said = [stitched(&[1, 2, 9], &[(1, 60), (2, 40)])];
+        let score = truth().score(&said, &mut mistakes);
+        assert_eq!((score.owners_right, score.owners), (0, 1));
+        assert_eq!(mistakes.into_iter().collect::<Vec<_>>(), [((2, Some(1)), 1)]);
+    }
 }

@@ -23,6 +23,8 @@ pub struct Row {
     pub service_first: f64,
     /// Share of those found whose operation is named first.
     pub operation_first: f64,
+    /// Share of those found of which those who suffer most are hurt.
+    pub hurt_right: f64,
     /// Share of those found, of the faults of one instance, whose instance is named; none if there are none.
     pub instance_right: Option<f64>,
     /// Median of the onset's error without its sign, seconds.
@@ -56,6 +58,7 @@ fn row(kind: &'static str, strength: Strength, verdicts: &[&Verdict]) -> Row {
         kind_right: share(&|verdict| verdict.is_kind_right),
         service_first: share(&|verdict| verdict.is_service_right),
         operation_first: share(&|verdict| verdict.is_operation_right),
+        hurt_right: share(&|verdict| verdict.is_hurt_right),
         instance_right: (!instances.is_empty())
             .then(|| ratio(instances.iter().filter(|right| **right).count(), instances.len())),
         onset_error_s: median(found.iter().map(|verdict| verdict.onset_error_s.abs()).collect()),
@@ -77,40 +80,22 @@ fn median(mut values: Vec<f64>) -> f64 {
 impl Row {
     /// Returns the names of the columns.
     pub fn heading() -> String {
-        format!(
-            "{:<24} {:<9} {:>3} {:>7} {:>6} {:>8} {:>10} {:>9} {:>7} {:>6} {:>10} {:>6}",
-            "kind",
-            "strength",
-            "n",
-            "recall",
-            "kind",
-            "service",
-            "operation",
-            "instance",
-            "onset",
-            "delay",
-            "incidents",
-            "false"
-        )
+        let columns =
+            ["recall", "kind", "service", "operation", "hurt", "instance", "onset", "delay", "incidents", "false"];
+        let mut text = format!("{:<24} {:<9} {:>3}", "kind", "strength", "n");
+        columns.iter().for_each(|column| text.push_str(&format!(" {column:>9}")));
+        text
     }
 
     /// Returns the row as text, beneath the heading.
     pub fn text(&self) -> String {
         let mut text = format!("{:<24} {:<9} {:>3}", self.kind, self.strength.as_str(), self.faults);
+        let found = [self.recall, self.kind_right, self.service_first, self.operation_first, self.hurt_right];
+        found.iter().for_each(|share| text.push_str(&format!(" {share:>9.2}")));
         let instance = self.instance_right.map_or("-".to_owned(), |share| format!("{share:.2}"));
-        let _ = write!(
-            text,
-            " {:>7.2} {:>6.2} {:>8.2} {:>10.2} {:>9} {:>6.0}s {:>5.0}s {:>10.2} {:>6}",
-            self.recall,
-            self.kind_right,
-            self.service_first,
-            self.operation_first,
-            instance,
-            self.onset_error_s,
-            self.delay_s,
-            self.incidents_per_fault,
-            self.false_incidents
-        );
+        let times = (self.onset_error_s, self.delay_s);
+        let counts = (self.incidents_per_fault, self.false_incidents);
+        let _ = write!(text, " {instance:>9} {:>8.0}s {:>8.0}s {:>9.2} {:>9}", times.0, times.1, counts.0, counts.1);
         text.replace("NaN", "  -")
     }
 }

@@ -16,6 +16,7 @@ fn incident(fault: &crate::fault::Fault, opened_s: f64) -> Found {
         root_operation: fault.operations[0].clone(),
         root_instance: None,
         services: fault.services.clone(),
+        transaction: fault.hurt[0].clone(),
     }
 }
 

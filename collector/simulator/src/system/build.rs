@@ -8,6 +8,9 @@ use super::{
     QueueId, Rhythm, Say, Service, ServiceId, Source, Step, System, Telemetry, Value,
 };
 
+/// How much goes on at once of what is handed over unseen.
+const UNSEEN_LANES: usize = 32;
+
 /// Collects the parts of a system.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -90,8 +93,24 @@ impl Builder {
 
     /// Adds a queue.
     pub fn queue(&mut self, name: &str, broker: Broker, partitions: usize) -> QueueId {
-        self.system.queues.push(Queue { name: name.into(), broker, partitions });
+        self.system.queues.push(Queue { name: name.into(), broker, partitions, delay_ms: (0.0, 0.0) });
         self.system.queues.len() - 1
+    }
+
+    /// Adds a way by which work goes on in a service some time later and nothing shows how. Returns where it is handed over
+    /// and what is done then.
+    pub fn handover(
+        &mut self,
+        service: ServiceId,
+        name: &str,
+        delay_ms: (f64, f64),
+        body: Vec<Step>,
+    ) -> (QueueId, OperationId) {
+        let queue = self.queue(name, Broker::Unseen, UNSEEN_LANES);
+        self.system.queues[queue].delay_ms = delay_ms;
+        let operation = self.consumer(queue, service, Context::Nothing, body);
+        self.system.operations[operation].name = name.into();
+        (queue, operation)
     }
 
     /// Has a service take from a queue, message by message.

@@ -1,11 +1,16 @@
 //! Systems drawn from a seed: names, layers, who calls whom with what protection, queues, keys, and traffic. So that
 //! nothing can be fitted to a system that is known.
 
+use std::collections::BTreeMap;
+
 use crate::dice::Dice;
 use crate::system::{
-    Broker, Builder, Call, Context, OperationId, Protocol, QueueId, ServiceId, Step, System, Telemetry, Value, aside,
-    call, either, fail, inner, query, repeat, saga, scatter, send, sleep, work,
+    Block, Broker, Builder, Call, Context, OperationId, Protocol, QueueId, ServiceId, Step, System, Telemetry, Value,
+    aside, call, either, fail, inner, query, repeat, saga, scatter, send, sleep, work,
 };
+
+/// Spans that one run of an operation may cause: more would be many layers of loops.
+const SPANS_MAX: f64 = 40.0;
 
 /// Returns the system of a seed.
 pub fn drawn(seed: u64) -> System {
@@ -16,15 +21,18 @@ pub fn drawn(seed: u64) -> System {
         peers: Vec::new(),
         layers: Vec::new(),
         queues: Vec::new(),
+        spans: BTreeMap::new(),
         key: String::new(),
+        value: Value::Uuid(1),
     };
+    drawing.value = *drawing.dice.pick(&[Value::Uuid(1), Value::Uuid(1), Value::Word(1), Value::Number(1)]);
     drawing.key = format!("{}.{}", drawing.word(), drawing.word());
     drawing.peers();
     drawing.queues();
     let layers = drawing.dice.between(2, 4);
     (0..layers).for_each(|_| drawing.layer());
     drawing.entries();
-    let skew_ms = *drawing.dice.pick(&[0.0, 2.0, 20.0]);
+    let skew_ms = *drawing.dice.pick(&[0.0, 1.0, 5.0]);
     let doubled = drawing.dice.range(0.0, 0.02);
     let export_every_ms = *drawing.dice.pick(&[1_000.0, 5_000.0]);
     drawing.system.telemetry(Telemetry { skew_ms, doubled, export_every_ms, ..Telemetry::default() });
@@ -39,8 +47,12 @@ struct Drawing {
     /// Operations by layer, the innermost first.
     layers: Vec<Vec<OperationId>>,
     queues: Vec<QueueId>,
+    /// Spans that a run of an operation causes, about.
+    spans: BTreeMap<OperationId, f64>,
     /// Key that names the pieces of work.
     key: String,
+    /// What its values are.
+    value: Value,
 }
 
 impl Drawing {
@@ -96,12 +108,29 @@ impl Drawing {
         let operation = self.system.batch_consumer(queue, service, context, batch, body);
         if context == Context::Nothing || self.dice.is(0.5) {
             let key = self.key.clone();
-            self.system.says(operation, &key, Value::Uuid(1));
+            let value = self.value;
+            self.system.says(operation, &key, value);
         }
         if self.dice.is(0.5) {
             let doubled = self.dice.range(0.0, 0.005);
             self.system.at_least_once(doubled);
         }
+    }
+
+    /// Returns a step by which work goes on elsewhere, with nothing to show for it but the key, which may be in logs only.
+    fn handover(&mut self) -> Step {
+        let service = self.service();
+        let name = format!("POST /{}", self.word());
+        let delay_ms = (self.dice.range(50.0, 400.0), self.dice.range(500.0, 3_000.0));
+        let body = vec![self.own_work(), query(*self.dice.pick(&self.statements))];
+        let (queue, operation) = self.system.handover(service, &name, delay_ms, body);
+        let (key, value) = (self.key.clone(), self.value);
+        if self.dice.is(0.3) {
+            self.system.logs(operation, &key, value);
+        } else {
+            self.system.says(operation, &key, value);
+        }
+        send(queue)
     }
 
     fn service(&mut self) -> ServiceId {
@@ -129,7 +158,7 @@ impl Drawing {
         for _ in 0..self.dice.between(2, 4) {
             let service = self.service();
             for _ in 0..self.dice.between(1, 2) {
-                let body = self.body();
+                let (body, spans) = self.body();
                 let (first, second) = (self.word(), self.word());
                 let operation = if self.dice.is(0.5) {
                     let verb = *self.dice.pick(&["GET", "POST", "PUT"]);
@@ -137,22 +166,44 @@ impl Drawing {
                 } else {
                     self.system.rpc(service, &format!("{first}.{second}/Do"), body)
                 };
+                self.spans.insert(operation, spans);
                 made.push(operation);
             }
         }
         self.layers.push(made);
     }
 
-    fn body(&mut self) -> Vec<Step> {
-        let mut body = vec![self.own_work()];
+    /// Returns what an operation does, and how many spans that makes, about.
+    fn body(&mut self) -> (Vec<Step>, f64) {
+        let (mut body, mut spans) = (vec![self.own_work()], 1.0);
         for _ in 0..self.dice.between(1, 3) {
-            let step = self.step();
+            let mut step = self.step();
+            if spans + self.spans_of(&step) > SPANS_MAX {
+                step = query(*self.dice.pick(&self.statements));
+            }
+            spans += self.spans_of(&step);
             body.push(step);
         }
         if self.dice.is(0.3) {
             body.push(self.own_work());
         }
-        body
+        (body, spans)
+    }
+
+    fn spans_of(&self, step: &Step) -> f64 {
+        let all = |body: &Block| body.iter().map(|step| self.spans_of(step)).sum::<f64>();
+        let call = |call: &Call| 1.0 + self.spans.get(&call.target).copied().unwrap_or(0.0);
+        match step {
+            Step::Call(one) => call(one),
+            Step::Scatter { calls, .. } => calls.iter().map(|one| call(one)).sum(),
+            Step::Repeat { from, to, body } => (*from as f64 + *to as f64) / 2.0 * all(body),
+            Step::Either { share, one, other } => share * all(one) + (1.0 - share) * all(other),
+            Step::Inner { body, .. } => 1.0 + all(body),
+            Step::Aside(body) => all(body),
+            Step::Saga(steps) => steps.iter().map(|(act, _)| all(act)).sum(),
+            Step::Send(_) => 3.0,
+            Step::Work { .. } | Step::Sleep { .. } | Step::Fail(_) | Step::Log(_) => 0.0,
+        }
     }
 
     fn step(&mut self) -> Step {
@@ -205,9 +256,12 @@ impl Drawing {
         for _ in 0..self.dice.between(1, 2) {
             let service = self.service();
             for _ in 0..self.dice.between(2, 4) {
-                let mut body = self.body();
+                let (mut body, _) = self.body();
                 if self.dice.is(0.6) {
                     body.push(send(*self.dice.pick(&self.queues)));
+                }
+                if self.dice.is(0.2) {
+                    body.push(self.handover());
                 }
                 if self.dice.is(0.3) {
                     body = vec![self.saga()];
@@ -215,8 +269,12 @@ impl Drawing {
                 let path = self.word();
                 let operation = self.system.http(service, &format!("POST /{path}"), body);
                 let key = self.key.clone();
-                self.system.says(operation, &key, Value::Uuid(1));
+                let value = self.value;
+                self.system.says(operation, &key, value);
                 self.system.says(operation, "tenant", Value::Tenant);
+                if self.dice.is(0.4) {
+                    self.system.says(operation, "customer.ref", Value::Customer(3_000));
+                }
                 let per_second = self.dice.log_normal(2.0, 0.6).clamp(0.3, 6.0);
                 self.system.traffic(operation, per_second);
             }

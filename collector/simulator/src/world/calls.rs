@@ -7,7 +7,7 @@ use collector_table::{SpanId, ValueType};
 
 use super::events::Event;
 use super::slab::Key;
-use super::tasks::Flow;
+use super::tasks::{Flow, Task};
 use super::telling::{Name, SpanRecord};
 use super::truth::Chain;
 use super::{Place, Role, World};
@@ -270,6 +270,10 @@ impl World {
             attributes,
             links: Vec::new(),
         };
+        // Where nobody waits for it, this is an end that can be seen.
+        if self.tasks.get(state.task).is_none_or(Task::is_aside) {
+            self.works.end(&state.place.works, self.now_ns, &state.chain);
+        }
         let is_sampled = state.place.is_sampled && service.is_telling;
         self.tell(is_sampled, record);
     }

@@ -56,9 +56,11 @@ impl World {
         let now_ns = self.now_ns;
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.account(now_ns);
-        let (instance, place, (parent, _)) = (task.instance, task.place.clone(), task.current());
+        let (instance, place, (parent, own_site)) = (task.instance, task.place.clone(), task.current());
         let service = self.instances[instance].service;
-        let site = self.sites.number(&system, Role::Sends(service, queue));
+        let is_seen = system.queues[queue].broker != Broker::Unseen;
+        // What is handed over unseen is the sender's own work.
+        let site = if is_seen { self.sites.number(&system, Role::Sends(service, queue)) } else { own_site };
         let length_ns = (self.dice.log_normal(1.0, 0.4) * 1e6) as i64;
         let (span, id) = (self.span_id(), self.dice.bits());
         let described = &system.queues[queue];
@@ -67,14 +69,14 @@ impl World {
         self.offsets[queue][partition] += 1;
         let mut chain = Chain::default();
         if let Some(task) = self.tasks.get_mut(key) {
-            chain = task.chain.clone();
             task.chain.add(site, length_ns);
             task.since_ns = now_ns + length_ns;
+            chain = task.chain.clone();
         }
-        let is_passed = !self.drops_context(instance, place.works.first());
+        let is_passed = is_seen && !self.drops_context(instance, place.works.first());
         let context = is_passed.then_some((place.trace, span, place.is_sampled));
         let works = place.works.clone();
-        let message = Message { id, partition, offset, context, works, chain, sent_ns: now_ns, tries: 0 };
+        let message = Message { id, partition, offset, context, works, chain, sent_ns: now_ns + length_ns, tries: 0 };
         let attributes = identity(&message, described.broker, system.services[service].convention);
         let record = SpanRecord {
             trace: place.trace,
@@ -89,7 +91,7 @@ impl World {
             attributes,
             links: Vec::new(),
         };
-        self.tell(place.is_sampled, record);
+        self.tell(place.is_sampled && is_seen, record);
         self.events.at(now_ns + length_ns, Event::Resume(key));
         self.spread(queue, &message);
     }
@@ -102,7 +104,8 @@ impl World {
             if self.dice.is(self.changes.lost(queue, self.now_ns)) {
                 continue;
             }
-            let mut delay_ns = DELIVERY_NS;
+            let (from_ms, to_ms) = system.queues[queue].delay_ms;
+            let mut delay_ns = DELIVERY_NS + (self.dice.range(from_ms, to_ms) * 1e6) as i64;
             if self.dice.is(self.changes.disordered(index, self.now_ns)) {
                 delay_ns += (self.dice.range(300.0, 1_500.0) * 1e6) as i64;
             }
@@ -228,6 +231,7 @@ impl World {
 fn identity(message: &Message, broker: Broker, convention: Convention) -> Vec<(Name, String, ValueType)> {
     let is_old = convention == Convention::Old;
     match broker {
+        Broker::Unseen => Vec::new(),
         Broker::Kafka => {
             let partition = if is_old { "messaging.kafka.partition" } else { "messaging.destination.partition.id" };
             let offset = if is_old { "messaging.kafka.message.offset" } else { "messaging.kafka.offset" };

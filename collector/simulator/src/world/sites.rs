@@ -72,6 +72,9 @@ fn site(system: &System, role: &Role) -> Site {
         Role::Sends(service, queue) => messaging(system, *service, *queue, SpanKind::Producer),
         Role::Takes(group) => {
             let group = &system.groups[*group];
+            if system.queues[group.queue].broker == Broker::Unseen {
+                return plain(system.operations[group.operation].name.clone(), SpanKind::Server);
+            }
             messaging(system, system.operations[group.operation].service, group.queue, SpanKind::Consumer)
         }
         Role::Inner(_, name) => plain(name.clone(), SpanKind::Internal),
@@ -161,6 +164,7 @@ fn messaging(system: &System, service: ServiceId, queue: QueueId, kind: SpanKind
         Broker::Kafka => "kafka",
         Broker::Rabbit => "rabbitmq",
         Broker::Sqs => "aws_sqs",
+        Broker::Unseen => "unseen",
     };
     let mut site = plain(name.into(), kind);
     let destination = by(convention, "messaging.destination", "messaging.destination.name");

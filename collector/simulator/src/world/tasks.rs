@@ -102,6 +102,11 @@ impl Task {
         }
     }
 
+    /// Returns whether it goes on beside the task that began it.
+    pub(super) fn is_aside(&self) -> bool {
+        matches!(self.role, TaskRole::Aside)
+    }
+
     /// Returns the innermost span that is open, and its site.
     pub(super) fn current(&self) -> (SpanId, u32) {
         let inner = self.frames.iter().rev().find_map(|frame| match frame.kind {
@@ -381,8 +386,9 @@ impl World {
     fn finish(&mut self, key: Key) {
         let Some(mut task) = self.tasks.remove(key) else { return };
         task.account(self.now_ns);
-        self.works.end(&task.place.works, self.now_ns, &task.chain);
+        // What goes on aside has no span of its own: it ends, for who sees it, with its last call.
         if !matches!(task.role, TaskRole::Aside) {
+            self.works.end(&task.place.works, self.now_ns, &task.chain);
             self.tell_task(&mut task);
         }
         if let Some((call, tried)) = task.reply {
