@@ -100,6 +100,8 @@ struct Walk<'a> {
 struct Frame {
     span: usize,
     cursor: i64,
+    /// Where the walk entered it. What ran on beyond that was cut there, as the span itself was.
+    entered_ns: i64,
     floor_ns: i64,
     /// Where its stretch of the pending children begins. There stand the children whose work goes on after the span's
     /// end, last end first; then those that the span waited for.
@@ -143,6 +145,7 @@ impl Walk<'_> {
         Frame {
             span,
             cursor: to,
+            entered_ns: to,
             floor_ns,
             pending_from,
             after_next: pending_from,
@@ -188,7 +191,7 @@ impl Walk<'_> {
         }
         while frame.within_next < frame.within_end {
             let child = trail.pending[frame.within_next];
-            let (from, to) = (self.spans[child].start_ns, self.waited_end_ns(child).min(end_ns));
+            let (from, to) = (self.spans[child].start_ns, self.waited_end_ns(child).min(end_ns.min(frame.entered_ns)));
             if to > frame.cursor || from >= to || to <= frame.floor_ns {
                 frame.within_next += 1;
                 let is_earlier = frame.running.is_none_or(|running| from < self.spans[running].start_ns);
@@ -247,7 +250,7 @@ impl Walk<'_> {
             frame.after_next += 1;
             let (from, to) =
                 (self.spans[child].start_ns.max(frame.floor_ns), self.subtree_end[child].min(frame.cursor));
-            if from >= to {
+            if from >= to || frame.last_after.is_some_and(|later| !self.may_delay(child, later)) {
                 continue;
             }
             let rest = &trail.pending[frame.after_next..frame.after_end];
@@ -260,6 +263,13 @@ impl Walk<'_> {
         self.push_wait(trail.segments, frame, resume_ns);
         frame.cursor = frame.cursor.min(resume_ns);
         None
+    }
+
+    /// Returns whether work that goes on after its parent may be what later such work waited for. A message waits from when
+    /// it was sent, whatever others that take it do meanwhile, unless it is taken again after a failure.
+    fn may_delay(&self, child: usize, later: usize) -> bool {
+        let (before, after) = (&self.spans[child], &self.spans[later]);
+        !self.is_message(later) || before.has_error() && before.is_same_service(after)
     }
 
     /// Explains the time from `from` to the cursor, in which nothing ran, by the wait of what ran next.

@@ -112,6 +112,23 @@ fn call_that_runs_on_while_the_next_begins_owns_the_time_until_then() {
 }
 
 #[test]
+fn call_that_is_cut_with_the_one_around_it_is_what_that_one_waited_for() {
+    // The clock of `b` is a little ahead, so that all that ends last in it seems to end after its caller did.
+    assert_snapshot!(path("
+        a x 0..120
+          a client y 0..100
+            b y 1..103
+              b client long 10..102 peer=p
+              b client short 10..30 peer=q
+    "), @r"
+    a y network_gap 1
+    b y self 9
+    b long uninstrumented_peer 90
+    a x self 20
+    ");
+}
+
+#[test]
 fn back_to_back_calls_with_equal_stamps_all_count() {
     assert_snapshot!(path("
         web GET / 0..90

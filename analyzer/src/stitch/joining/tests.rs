@@ -480,6 +480,37 @@ fn clocks_that_differ_are_told_by_calls_and_corrected_unless_that_is_switched_of
 }
 
 #[test]
+fn each_of_several_groups_that_take_a_message_waits_from_when_it_was_sent() {
+    let text = "
+        shop POST /order 0..40
+          shop producer send 30..35 messaging.message.id=0f8e3c5a6b7d4e21
+            one consumer take 50..90 messaging.message.id=0f8e3c5a6b7d4e21
+
+        two consumer take 300..380 messaging.message.id=0f8e3c5a6b7d4e21
+    ";
+    assert_snapshot!(joined(&[], text), @r"
+    1 by 380 ms
+      1 shop POST /order
+      1   shop send
+      1     one take
+      2     two take
+      message_id 0.98: shop send -> two take
+      path shop self 30, shop self 5, two queue_wait 265, two self 80
+    ");
+    // What takes it again after a failure had to wait for that.
+    let again = text.replace("one consumer take 50..90", "two consumer take 50..90 error");
+    assert_snapshot!(joined(&[], &again), @r"
+    1 by 380 ms
+      1 shop POST /order
+      1   shop send
+      1     two take
+      2     two take
+      message_id 0.98: shop send -> two take
+      path shop self 30, shop self 5, two queue_wait 15, two self 40, two queue_wait 210, two self 80
+    ");
+}
+
+#[test]
 fn one_call_is_enough_to_tell_clocks_apart_unless_there_may_be_another_reason() {
     let length = |callee: &str, words: &str| {
         let text =
