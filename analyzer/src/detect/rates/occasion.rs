@@ -62,6 +62,8 @@ pub(in crate::detect) enum Wrong {
     Absorbed,
     /// The call is tried again.
     Retried,
+    /// The call is tried again after it was answered with an error.
+    RetriedErrors,
     /// The called one works on after the caller gave up.
     WorkedOn,
     /// The called one, which shows its work usually, does not.
