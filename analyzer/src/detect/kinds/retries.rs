@@ -3,11 +3,11 @@
 //! grow by a share that matters.
 
 use super::{Charge, Court, Words, percent, text};
-use crate::detect::rates::{Name, Occasion, Of, RateScope, RateVerdict, Wrong};
+use crate::detect::rates::{Of, RateScope, RateVerdict, Wrong};
 
 /// Attempts a call, beyond the first, from which on the load matters.
 const FURTHER_MIN: f64 = 0.12;
-/// The same where the called one, or what it calls, fails by itself: that attempts are few then is what errors make of them.
+/// The same where attempts are answered with errors and not given up on: so many more are what errors make of them.
 const FURTHER_OF_ERRORS_MIN: f64 = 0.5;
 /// Factor by which attempts a call must have grown.
 const GROWTH_MIN: f64 = 1.1;
@@ -21,7 +21,7 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
     let (now, good_now) = attempts(court, scope, first, court.block)?;
     let (usual_from, usual_to) = court.rates.place(&scope.occasion)?.usual_blocks(first);
     let (usual, good_usual) = attempts(court, scope, usual_from, usual_to)?;
-    let further_min = if fails_by_itself(court, &to) { FURTHER_OF_ERRORS_MIN } else { FURTHER_MIN };
+    let further_min = if is_of_errors(court, scope, first) { FURTHER_OF_ERRORS_MIN } else { FURTHER_MIN };
     if now - 1.0 < further_min || now < GROWTH_MIN * usual {
         return None;
     }
@@ -36,14 +36,11 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
     Some(charge)
 }
 
-/// Returns whether the called one, or one that it calls, stands out by failing by itself.
-fn fails_by_itself(court: &Court<'_>, to: &Name) -> bool {
-    let calls = |by: &Name| {
-        let occasion = Occasion { of: Of::Call, by: to.clone(), to: Some(by.clone()) };
-        court.rates.place(&occasion).is_some()
-    };
-    let failing = court.hot.iter().filter(|(scope, _)| scope.wrong == Wrong::Fails).map(|(scope, _)| &scope.occasion);
-    failing.into_iter().any(|occasion| occasion.by == *to || occasion.to.as_ref() == Some(to) || calls(&occasion.by))
+/// Returns whether most calls that were tried again had been answered with an error.
+fn is_of_errors(court: &Court<'_>, scope: &RateScope, first: i64) -> bool {
+    let Some(place) = court.rates.place(&scope.occasion) else { return false };
+    let count = |wrong: Wrong| place.rate(wrong).map_or(0, |rate| rate.between(first, court.block).count);
+    2 * count(Wrong::RetriedErrors) > count(Wrong::Retried)
 }
 
 /// Returns attempts a call in some blocks, and the share of transactions in which the call succeeded and was worth it.

@@ -107,7 +107,9 @@ impl Rates {
             let Some(place) = self.operation(&span.site, block) else { continue };
             pass.places[index] = Some(place);
             self.occasions.occurs(place, block, own, &span.site);
-            if !span.has_error() && transaction.is_complete {
+            // Of several, the first counts, as for the calls that are made within it.
+            let is_first = self.occasions.slots.get(place).is_some_and(|place| place.first == own);
+            if is_first && !span.has_error() && transaction.is_complete {
                 self.occasions.is_good(place, block, span.duration_ns() as f64 / 1e6);
             }
         }
@@ -144,6 +146,10 @@ impl Rates {
         if !hop.earlier.is_empty() {
             let further = hop.earlier.len() as f64;
             self.occasions.goes_wrong(place, (Wrong::Retried, further), block, || seen.example(&caller.site));
+            if self.is_answered(seen, hop, place) {
+                let example = || seen.example(&caller.site);
+                self.occasions.goes_wrong(place, (Wrong::RetriedErrors, further), block, example);
+            }
         }
         self.mark_work_for_nobody(seen, hop, place);
         if has_failed {
@@ -151,6 +157,17 @@ impl Rates {
         } else if callee.is_none() && caller.is_outgoing() && self.is_usually_reached(place) {
             self.occasions.goes_wrong(place, (Wrong::Unreached, 0.0), block, || seen.example(&caller.site));
         }
+    }
+
+    /// Returns whether the attempts in vain were answered by errors, and not given up on.
+    fn is_answered(&self, seen: Seen<'_>, hop: &Hop, place: usize) -> bool {
+        let spans = &seen.transaction.spans;
+        hop.earlier.iter().all(|attempt| match attempt.callee.map(|callee| &spans[callee]) {
+            Some(callee) => callee.has_error() && !has_worked_on(seen.transaction, &spans[attempt.caller], callee),
+            None => {
+                !self.is_usually_reached(place) && !self.is_as_long_as_usual(place, seen.block, &spans[attempt.caller])
+            }
+        })
     }
 
     /// Counts work that went on after its caller had given up.

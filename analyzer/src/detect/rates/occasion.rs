@@ -62,6 +62,8 @@ pub(in crate::detect) enum Wrong {
     Absorbed,
     /// The call is tried again.
     Retried,
+    /// The call is tried again after it was answered with an error.
+    RetriedErrors,
     /// The called one works on after the caller gave up.
     WorkedOn,
     /// The called one, which shows its work usually, does not.
@@ -281,7 +283,7 @@ impl Occasions {
         if place.blocks.front().is_some_and(|(number, _)| *number < block - KEPT_BLOCKS) {
             place.let_go(block - KEPT_BLOCKS);
         }
-        if seq % SITES_ONE_IN == 0 && !place.rates.is_empty() {
+        if seq.is_multiple_of(SITES_ONE_IN) && !place.rates.is_empty() {
             if place.sites.len() >= SITES_MAX {
                 place.sites.pop_front();
             }

@@ -246,7 +246,7 @@ impl Rates {
             let is_open = |taker: &Taker| {
                 let is_overtaken = taker.latest_ns >= sent.sent_ns.saturating_add(LATER_NS);
                 let is_late = now_ns >= sent.sent_ns.saturating_add(taker.patience_ns());
-                !sent.has_come(taker.shape) && !(is_overtaken && is_late)
+                !(sent.has_come(taker.shape) || is_overtaken && is_late)
             };
             if takers.iter().any(is_open) && now_ns < sent.seen_ns.saturating_add(LONGEST_NS) {
                 self.sends.due.push(Reverse((now_ns.saturating_add(AGAIN_NS), sent_by)));

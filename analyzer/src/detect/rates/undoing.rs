@@ -59,7 +59,9 @@ impl Rates {
             return;
         };
         let to_undo = to_undo(saga);
-        if to_undo.is_empty() {
+        // A stage that failed and was tried again with success leaves nothing to be undone.
+        let has_failed = transaction.has_error() || to_undo.iter().any(|one| one.is_undone);
+        if to_undo.is_empty() || !has_failed {
             return;
         }
         let (duration_ms, site) = (transaction.duration_ns as f64 / 1e6, Some(transaction.root_span().site.clone()));
