@@ -231,7 +231,7 @@ impl Detector {
         }
         let block = block_of(ended_ns);
         let type_id = self.types.add(transaction, ended_ns, block);
-        self.rates.add(transaction, self.known_block(block), type_id);
+        self.rates.add(transaction, self.known_block(block));
         let deviation = self.signals.add(transaction, block, |site| self.changes.note(site, block));
         self.recent.push(Brief {
             id: transaction.id,

@@ -260,13 +260,32 @@ fn quantiles(evidence: &Evidence) -> Vec<QuantileLine> {
 }
 
 fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
-    vec![
+    let mut lines = rate_lines(evidence);
+    lines.extend([
         ("test", evidence.test.clone()),
         ("statistic", format!("{:.2}, had to pass {:.2}", evidence.statistic, evidence.threshold)),
         ("judged", format!("{} transactions", format::count(evidence.samples))),
         ("against", format!("{} transactions", format::count(evidence.reference_samples))),
         ("reference", evidence.reference.clone()),
-    ]
+    ]);
+    lines
+}
+
+/// Says how often something goes wrong, for kinds that are about that.
+fn rate_lines(evidence: &Evidence) -> Vec<(&'static str, String)> {
+    let Some(rate) = &evidence.rate else { return Vec::new() };
+    let counted = |wrong: u64, of: u64, share: f64| {
+        format!("{} of {}, {}", format::count(wrong), format::count(of), format::share(share))
+    };
+    let mut lines = vec![
+        ("what", rate.what.clone()),
+        ("of", rate.occasions.clone()),
+        ("now", format!("{}, in {} s", counted(rate.now, rate.now_of, rate.now_share), rate.window_s)),
+        ("usually", counted(rate.usual, rate.usual_of, rate.usual_share)),
+    ];
+    lines.extend(rate.notes.iter().map(|note| ("moreover", note.clone())));
+    lines.extend(rate.also.iter().map(|also| ("also", also.clone())));
+    lines
 }
 
 fn exemplars(incident: &Incident) -> Vec<ExemplarLine> {

@@ -119,7 +119,7 @@ pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateV
         Wrong::Twice | Wrong::Disordered => Some(messages::charge(&court, scope, verdict)),
         Wrong::NotUndone => Some(undoing::charge(&court, scope, verdict)),
         // These are asked for by others, and say nothing alone.
-        Wrong::Absorbed | Wrong::Begins | Wrong::Uncaused => None,
+        Wrong::Absorbed | Wrong::Begins | Wrong::Uncaused | Wrong::RetriedErrors => None,
     };
     let mut charges: Vec<Charge> = hot.iter().filter_map(charge).collect();
     charges.iter_mut().for_each(|charge| charge.locate(rates));

@@ -233,7 +233,8 @@ impl Detector {
 
     /// Returns whether one of the services is among the others or exchanges calls or messages with one of them.
     fn is_near(&self, services: &[Arc<str>], others: &BTreeSet<Arc<str>>) -> bool {
-        let is_near = |a: &Arc<str>, b: &Arc<str>| a == b || self.signals.are_adjacent(a, b);
+        let is_near =
+            |a: &Arc<str>, b: &Arc<str>| a == b || self.signals.are_adjacent(a, b) || self.rates.are_adjacent(a, b);
         services.iter().any(|a| others.iter().any(|b| is_near(a, b)))
     }
 

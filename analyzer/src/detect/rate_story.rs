@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::Changes;
 use super::kinds::{self, Charge, Words};
-use super::rates::{Example, Of, Rates, Wrong};
+use super::rates::{Example, Name, Of, Rates, Wrong};
 use super::recent::Recent;
 use super::story::{clip, percent, whole};
 use super::types::{TypeId, Types};
 use super::{block_start_ns, series::BLOCK_S};
 use crate::incident::{
-    Affected, Evidence, Exemplar, Impact, Incident, IncidentKind, RateEvidence, RootCause, Severity, TransactionRef,
+    Affected, Distribution, Evidence, Exemplar, Impact, Incident, IncidentKind, RateEvidence, RootCause, Severity,
+    TransactionRef,
 };
 use crate::time::{in_words, parse_rfc3339, rfc3339};
 
@@ -45,7 +46,7 @@ pub(super) fn tell(incident: &mut Incident, lead: &Charge, facts: &RateFacts<'_>
     let words = kinds::words(lead);
     let examples = kinds::examples(facts.rates, lead);
     incident.kind = lead.kind;
-    if let Some(kind) = most_hurt(&examples, facts.types) {
+    if let Some(kind) = most_hurt(&examples) {
         incident.transaction = kind;
     } else if incident.transaction.service.is_empty() {
         let (service, operation) = &lead.scope.occasion.by;
@@ -59,7 +60,7 @@ pub(super) fn tell(incident: &mut Incident, lead: &Charge, facts: &RateFacts<'_>
     incident.impact = impact(incident, lead, facts);
     incident.severity = incident.severity.max(severity(lead));
     incident.evidence = evidence(incident, lead, &words, facts);
-    let exemplars = exemplars(&examples, facts.recent, facts.onset);
+    let exemplars = exemplars(&examples, facts, &incident.transaction);
     if !exemplars.is_empty() && (incident.exemplars.is_empty() || examples.len() >= EXEMPLARS_MAX) {
         incident.exemplars = exemplars;
     }
@@ -73,19 +74,18 @@ pub(super) fn tell(incident: &mut Incident, lead: &Charge, facts: &RateFacts<'_>
 }
 
 /// Returns the type of which most examples are.
-fn most_hurt(examples: &[&Example], types: &Types) -> Option<TransactionRef> {
-    let mut counts: BTreeMap<TypeId, usize> = BTreeMap::new();
-    for type_id in examples.iter().filter_map(|example| example.type_id) {
-        *counts.entry(type_id).or_default() += 1;
+fn most_hurt(examples: &[&Example]) -> Option<TransactionRef> {
+    let mut counts: BTreeMap<Name, usize> = BTreeMap::new();
+    for root in examples.iter().filter_map(|example| example.root.as_ref()) {
+        *counts.entry((root.service.clone(), root.operation.clone())).or_default() += 1;
     }
-    let (type_id, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-    let (service, operation) = types.slots.key(type_id)?;
+    let ((service, operation), _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
     Some(TransactionRef { service: service.to_string(), operation: operation.to_string() })
 }
 
 /// Lists who does it, whom it hurts, and what signals of time listed.
 fn affected(incident: &Incident, facts: &RateFacts<'_>) -> Vec<Affected> {
-    let mut found = std::mem::take(&mut incident.affected.clone());
+    let mut found = incident.affected.clone();
     let since = rfc3339(block_start_ns(facts.onset));
     let names = facts.charges.iter().flat_map(|charge| {
         let occasion = &charge.scope.occasion;
@@ -185,6 +185,7 @@ fn evidence(incident: &Incident, lead: &Charge, words: &Words, facts: &RateFacts
     let verdict = &lead.verdict;
     let reference = &verdict.reference;
     let also = facts.charges.iter().filter(|charge| charge.scope != lead.scope).take(CHARGES_TOLD_MAX);
+    let (before, after) = distributions(incident, facts);
     Evidence {
         test: "share of occasions on which it went wrong, last minutes against the minutes before the onset; chance of so \
                many by a beta-binomial distribution, counts divided by how much the minutes differ"
@@ -207,8 +208,26 @@ fn evidence(incident: &Incident, lead: &Charge, words: &Words, facts: &RateFacts
             notes: lead.notes.clone(),
             also: also.map(also_told).collect(),
         }),
+        before,
+        after,
         ..incident.evidence.clone()
     }
+}
+
+/// Returns durations of the type that is hurt before the onset and since. What came before is known best at the opening.
+fn distributions(incident: &Incident, facts: &RateFacts<'_>) -> (Distribution, Distribution) {
+    let minute = |block: i64| block_start_ns(block).div_euclid(60_000_000_000);
+    let kind = type_of(&incident.transaction, facts).and_then(|type_id| facts.types.slots.get(type_id));
+    let tally = |from, to| kind.map(|kind| kind.tally(from, to).distribution()).unwrap_or_default();
+    let onset_minute = minute(facts.onset);
+    let before = tally(onset_minute - 60, onset_minute);
+    let told = &incident.evidence.before;
+    let before = if told.count > before.count { told.clone() } else { before };
+    (before, tally(onset_minute, minute(facts.block) + 1))
+}
+
+fn type_of(hurt: &TransactionRef, facts: &RateFacts<'_>) -> Option<TypeId> {
+    facts.types.slots.find(&(hurt.service.as_str().into(), hurt.operation.as_str().into()))
 }
 
 fn also_told(charge: &Charge) -> String {
@@ -218,7 +237,7 @@ fn also_told(charge: &Charge) -> String {
 }
 
 /// Shows transactions in which it went wrong, and usual ones of the same type from before.
-fn exemplars(examples: &[&Example], recent: &Recent, onset: i64) -> Vec<Exemplar> {
+fn exemplars(examples: &[&Example], facts: &RateFacts<'_>, hurt: &TransactionRef) -> Vec<Exemplar> {
     let mut seen = BTreeSet::new();
     let mut shown: Vec<Exemplar> = Vec::new();
     for example in examples {
@@ -228,8 +247,8 @@ fn exemplars(examples: &[&Example], recent: &Recent, onset: i64) -> Vec<Exemplar
             shown.push(Exemplar { trace_id: id, role, duration_ms });
         }
     }
-    let type_id = examples.iter().find_map(|example| example.type_id);
-    let usual = recent.all().filter(|brief| Some(brief.type_id) == type_id && brief.block < onset - 1);
+    let type_id = type_of(hurt, facts);
+    let usual = facts.recent.all().filter(|brief| Some(brief.type_id) == type_id && brief.block < facts.onset - 1);
     let usual: Vec<Exemplar> = usual
         .map(|brief| (brief.id.to_string(), brief.duration_ms))
         .filter(|(id, _)| !seen.contains(id))

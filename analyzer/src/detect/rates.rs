@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) use judge::{RateVerdict, needed};
 pub(super) use occasion::{Example, Name, Occasion, Occasions, Of, Place, Wrong};
 
-use crate::hash::Map;
+use crate::hash::{Map, Set};
 use crate::span::Site;
 use marks::{Callees, Pass, Side};
 use sends::Sends;
@@ -38,6 +38,8 @@ pub(super) struct Rates {
     operations: Map<u64, usize>,
     sides: Map<Side, Callees>,
     taking_places: Map<(Of, u64), usize>,
+    /// Services that send each other messages, the smaller name first; made anew when places are freed.
+    pairs: Set<(Arc<str>, Arc<str>)>,
     pass: Pass,
     takings: Takings,
     sends: Sends,
@@ -56,6 +58,7 @@ impl Rates {
             operations: Map::default(),
             sides: Map::default(),
             taking_places: Map::default(),
+            pairs: Set::default(),
             pass: Pass::default(),
             takings: Takings::default(),
             sends: Sends::default(),
@@ -76,6 +79,16 @@ impl Rates {
     /// Returns a place by its occasion.
     pub(super) fn place(&self, occasion: &Occasion) -> Option<&Place> {
         self.occasions.slots.get(self.occasions.slots.find(occasion)?)
+    }
+
+    /// Returns whether messages pass between two services.
+    pub(super) fn are_adjacent(&self, a: &Arc<str>, b: &Arc<str>) -> bool {
+        self.pairs.contains(&in_order(a, b))
+    }
+
+    /// Notes that messages pass between two services. Bounded as occasions are, of which each pair has one.
+    fn note_pair(&mut self, a: &Arc<str>, b: &Arc<str>) {
+        self.pairs.insert(in_order(a, b));
     }
 
     /// Returns examples of what goes wrong, oldest first.
@@ -124,6 +137,9 @@ impl Rates {
             for (_, place) in slots.iter_mut() {
                 place.within = place.within.filter(|within| !is_gone(*within));
             }
+            let messages = slots.iter().filter(|(_, occasion, _)| occasion.of == Of::Message);
+            let pairs = messages.filter_map(|(_, one, _)| Some(in_order(&one.by.0, &one.to.as_ref()?.0)));
+            self.pairs = pairs.collect();
             self.takings.forget_places();
             self.sends.forget_places(is_gone);
         }
@@ -144,6 +160,10 @@ impl Rates {
             ("messages_of_further_partitions", self.takings.partitions_left_out),
         ]
     }
+}
+
+fn in_order(a: &Arc<str>, b: &Arc<str>) -> (Arc<str>, Arc<str>) {
+    if a <= b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) }
 }
 
 fn touches(occasion: &Occasion, is_touched: impl Fn(&str) -> bool) -> bool {

@@ -125,6 +125,8 @@ pub struct CompensationOutcome {
     pub share: f64,
     /// How many failed alike.
     pub of: u32,
+    /// Whether the stage was done and something else failed: it may be expected by that or not.
+    pub(crate) is_due: bool,
 }
 
 /// A stage of a saga in one transaction.
@@ -324,7 +326,8 @@ fn compensation_outcome(
     };
     let name = one.declared.clone();
     let (service, operation) = name.unwrap_or_else(|| super::judge::name(model, one.by));
-    CompensationOutcome { service, operation, state, share: odds.share(), of: odds.of }
+    let is_due = is_stage_done && has_failed;
+    CompensationOutcome { service, operation, state, share: odds.share(), of: odds.of, is_due }
 }
 
 /// Returns what failed besides compensations.

@@ -7,6 +7,8 @@ use crate::detect::rates::{Of, RateScope, RateVerdict, Wrong};
 
 /// Attempts a call, beyond the first, from which on the load matters.
 const FURTHER_MIN: f64 = 0.12;
+/// The same where attempts are answered with errors and not given up on: so many more are what errors make of them.
+const FURTHER_OF_ERRORS_MIN: f64 = 0.5;
 /// Factor by which attempts a call must have grown.
 const GROWTH_MIN: f64 = 1.1;
 /// Layers of callers over which attempts are multiplied, at most.
@@ -19,7 +21,8 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
     let (now, good_now) = attempts(court, scope, first, court.block)?;
     let (usual_from, usual_to) = court.rates.place(&scope.occasion)?.usual_blocks(first);
     let (usual, good_usual) = attempts(court, scope, usual_from, usual_to)?;
-    if now - 1.0 < FURTHER_MIN || now < GROWTH_MIN * usual {
+    let further_min = if is_of_errors(court, scope, first) { FURTHER_OF_ERRORS_MIN } else { FURTHER_MIN };
+    if now - 1.0 < further_min || now < GROWTH_MIN * usual {
         return None;
     }
     let mut charge = Charge::of(scope, verdict, to, "retry");
@@ -31,6 +34,13 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
     }
     charge.notes.push(format!("{} of calls succeed, usually {}", percent(good_now), percent(good_usual)));
     Some(charge)
+}
+
+/// Returns whether most calls that were tried again had been answered with an error.
+fn is_of_errors(court: &Court<'_>, scope: &RateScope, first: i64) -> bool {
+    let Some(place) = court.rates.place(&scope.occasion) else { return false };
+    let count = |wrong: Wrong| place.rate(wrong).map_or(0, |rate| rate.between(first, court.block).count);
+    2 * count(Wrong::RetriedErrors) > count(Wrong::Retried)
 }
 
 /// Returns attempts a call in some blocks, and the share of transactions in which the call succeeded and was worth it.

@@ -72,7 +72,7 @@ impl Wrong {
         let usual = Bar { wrong: 5.0, blocks: 4, excess: 0.03, usual_max: 0.5, before_of: 30.0, before_minutes: 3 };
         match self {
             Self::Fails | Self::CutOff | Self::Absorbed => usual,
-            Self::Retried => Bar { excess: 0.1, ..usual },
+            Self::Retried | Self::RetriedErrors => Bar { excess: 0.1, ..usual },
             Self::WorkedOn => Bar { excess: 0.03, blocks: 3, ..usual },
             Self::Twice | Self::Disordered => Bar { excess: 0.02, blocks: 3, usual_max: 0.3, ..usual },
             Self::Lost => Bar { excess: 0.02, blocks: 3, usual_max: 0.3, ..usual },
@@ -86,7 +86,7 @@ impl Wrong {
 
     /// Returns whether it says nothing alone, and is only asked for when another rate stands out.
     fn is_asked_for(self) -> bool {
-        matches!(self, Self::Absorbed | Self::Begins | Self::Uncaused)
+        matches!(self, Self::Absorbed | Self::Begins | Self::Uncaused | Self::RetriedErrors)
     }
 
     /// Returns the kind of incident that it makes.
@@ -94,7 +94,7 @@ impl Wrong {
         match self {
             Self::Fails | Self::CutOff => IncidentKind::ErrorBurst,
             Self::Absorbed | Self::LeftOut => IncidentKind::DegradedResponse,
-            Self::Retried => IncidentKind::RetryStorm,
+            Self::Retried | Self::RetriedErrors => IncidentKind::RetryStorm,
             Self::WorkedOn => IncidentKind::WastedWork,
             Self::Unreached | Self::Begins | Self::Uncaused => IncidentKind::BrokenContext,
             Self::Twice => IncidentKind::DuplicateProcessing,

@@ -6,7 +6,6 @@ use collector_table::SpanKind;
 
 use super::occasion::{Example, Occasion, Of, Wrong};
 use super::{Rates, SHORT_CUTS_MAX, name, peer_name};
-use crate::detect::types::TypeId;
 use crate::hazards::has_worked_on;
 use crate::span::{Site, Span};
 use crate::transaction::{Hop, HopKind, NO_PARENT, Transaction};
@@ -53,7 +52,6 @@ pub(super) struct Pass {
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     transaction: &'a Transaction,
-    type_id: TypeId,
     block: i64,
 }
 
@@ -61,7 +59,7 @@ impl Seen<'_> {
     fn example(&self, site: &Arc<Site>) -> Example {
         Example {
             id: self.transaction.id,
-            type_id: Some(self.type_id),
+            root: Some(self.transaction.root_span().site.clone()),
             duration_ms: self.transaction.duration_ns as f64 / 1e6,
             site: Some(site.clone()),
         }
@@ -70,13 +68,13 @@ impl Seen<'_> {
 
 impl Rates {
     /// Counts a trace that closed for the first time, in `block`.
-    pub(in crate::detect) fn add(&mut self, transaction: &Transaction, block: i64, type_id: TypeId) {
+    pub(in crate::detect) fn add(&mut self, transaction: &Transaction, block: i64) {
         if self.operations.len() + self.sides.len() >= SHORT_CUTS_MAX {
             self.drop_short_cuts();
         }
         self.occasions.begin();
         let mut pass = std::mem::take(&mut self.pass);
-        let seen = Seen { transaction, type_id, block };
+        let seen = Seen { transaction, block };
         let has_errors = self.mark_executions(&mut pass, seen);
         for hop in transaction.hops.iter().filter(|hop| hop.kind != HopKind::Message) {
             self.mark_call(&mut pass, seen, hop);
@@ -109,7 +107,9 @@ impl Rates {
             let Some(place) = self.operation(&span.site, block) else { continue };
             pass.places[index] = Some(place);
             self.occasions.occurs(place, block, own, &span.site);
-            if !span.has_error() && transaction.is_complete {
+            // Of several, the first counts, as for the calls that are made within it.
+            let is_first = self.occasions.slots.get(place).is_some_and(|place| place.first == own);
+            if is_first && !span.has_error() && transaction.is_complete {
                 self.occasions.is_good(place, block, span.duration_ns() as f64 / 1e6);
             }
         }
@@ -146,6 +146,10 @@ impl Rates {
         if !hop.earlier.is_empty() {
             let further = hop.earlier.len() as f64;
             self.occasions.goes_wrong(place, (Wrong::Retried, further), block, || seen.example(&caller.site));
+            if self.is_answered(seen, hop, place) {
+                let example = || seen.example(&caller.site);
+                self.occasions.goes_wrong(place, (Wrong::RetriedErrors, further), block, example);
+            }
         }
         self.mark_work_for_nobody(seen, hop, place);
         if has_failed {
@@ -153,6 +157,17 @@ impl Rates {
         } else if callee.is_none() && caller.is_outgoing() && self.is_usually_reached(place) {
             self.occasions.goes_wrong(place, (Wrong::Unreached, 0.0), block, || seen.example(&caller.site));
         }
+    }
+
+    /// Returns whether the attempts in vain were answered by errors, and not given up on.
+    fn is_answered(&self, seen: Seen<'_>, hop: &Hop, place: usize) -> bool {
+        let spans = &seen.transaction.spans;
+        hop.earlier.iter().all(|attempt| match attempt.callee.map(|callee| &spans[callee]) {
+            Some(callee) => callee.has_error() && !has_worked_on(seen.transaction, &spans[attempt.caller], callee),
+            None => {
+                !self.is_usually_reached(place) && !self.is_as_long_as_usual(place, seen.block, &spans[attempt.caller])
+            }
+        })
     }
 
     /// Counts work that went on after its caller had given up.

@@ -9,7 +9,6 @@ use collector_table::TraceId;
 
 use super::odds::Count;
 use crate::detect::slots::{Slots, item_of};
-use crate::detect::types::TypeId;
 use crate::span::Site;
 
 /// Service and operation.
@@ -63,6 +62,8 @@ pub(in crate::detect) enum Wrong {
     Absorbed,
     /// The call is tried again.
     Retried,
+    /// The call is tried again after it was answered with an error.
+    RetriedErrors,
     /// The called one works on after the caller gave up.
     WorkedOn,
     /// The called one, which shows its work usually, does not.
@@ -110,7 +111,8 @@ pub(in crate::detect) struct Wrongs {
 #[derive(Debug, Clone)]
 pub(in crate::detect) struct Example {
     pub(in crate::detect) id: TraceId,
-    pub(in crate::detect) type_id: Option<TypeId>,
+    /// Root of the transaction, which names its type, if it is known.
+    pub(in crate::detect) root: Option<Arc<Site>>,
     pub(in crate::detect) duration_ms: f64,
     /// The span at which it shows.
     pub(in crate::detect) site: Option<Arc<Site>>,
@@ -326,6 +328,15 @@ impl Occasions {
         }
         if let Some(from) = held_from.filter(|_| is_new) {
             self.hold_rate(id, wrong, from);
+        }
+    }
+
+    /// Takes back one of the latest wrongs of a place: it turned out to be none.
+    pub(super) fn goes_right(&mut self, id: usize, wrong: Wrong, block: i64) {
+        let Some((_, place)) = self.slots.used(id, block) else { return };
+        let latest = place.rate_mut(wrong).blocks.iter_mut().rev().find(|(_, wrongs)| wrongs.count > 0);
+        if let Some((_, wrongs)) = latest {
+            wrongs.count -= 1;
         }
     }
 

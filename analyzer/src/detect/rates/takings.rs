@@ -32,7 +32,14 @@ const UNUSED_NS: i64 = 1_800_000_000_000;
 struct Before {
     span_id: SpanId,
     trace: TraceId,
+    start_ns: i64,
     has_failed: bool,
+}
+
+impl Before {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.span_id, self.trace) == (other.span_id, other.trace)
+    }
 }
 
 /// A message of a partition that waits for its turn.
@@ -80,14 +87,15 @@ impl Takings {
         self.disordered.clear();
     }
 
-    /// Returns how a message was taken in before, and remembers how it is now.
+    /// Returns how else a message was taken in, and remembers of both the one that began later: spans arrive in any order.
     fn before(&mut self, key: (u64, u64), now: Before, now_ns: i64) -> Option<Before> {
         if self.messages.len() >= MESSAGES_MAX || now_ns.saturating_sub(self.turned_ns) >= GENERATION_NS {
             self.older = std::mem::take(&mut self.messages);
             self.turned_ns = now_ns;
         }
-        let before = self.messages.insert(key, now);
-        before.or_else(|| self.older.remove(&key))
+        let other = self.messages.remove(&key).or_else(|| self.older.remove(&key));
+        self.messages.insert(key, other.filter(|other| other.start_ns > now.start_ns).unwrap_or(now));
+        other
     }
 }
 
@@ -123,10 +131,11 @@ impl Rates {
         if taking.token == 0 {
             return;
         }
-        let now = Before { span_id: taken.span_id, trace: taken.trace, has_failed: site.has_error };
-        let before = self.takings.before((taking.token, site.shape), now, now_ns);
+        let (span_id, trace, start_ns) = (taken.span_id, taken.trace, taken.start_ns);
+        let now = Before { span_id, trace, start_ns, has_failed: site.has_error };
+        let other = self.takings.before((taking.token, site.shape), now, now_ns);
         // The same span, sent twice, is not the same work done twice.
-        if before.is_some_and(|before| (before.span_id, before.trace) == (now.span_id, now.trace)) {
+        if other.is_some_and(|other| other.is_same(&now)) {
             return;
         }
         let of = if taking.is_request { Of::Request } else { Of::Taking };
@@ -138,11 +147,14 @@ impl Rates {
         }
         self.occasions.occurs(place, block, 0, site);
         // What failed is to be done again.
-        let is_twice = before.is_some_and(|before| !before.has_failed);
+        let is_twice = other.is_some_and(|other| {
+            let first = if other.start_ns <= now.start_ns { other } else { now };
+            !first.has_failed
+        });
         if is_twice {
             self.occasions.goes_wrong(place, (Wrong::Twice, 1.0), block, || example(taken.trace, site));
         }
-        if taking.partition != 0 && before.is_none() {
+        if taking.partition != 0 && other.is_none() {
             self.wait_for_turn(taken, place, now_ns);
         }
     }
@@ -210,5 +222,5 @@ impl Rates {
 }
 
 fn example(id: TraceId, site: &Arc<crate::span::Site>) -> Example {
-    Example { id, type_id: None, duration_ms: 0.0, site: Some(site.clone()) }
+    Example { id, root: None, duration_ms: 0.0, site: Some(site.clone()) }
 }

@@ -7,7 +7,7 @@ use collector_table::TraceId;
 
 use super::Rates;
 use super::occasion::{Example, Occasion, Of, Wrong};
-use crate::expect::{CompensationState, SagaOutcome, SagaStage, SagaStageState};
+use crate::expect::{CompensationState, SagaOutcome, SagaStageState};
 use crate::hash::{Map, Set};
 use crate::transaction::Transaction;
 
@@ -59,11 +59,13 @@ impl Rates {
             return;
         };
         let to_undo = to_undo(saga);
-        if to_undo.is_empty() {
+        // A stage that failed and was tried again with success leaves nothing to be undone.
+        let has_failed = transaction.has_error() || to_undo.iter().any(|one| one.is_undone);
+        if to_undo.is_empty() || !has_failed {
             return;
         }
         let (duration_ms, site) = (transaction.duration_ns as f64 / 1e6, Some(transaction.root_span().site.clone()));
-        let example = Example { id: transaction.id, type_id: None, duration_ms, site };
+        let example = Example { id: transaction.id, root: site.clone(), duration_ms, site };
         if to_undo.iter().any(|one| one.may_come && !one.is_undone) {
             if self.undoings.waiting.insert(transaction.id, (to_undo, example)).is_none() {
                 self.undoings.due.push_back((now_ns.saturating_add(WAIT_NS), transaction.id));
@@ -100,24 +102,19 @@ impl Rates {
     }
 }
 
-/// Returns the stages that were done before another failed, and are known to be undone by something. What the verdict on
+/// Returns the stages that were done before something failed, and are known to be undone by something. What the verdict on
 /// the one transaction expects fades when it stops coming; that is for the rate to judge.
 fn to_undo(saga: &SagaOutcome) -> Vec<ToUndo> {
-    let failed: Vec<&SagaStage> = saga.stages.iter().filter(|stage| stage.state == SagaStageState::Failed).collect();
-    let Some(first) = failed.first() else { return Vec::new() };
-    let to = (first.service.clone(), first.operation.clone());
-    let done = saga.stages.iter().filter(|stage| stage.state == SagaStageState::Done);
-    done.filter_map(|stage| {
-        let undoing = stage.compensation.as_ref()?;
-        Some(ToUndo {
-            occasion: Occasion {
-                of: Of::Undoing,
-                by: (undoing.service.clone(), undoing.operation.clone()),
-                to: Some(to.clone()),
-            },
+    let failed = saga.stages.iter().find(|stage| stage.state == SagaStageState::Failed);
+    let to = failed.map(|stage| (stage.service.clone(), stage.operation.clone()));
+    let due = saga.stages.iter().filter_map(|stage| stage.compensation.as_ref()).filter(|undoing| undoing.is_due);
+    due.map(|undoing| {
+        let by = (undoing.service.clone(), undoing.operation.clone());
+        ToUndo {
+            occasion: Occasion { of: Of::Undoing, by, to: to.clone() },
             is_undone: undoing.state == CompensationState::Done,
             may_come: undoing.state == CompensationState::Waiting,
-        })
+        }
     })
     .collect()
 }

@@ -128,3 +128,23 @@ fn messages_that_come_before_earlier_ones_are_out_of_order() {
     let (kinds, story) = told_at(10, 10);
     assert_eq!(kinds, [""; 0], "as often as usual: {story}");
 }
+
+/// An event in the trace of its sender, named by nothing else; taken in once or twice.
+fn plain_event(number: i64, times: i64) -> String {
+    let from = 20 + number % 7;
+    let mut text = "web POST /event 0..20\n  web producer send 5..9".to_owned();
+    for time in 0..times {
+        let from = from + 60 * time;
+        text.push_str(&format!("\n    log consumer take {from}..{}", from + 8));
+    }
+    text
+}
+
+#[test]
+fn duplicates_are_seen_without_names_of_messages() {
+    let times = |percent: i64| move |number: i64| plain_event(number, if is_in(number, percent) { 2 } else { 1 });
+    let more = run(times(2), times(30));
+    assert_eq!(told(&more), ["duplicate_processing: log take, self"], "{}", more.story());
+    let usual = run(times(10), times(10));
+    assert_eq!(told(&usual), [""; 0], "{}", usual.story());
+}

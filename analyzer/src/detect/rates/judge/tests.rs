@@ -38,7 +38,7 @@ fn site() -> Arc<Site> {
 
 fn example() -> super::super::Example {
     let id = collector_table::TraceId([1; 16]);
-    super::super::Example { id, type_id: None, duration_ms: 1.0, site: None }
+    super::super::Example { id, root: None, duration_ms: 1.0, site: None }
 }
 
 /// One rate, block by block.
