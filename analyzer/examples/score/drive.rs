@@ -12,8 +12,7 @@ use collector_simulator::{Change, Fault, System, World};
 use serde::Serialize;
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// Seconds for which a system is watched before a fault, and after it.
-pub(crate) const BEFORE_S: f64 = 1_200.0;
+/// Seconds for which a system is watched after a fault.
 pub(crate) const AFTER_S: f64 = 300.0;
 /// Seconds of telemetry that is still on its way at the end.
 const LATE_S: usize = 30;

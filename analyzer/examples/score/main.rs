@@ -9,6 +9,8 @@ use collector_simulator::fault::{self, Period, Strength};
 use collector_simulator::score::{Found, Row, Verdict, table};
 use collector_simulator::{Change, Effect, Fault, System, harmless, systems};
 
+/// Seconds for which a system is watched before something happens.
+const BEFORE_S: f64 = 1_200.0;
 /// Seconds that a fault lasts; one that creeps lasts for hours.
 const FAULT_S: f64 = 600.0;
 const CREEP_S: f64 = 3.0 * 3_600.0;
@@ -115,11 +117,7 @@ fn faults(asked: &Asked) {
             }
         }
     }
-    println!(
-        "\nfaults, from {} s to {} s; those of a kind have all systems",
-        drive::BEFORE_S,
-        drive::BEFORE_S + FAULT_S
-    );
+    println!("\nfaults, from {} s to {} s; those of a kind have all systems", BEFORE_S, BEFORE_S + FAULT_S);
     println!("{}", Row::heading());
     table(&verdicts).iter().for_each(|row| println!("{}", row.text()));
 }
@@ -129,7 +127,7 @@ fn placed(system: &System, kind: &str, strength: Strength, seed: u64) -> Option<
     let is_creep = kind == "facade_creep";
     let length_s = if is_creep { CREEP_S } else { FAULT_S };
     let ramp_s = if (seed + kind.len() as u64).is_multiple_of(2) { 0.0 } else { RAMP_S };
-    let period = Period { from_s: drive::BEFORE_S, to_s: drive::BEFORE_S + length_s, ramp_s };
+    let period = Period { from_s: BEFORE_S, to_s: BEFORE_S + length_s, ramp_s };
     let mut fault = fault::place(system, kind, strength, period, seed)?;
     if is_creep {
         let less = Effect::Traffic { source: None, factor: CREEP_TRAFFIC };
@@ -156,9 +154,9 @@ fn quiet(asked: &Asked) {
         let (mut incidents, mut hours) = (0, 0.0);
         for seed in asked.seeds() {
             for system in asked.systems(seed) {
-                let period_s = (drive::BEFORE_S, drive::BEFORE_S + HARMLESS_S);
+                let period_s = (BEFORE_S, BEFORE_S + HARMLESS_S);
                 let Some(change) = harmless::harmless(&system, kind, period_s, seed) else { continue };
-                let seconds = drive::BEFORE_S + HARMLESS_S + drive::AFTER_S;
+                let seconds = BEFORE_S + HARMLESS_S + drive::AFTER_S;
                 let found = drive::incidents(&change.system, seed, change.changes, seconds, None).found;
                 if asked.has("verbose") && !found.is_empty() {
                     println!("{} seed {seed}, {kind}:", system.name);

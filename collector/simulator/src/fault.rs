@@ -238,3 +238,34 @@ impl Placing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Period, Strength, kinds, place};
+    use crate::systems;
+
+    const PERIOD: Period = Period { from_s: 600.0, to_s: 900.0, ramp_s: 60.0 };
+
+    #[test]
+    fn every_kind_has_a_place_in_several_systems_and_is_near_itself() {
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        let systems: Vec<_> = systems::written().into_iter().chain((0..12).map(systems::drawn)).collect();
+        for (system, kind) in systems.iter().flat_map(|system| kinds().map(move |kind| (system, kind))) {
+            let Some(fault) = place(system, kind, Strength::Moderate, PERIOD, 7) else { continue };
+            *places.entry(kind).or_default() += 1;
+            assert_eq!(fault.kinds.first(), Some(&fault.kind));
+            assert!(fault.services.iter().all(|service| fault.near.contains(service)), "{}: {fault:?}", system.name);
+            assert!(!fault.hurt.is_empty() && !fault.changes.is_empty(), "{}: {fault:?}", system.name);
+            assert!(fault.changes.iter().all(|change| change.from_ns >= 600_000_000_000), "{fault:?}");
+        }
+        assert!(kinds().all(|kind| places.get(kind).is_some_and(|count| *count >= 2)), "{places:?}");
+    }
+
+    #[test]
+    fn a_stronger_fault_is_at_the_same_place() {
+        let at = |strength| place(&systems::shop(), "latency_shift", strength, PERIOD, 3).unwrap().operations;
+        assert_eq!(at(Strength::Mild), at(Strength::Severe));
+    }
+}

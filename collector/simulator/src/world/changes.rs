@@ -81,8 +81,8 @@ impl Changes {
     /// Returns which share of traces is kept, if a change says so.
     pub(super) fn sampled(&self, now_ns: i64) -> Option<f64> {
         let changes = self.of_samples.iter().map(|index| &self.list[*index]);
-        let active = changes.filter(|change| change.strength(now_ns) > 0.0);
-        active.last().and_then(|change| if let Effect::Samples { share } = change.effect { Some(share) } else { None })
+        let mut active = changes.rev().filter(|change| change.strength(now_ns) > 0.0);
+        active.find_map(|change| if let Effect::Samples { share } = change.effect { Some(share) } else { None })
     }
 
     /// Returns the share of messages of a queue that are lost.
