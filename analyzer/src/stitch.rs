@@ -20,14 +20,16 @@ mod retry;
 mod site;
 mod skew;
 mod straggler;
+mod taken;
 mod tree;
 mod waiting;
 mod weave;
 
 pub(crate) use joining::HeldBack;
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
+pub(crate) use open::Unclosed;
 pub use open::{OpenTransaction, Stitcher};
-pub(crate) use open::{Taken, Unclosed};
+pub(crate) use taken::Taken;
 
 use collector_table::{LogTable, SpanTable};
 

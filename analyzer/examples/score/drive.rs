@@ -115,8 +115,7 @@ pub(crate) fn stitching(system: &System, seed: u64, seconds: usize) -> (Score, V
         note(analyzer.push(&chunk.spans, now_ns).transactions);
     }
     note(analyzer.finish(now_ns + SECOND_NS).transactions);
-    let stitched: Vec<Stitched> =
-        last.values().filter(|one| one.superseded_by.is_none()).map(|one| stitched(one)).collect();
+    let stitched: Vec<Stitched> = last.values().filter(|one| one.superseded_by.is_none()).map(stitched).collect();
     let mut mistakes = Mistakes::new();
     let score = truth.score(&stitched, &mut mistakes);
     let name = |site: Option<u32>| site.map_or("nobody".to_owned(), |site| world.site_name(site));

@@ -8,7 +8,7 @@ use collector_table::SpanKind;
 use super::baseline::Baseline;
 use super::instances::{InstanceId, Instances};
 use super::slots::Slots;
-use crate::hash::Map;
+use crate::hash::{Map, Set};
 use crate::span::{Site, Span};
 use crate::transaction::{Cause, Hop, HopKind, Transaction};
 
@@ -104,6 +104,8 @@ pub(super) struct Steps {
     by_sites: Map<(u64, u64, Cause), StepId>,
     pub(super) instances: Instances,
     times: PathTimes,
+    /// Senders of the transaction at hand, with who took in what they sent, by shape.
+    taken: Set<(usize, u64)>,
     within: Vec<Option<StepId>>,
     /// Of the transaction at hand, the span with which the execution begins that each span is part of.
     pub(super) entries: Vec<u32>,
@@ -114,7 +116,8 @@ impl Steps {
         let (by_site, by_sites) = (Map::default(), Map::default());
         let (times, instances) = (PathTimes::default(), Instances::default());
         let slots = Slots::new(max);
-        Self { slots, by_site, by_sites, instances, times, within: Vec::new(), entries: Vec::new() }
+        let (taken, within, entries) = (Set::default(), Vec::new(), Vec::new());
+        Self { slots, by_site, by_sites, instances, times, taken, within, entries }
     }
 
     /// Gathers the steps of a transaction: each span's own time, each wait of a message, each whole entry span.
@@ -219,9 +222,14 @@ impl Steps {
         block: i64,
         observations: &mut Vec<Observation>,
     ) {
+        self.taken.clear();
         for hop in hops.filter(|hop| hop.kind == HopKind::Message) {
             let Some(consumer) = hop.callee else { continue };
             let (from, to) = (&transaction.spans[hop.caller], &transaction.spans[consumer]);
+            // A message that comes again has not waited for that long.
+            if !self.taken.insert((hop.caller, to.site.shape)) {
+                continue;
+            }
             let Some(step) = self.between(from, to, Cause::QueueWait, block) else { continue };
             let (ms, path_ms) = (ms(hop.gap_ns.unwrap_or(0)), ms(times.wait_ns[consumer]));
             let far = self.by_site.get(&to.site.number).and_then(|known| known.instance);

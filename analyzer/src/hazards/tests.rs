@@ -43,9 +43,12 @@ impl Shop {
     }
 }
 
+/// How often each was counted, by name.
+type Counts = Vec<(String, u64)>;
+
 /// Adds drawn spans, each group at a second of its own, as the stitcher gives them out; tells how often each hop, by who
 /// is called, was counted, and each type.
-fn counted(groups: &[(i64, &[fixture::Drawn<'_>])]) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+fn counted(groups: &[(i64, &[fixture::Drawn<'_>])]) -> (Counts, Counts) {
     const SECOND_NS: i64 = 1_000_000_000;
     let mut stitcher = crate::stitch::Stitcher::new(crate::stitch::StitcherLimits::default());
     let mut register = Register::default();

@@ -5,19 +5,20 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use collector_table::{LogRow, LogTable, SpanId, SpanTable, TraceId};
+use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use super::closed::{Archive, Closed};
-use super::facts::{Found, Taking};
+use super::facts::Found;
 use super::joining::{Closing, HeldBack, Joiner, REVISIONS_MAX, Reopened, Step};
 use super::keys::KeyBook;
 use super::limits::{JoinStats, StitcherLimits, StitcherStats};
 use super::read::Reader;
+use super::taken::{TAKEN_MAX, Taken};
 use super::tree::{Header, Trees};
 use super::waiting::Waiting;
-use crate::hash::{FNV_SEED, Map, Set, fnv};
+use crate::hash::{Map, Set};
 use crate::join::{Proposal, Refused};
-use crate::span::{Site, Span};
+use crate::span::Span;
 use crate::told::Told;
 use crate::transaction::{CloseReason, Transaction};
 
@@ -48,33 +49,6 @@ pub struct OpenTransaction {
 pub(crate) struct Unclosed<'a> {
     pub(crate) id: TraceId,
     pub(crate) spans: &'a [Span],
-}
-
-/// What a span took in; see [`Taking`].
-#[derive(Debug, Clone)]
-pub(crate) struct Taken {
-    pub(crate) taking: Taking,
-    pub(crate) trace: TraceId,
-    pub(crate) span_id: SpanId,
-    pub(crate) start_ns: i64,
-    pub(crate) site: Arc<Site>,
-}
-
-/// Takings that wait until they are asked for; further ones are left out.
-const TAKEN_MAX: usize = 100_000;
-
-impl Taken {
-    /// Gives what a span took in; of a batch that names its messages by links alone, each of them.
-    fn each(self, found: &Found, mut give: impl FnMut(Self)) {
-        if self.taking.token != 0 || found.links.is_empty() {
-            give(self);
-            return;
-        }
-        for link in &found.links {
-            let token = fnv(fnv(FNV_SEED, &link.trace.0), &link.span.0);
-            give(Self { taking: Taking { token, ..self.taking }, ..self.clone() });
-        }
-    }
 }
 
 struct Open {

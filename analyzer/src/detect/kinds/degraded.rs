@@ -2,8 +2,8 @@
 //! by an open circuit breaker, or a fallback answers in its place, and the caller succeeds. Called by `kinds` for rates of
 //! calls that are left out.
 //!
-//! That a span is not there is no proof that nothing was done: spans get lost, and a new version may not need the call. So
-//! either the call failed before it was left out, or the answers became quicker by about what it used to take.
+//! That a span is not there is no proof that something is wrong: spans get lost, another mix of requests or a new version
+//! may not need the call, and then answers are quicker, too. So the call must have failed before it was left out.
 
 use super::{Charge, Court, Words, context, percent, text};
 use crate::detect::rates::{Occasion, Of, Place, RateScope, RateVerdict, Wrong};
@@ -14,11 +14,6 @@ const UNTRIED_MIN: f64 = 0.5;
 const BEFORE_BLOCKS: i64 = 30;
 /// Failures that may be why.
 const FAILURES_MIN: u32 = 3;
-/// Share that must be left out if nothing failed.
-const UNFAILED_SHARE_MIN: f64 = 0.5;
-/// Part of the call's usual time by which answers must be quicker then, and part of the answer's time that it must be.
-const QUICKER_MIN: f64 = 0.5;
-const TIME_SHARE_MIN: f64 = 0.05;
 
 /// Charges the one whose part is left out; or, if what the caller does went to transactions of its own, the caller.
 pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> Option<Charge> {
@@ -33,15 +28,13 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
         return None;
     }
     let failures = failures(court, scope, from - BEFORE_BLOCKS);
-    if failures < FAILURES_MIN && !is_quicker(court, scope, place, verdict) {
+    if failures < FAILURES_MIN {
         return None;
     }
     let to = scope.occasion.to.clone()?;
     let cause = if place.is_reached { "self" } else { "uninstrumented_peer" };
     let mut charge = Charge::of(scope, verdict, to, cause);
-    if failures >= FAILURES_MIN {
-        charge.notes.push(format!("the call failed {failures} times around the onset"));
-    }
+    charge.notes.push(format!("the call failed {failures} times around the onset"));
     Some(charge)
 }
 
@@ -61,26 +54,6 @@ fn failures(court: &Court<'_>, scope: &RateScope, from: i64) -> u32 {
     let called = scope.occasion.to.clone().map(|by| Occasion { of: Of::Execution, by, to: None });
     let called = called.and_then(|called| court.rates.place(&called));
     own + called.map_or(0, |place| beyond_usual(place, Wrong::Fails))
-}
-
-/// Returns whether answers are quicker by about what the call used to take, and no new version of the caller explains it.
-fn is_quicker(court: &Court<'_>, scope: &RateScope, place: &Place, verdict: &RateVerdict) -> bool {
-    let caller = Occasion { of: Of::Execution, by: scope.occasion.by.clone(), to: None };
-    let Some(caller_place) = court.rates.place(&caller) else { return false };
-    let first = court.block - verdict.blocks + 1;
-    let mean = |place: &Place, from: i64, to: i64| {
-        let tally = place.between(from, to);
-        f64::from(tally.good_ms) / f64::from(tally.good.max(1))
-    };
-    let (before_from, before_to) = place.usual_blocks(first);
-    let usual_ms = mean(caller_place, before_from, before_to);
-    let call_ms = mean(place, before_from, before_to);
-    let quicker_ms = usual_ms - mean(caller_place, first, court.block);
-    let is_new = court.changes.newest(&scope.occasion.by.0, first - BEFORE_BLOCKS).is_some();
-    !is_new
-        && verdict.share() >= UNFAILED_SHARE_MIN
-        && call_ms >= TIME_SHARE_MIN * usual_ms
-        && quicker_ms >= QUICKER_MIN * call_ms * verdict.share()
 }
 
 pub(super) fn words(charge: &Charge) -> Words {

@@ -316,11 +316,14 @@ pub(super) struct Trouble {
     pub(super) ends: bool,
 }
 
+/// A log record: the span that it is of, a key and its value.
+type Record = (Option<TraceId>, SpanId, (String, String));
+
 /// Gives the spans in requests by arrival, each with the log records that come before the next.
 fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable, LogTable)> {
     let mut skews: BTreeMap<String, i64> = BTreeMap::new();
     let mut arriving: Vec<(i64, Made)> = Vec::new();
-    let mut written: Vec<(i64, Option<TraceId>, SpanId, (String, String))> = Vec::new();
+    let mut written: Vec<(i64, Record)> = Vec::new();
     let spans = world.spans.clone();
     for mut span in spans {
         if world.dice.is(trouble.lost_one_in) {
@@ -334,7 +337,7 @@ fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable, LogTab
         for said in &span.logs {
             // Log records have a way of their own.
             let at_ns = span.start_ns + dice.ms(0, trouble.delay_ms);
-            written.push((at_ns, Some(span.trace), span.id, said.clone()));
+            written.push((at_ns, (Some(span.trace), span.id, said.clone())));
         }
         if dice.is(trouble.doubled_one_in) {
             arriving.push((arrival_ns + dice.ms(0, trouble.delay_ms), span.clone()));
@@ -346,9 +349,9 @@ fn requests(world: &mut World, trouble: &Trouble) -> Vec<(i64, SpanTable, LogTab
     let mut written = written.into_iter().peekable();
     let request = |chunk: &[(i64, Made)]| {
         let at_ns = chunk[chunk.len() - 1].0;
-        let mut logs: Vec<(Option<TraceId>, SpanId, (String, String))> = Vec::new();
-        while let Some((_, trace, span, said)) = written.next_if(|one| one.0 <= at_ns) {
-            logs.push((trace, span, said));
+        let mut logs: Vec<Record> = Vec::new();
+        while let Some((_, record)) = written.next_if(|one| one.0 <= at_ns) {
+            logs.push(record);
         }
         (at_ns, table(chunk.iter().map(|(_, span)| span)), logs_of(&logs))
     };
