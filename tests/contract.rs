@@ -21,3 +21,10 @@ fn documented_incident_is_what_the_type_reads_and_writes() {
 fn schema_names_exactly_the_fields_of_the_example_at_every_depth() {
     schema::expect_incident(&serde_json::from_str(EXAMPLE).unwrap());
 }
+
+#[test]
+fn schema_names_exactly_what_an_incident_about_a_rate_has_beyond_that() {
+    let mut incident: analyzer::Incident = serde_json::from_str(EXAMPLE).unwrap();
+    incident.evidence.rate = Some(analyzer::incident::RateEvidence::default());
+    schema::expect_incident(&serde_json::to_value(incident).unwrap());
+}
