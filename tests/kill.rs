@@ -76,6 +76,12 @@ fn an_open_incident_is_the_same_one_after_a_kill() {
     let mut daemon = Daemon::start();
     traffic::send(&daemon, &shop, began_ns - 15 * MINUTE_NS, killed_ns);
     daemon.wait_for_count("SELECT count(*) FROM incidents", 1);
+    // What is only shown yet may be found anew; what is saved is the same.
+    wait_until("the incident is saved", || {
+        let saved = "throughline_incident_changes_saved_total ";
+        let metrics = daemon.get("/metrics").1;
+        metrics.lines().any(|line| line.strip_prefix(saved).is_some_and(|count| count != "0"))
+    });
     let identity = "SELECT id, number, status FROM incidents";
     let before = daemon.sql(identity);
 

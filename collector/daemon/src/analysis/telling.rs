@@ -27,14 +27,20 @@ pub(super) struct Teller {
     counts: Arc<TellingCounts>,
 }
 
-/// What went wrong while changes of incidents were saved.
+/// What became of changes of incidents.
 #[derive(Debug, Default)]
 pub struct TellingCounts {
+    saved: AtomicU64,
     failed: AtomicU64,
     lost: AtomicU64,
 }
 
 impl TellingCounts {
+    /// Returns how many changes were saved.
+    pub fn saved(&self) -> u64 {
+        self.saved.load(Relaxed)
+    }
+
     /// Returns how many tries to save a change failed; each is tried again.
     pub fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
@@ -81,19 +87,20 @@ async fn tell_all(
     mut waiting: mpsc::Receiver<Happening>,
     counts: Arc<TellingCounts>,
 ) {
-    while let Some(happening) = waiting.recv().await {
+    'next: while let Some(happening) = waiting.recv().await {
         keep_evidence(&store, &happening.incident).await;
         let mut pause = RETRY_PAUSE;
         while let Err(error) = notifier.tell(&happening).await {
             if matches!(error, StateError::Stopped { .. }) {
                 counts.lose(&happening, "the state is closed");
-                break;
+                continue 'next;
             }
             counts.failed.fetch_add(1, Relaxed);
             tracing::error!(error = error_chain(&error), "an incident's change was not saved yet");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
         }
+        counts.saved.fetch_add(1, Relaxed);
     }
 }
 

@@ -60,6 +60,11 @@ pub(super) fn metrics(summary: &Summary, lag: Duration, telling: &TellingCounts)
         Metric::gauge("throughline_incidents_open", "Open incidents.", open as u64),
         Metric::counters("throughline_at_bounds_total", "What happened at a bound of the analysis.", bounds),
         Metric::counter(
+            "throughline_incident_changes_saved_total",
+            "Changes of incidents saved; from then on they outlive the daemon, and are delivered.",
+            telling.saved(),
+        ),
+        Metric::counter(
             "throughline_incident_saves_failed_total",
             "Tries to save an incident's change that failed and are repeated.",
             telling.failed(),
