@@ -84,6 +84,8 @@ struct CauseLine {
 /// How often something goes wrong, of an incident that is about that.
 struct RateLines {
     what: String,
+    /// What is counted, and in which time.
+    counted: String,
     now: RateLine,
     usual: RateLine,
     notes: Vec<String>,
@@ -264,13 +266,14 @@ fn tells_of_time(incident: &Incident) -> bool {
 
 fn rate_lines(rate: &RateEvidence) -> RateLines {
     let line = |wrong, of, share: f64| RateLine {
-        counts: format!("{} of {} {}", format::count(wrong), format::count(of), rate.occasions),
+        counts: format!("{} of {}", format::count(wrong), format::count(of)),
         share: format::share(share),
         bar: crate::chart::percentage(share.clamp(0.0, 1.0) * 100.0),
     };
     let notes = rate.notes.iter().cloned();
     RateLines {
         what: rate.what.clone(),
+        counted: format!("{}, in the last {} s", rate.occasions, rate.window_s),
         now: line(rate.now, rate.now_of, rate.now_share),
         usual: line(rate.usual, rate.usual_of, rate.usual_share),
         notes: notes.chain(rate.also.iter().map(|also| format!("Also {also}"))).collect(),
@@ -351,6 +354,7 @@ fn as_text(incident: &Incident) -> String {
     ));
     if let Some(rate) = incident.evidence.rate.as_ref().map(rate_lines) {
         line(format!("what          {}", rate.what));
+        line(format!("counted       {}", rate.counted));
         line(format!("now           {}, {}", rate.now.counts, rate.now.share));
         line(format!("usually       {}, {}", rate.usual.counts, rate.usual.share));
     }
