@@ -233,17 +233,8 @@ impl Detector {
         let type_id = self.types.add(transaction, ended_ns, block);
         self.rates.add(transaction, self.known_block(block));
         let deviation = self.signals.add(transaction, block, |site| self.changes.note(site, block));
-        self.recent.push(Brief {
-            id: transaction.id,
-            block,
-            type_id,
-            path_id: transaction.path_id,
-            duration_ms: transaction.duration_ns as f64 / 1e6,
-            expected_ms: deviation.expected_ms,
-            extra_by_service: deviation.extra_by_service,
-            traits: self.traits.take(transaction.id),
-            is_joined: false,
-        });
+        let traits = self.traits.take(transaction.id);
+        self.recent.push(Brief { traits, ..Brief::new(transaction, block, type_id, deviation) });
     }
 
     /// Takes in what is known of a transaction of several traces only when it is given out, at event time `known_ns`: how
@@ -254,17 +245,7 @@ impl Detector {
         let site = &transaction.root_span().site;
         // Its traces were tallied each by itself.
         let Some(type_id) = self.types.slots.find(&(site.service.clone(), site.operation.clone())) else { return };
-        self.recent.push(Brief {
-            id: transaction.id,
-            block,
-            type_id,
-            path_id: transaction.path_id,
-            duration_ms: transaction.duration_ns as f64 / 1e6,
-            expected_ms: deviation.expected_ms,
-            extra_by_service: deviation.extra_by_service,
-            traits: Box::default(),
-            is_joined: true,
-        });
+        self.recent.push(Brief { is_joined: true, ..Brief::new(transaction, block, type_id, deviation) });
     }
 
     /// Takes in a transaction that is given out at `now_ns`, whole as far as is known: what its messages and its saga say.

@@ -14,7 +14,7 @@ mod wasted;
 use std::sync::Arc;
 
 use super::changes::Changes;
-use super::rates::{Example, Name, Of, RateScope, RateVerdict, Rates, Wrong};
+use super::rates::{Example, Name, Occasion, Of, RateScope, RateVerdict, Rates, Wrong};
 use crate::incident::IncidentKind;
 
 /// A rate that stands out, and who is charged with it.
@@ -52,6 +52,12 @@ impl Charge {
             cause,
             notes: Vec::new(),
         }
+    }
+
+    /// Returns, as text, who acts on the occasion, and toward whom; where that is not said, toward the one that is charged.
+    fn ends(&self) -> (String, String) {
+        let Occasion { by, to, .. } = &self.scope.occasion;
+        (text(by), to.as_ref().map_or_else(|| self.service.to_string(), text))
     }
 
     /// Returns the services that it is about.

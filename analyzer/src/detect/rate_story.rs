@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::changes::Changes;
 use super::kinds::{self, Charge, Words};
 use super::rates::{Example, Name, Of, Rates, Wrong};
-use super::recent::Recent;
-use super::story::{clip, percent, whole};
+use super::recent::{EXEMPLARS_MAX, Recent};
+use super::story::{AFFECTED_MAX, CAUSES_MAX, clip, percent, version_suggestion, whole};
 use super::types::{TypeId, Types};
 use super::{block_start_ns, series::BLOCK_S};
 use crate::incident::{
@@ -18,12 +18,6 @@ use crate::time::{in_words, parse_rfc3339, rfc3339};
 
 /// Charges that are told beside the first.
 const CHARGES_TOLD_MAX: usize = 8;
-/// Affected operations that are listed.
-const AFFECTED_MAX: usize = 20;
-/// Root causes that are listed.
-const CAUSES_MAX: usize = 5;
-/// Examples that are shown of each role.
-const EXEMPLARS_MAX: usize = 3;
 /// Shares from which on it is a warning, and critical.
 const WARNING_SHARE: f64 = 0.05;
 const CRITICAL_SHARE: f64 = 0.5;
@@ -68,9 +62,7 @@ pub(super) fn tell(incident: &mut Incident, lead: &Charge, facts: &RateFacts<'_>
     incident.title = clip(&words.title, 120);
     incident.summary = clip(&summary(incident, lead, &words, facts), 1000);
     incident.suggestions = words.suggestions;
-    if let Some(change) = incident.changes.iter().rev().find(|change| change.kind == "version") {
-        incident.suggestions.push(format!("Compare the versions or roll back: {}.", change.text));
-    }
+    incident.suggestions.extend(version_suggestion(incident));
 }
 
 /// Returns the type of which most examples are.

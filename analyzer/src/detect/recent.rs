@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use collector_table::TraceId;
 
+use super::signals::Deviation;
 use super::traits::TraitId;
 use super::types::TypeId;
 use crate::incident::Exemplar;
+use crate::transaction::Transaction;
 
 /// Transactions kept.
 const RECENT_MAX: usize = 20_000;
 /// Share of its expected time by which a transaction must be longer to count as hurt.
 const HURT_SHARE: f64 = 0.25;
 /// Exemplars of each role.
-const EXEMPLARS_MAX: usize = 3;
+pub(super) const EXEMPLARS_MAX: usize = 3;
 
 /// One transaction in brief.
 #[derive(Debug, Clone)]
@@ -34,6 +36,21 @@ pub(super) struct Brief {
 }
 
 impl Brief {
+    /// Returns a transaction of one trace, without its traits.
+    pub(super) fn new(transaction: &Transaction, block: i64, type_id: TypeId, deviation: Deviation) -> Self {
+        Self {
+            id: transaction.id,
+            block,
+            type_id,
+            path_id: transaction.path_id,
+            duration_ms: transaction.duration_ns as f64 / 1e6,
+            expected_ms: deviation.expected_ms,
+            extra_by_service: deviation.extra_by_service,
+            traits: Box::default(),
+            is_joined: false,
+        }
+    }
+
     /// Returns the extra milliseconds for which the services are to blame; a gap between two of them counts once.
     pub(super) fn extra_ms(&self, is_blamed: impl Fn(&str) -> bool) -> f64 {
         let extra = self.extra_by_service.iter().filter(|(service, _)| is_blamed(service)).map(|(_, extra)| *extra);

@@ -2,19 +2,15 @@
 //! slowly. Called by the life of incidents; what signals of time told before stays as what else is known.
 
 use super::changes::Changes;
-use super::recent::Recent;
+use super::recent::{EXEMPLARS_MAX, Recent};
 use super::shapes::{Creeping, Grows, Seen, Shape};
 use super::signals::Signals;
-use super::story::{clip, millis, percent, whole};
+use super::story::{CAUSES_MAX, clip, millis, percent, version_suggestion, whole};
 use super::types::Types;
 use super::{Thresholds, block_start_ns, series::BLOCK_S};
 use crate::incident::{Affected, Change, Evidence, Exemplar, Impact, Incident, RootCause, Severity, TransactionRef};
 use crate::time::{in_words, parse_rfc3339, rfc3339};
 
-/// Root causes that are listed.
-const CAUSES_MAX: usize = 5;
-/// Examples that are shown of each role.
-const EXEMPLARS_MAX: usize = 3;
 /// Share of the transactions' time from which on it is a warning, and critical.
 const WARNING_SHARE: f64 = 0.33;
 const CRITICAL_SHARE: f64 = 0.66;
@@ -73,9 +69,7 @@ pub(super) fn tell(incident: &mut Incident, shape: &Shape, facts: &ShapeFacts<'_
     incident.title = clip(&words.title, 120);
     incident.summary = clip(&summary(incident, &words), 1000);
     incident.suggestions = vec![words.suggestion];
-    if let Some(change) = incident.changes.iter().rev().find(|change| change.kind == "version") {
-        incident.suggestions.push(format!("Compare the versions or roll back: {}.", change.text));
-    }
+    incident.suggestions.extend(version_suggestion(incident));
 }
 
 fn words(shape: &Shape, signals: &Signals) -> Words {

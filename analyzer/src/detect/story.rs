@@ -25,9 +25,9 @@ use crate::transaction::Cause;
 /// Transactions that must be hurt before there is something to tell.
 const HURT_MIN: usize = 4;
 /// Candidates that are listed.
-const SUSPECTS_MAX: usize = 5;
+pub(super) const CAUSES_MAX: usize = 5;
 /// Affected operations that are listed.
-const AFFECTED_MAX: usize = 20;
+pub(super) const AFFECTED_MAX: usize = 20;
 /// Blocks that are summed into "a minute now".
 const MINUTE_BLOCKS: i64 = 6;
 /// A candidate with less than this share of the extra time is not listed.
@@ -152,7 +152,7 @@ fn most_hurt_type(hurt: &[&Brief], is_blamed: impl Fn(&str) -> bool) -> Option<T
 /// Lists the candidates. A candidate's onset is estimated while it is in sight, and kept from then on.
 fn root_causes(facts: &Facts<'_>, told: &[RootCause], outlier: Option<&Outlier>, who: &[Over]) -> Vec<RootCause> {
     let total = facts.extra_total_ms;
-    let listed = facts.suspects.iter().take(SUSPECTS_MAX).filter(|suspect| suspect.extra_ms >= SHARE_MIN * total);
+    let listed = facts.suspects.iter().take(CAUSES_MAX).filter(|suspect| suspect.extra_ms >= SHARE_MIN * total);
     listed
         .enumerate()
         .map(|(place, suspect)| {
@@ -407,6 +407,12 @@ fn summary(incident: &Incident, first: &Suspect, outlier: Option<&Outlier>, coun
     text
 }
 
+/// Returns what to do about the last version that came near the onset, if one did.
+pub(super) fn version_suggestion(incident: &Incident) -> Option<String> {
+    let change = incident.changes.iter().rev().find(|change| change.kind == "version")?;
+    Some(format!("Compare the versions or roll back: {}.", change.text))
+}
+
 fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
     let service = &first.service;
     let look = match first.cause {
@@ -421,9 +427,7 @@ fn suggestions(incident: &Incident, first: &Suspect) -> Vec<String> {
         ),
     };
     let mut suggestions = vec![look];
-    if let Some(change) = incident.changes.iter().rev().find(|change| change.kind == "version") {
-        suggestions.push(format!("Compare the versions or roll back: {}.", change.text));
-    }
+    suggestions.extend(version_suggestion(incident));
     if incident.exemplars.iter().any(|exemplar| exemplar.role == "usual") {
         suggestions.push("Compare an affected transaction with a usual one of the same path.".to_owned());
     }

@@ -95,7 +95,7 @@ fn charged(court: &Court<'_>, by: &Name, to: &Name, first: i64) -> Name {
 
 pub(super) fn words(charge: &Charge) -> Words {
     let occasion = &charge.scope.occasion;
-    let (by, to) = (text(&occasion.by), occasion.to.as_ref().map_or_else(|| charge.service.to_string(), text));
+    let (by, to) = charge.ends();
     let version = charge.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let (what, occasions) = match occasion.of {
         Of::Message => (format!("{to} takes in messages of {by} without a trace of where they come from"), "messages"),

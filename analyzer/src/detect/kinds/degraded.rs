@@ -5,7 +5,7 @@
 //! That a span is not there is no proof that something is wrong: spans get lost, another mix of requests or a new version
 //! may not need the call, and then answers are quicker, too. So the call must have failed before it was left out.
 
-use super::{Charge, Court, Words, context, percent, text};
+use super::{Charge, Court, Words, context, percent};
 use crate::detect::rates::{Occasion, Of, Place, RateScope, RateVerdict, Wrong};
 
 /// Share of what is left out that must not have been tried: what is tried and fails is a burst of errors.
@@ -57,8 +57,7 @@ fn failures(court: &Court<'_>, scope: &RateScope, from: i64) -> u32 {
 }
 
 pub(super) fn words(charge: &Charge) -> Words {
-    let occasion = &charge.scope.occasion;
-    let (by, to) = (text(&occasion.by), occasion.to.as_ref().map_or_else(|| charge.service.to_string(), text));
+    let (by, to) = charge.ends();
     Words {
         title: format!(
             "{by} answers without {}: {}, usually {}",

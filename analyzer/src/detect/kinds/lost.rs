@@ -2,7 +2,7 @@
 //! time although later ones did. Messages whose taker's spans are lost, or are sampled apart, look the same on the sender's
 //! side: as many that are taken in and were sent by nobody speak against a loss.
 
-use super::{Charge, Court, Words, context, percent, text};
+use super::{Charge, Court, Words, context, percent};
 use crate::detect::rates::{Occasion, Of, RateScope, RateVerdict, Wrong};
 
 /// Part of what did not come that must have come without a sender, to say that it came.
@@ -30,7 +30,7 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
 
 pub(super) fn words(charge: &Charge) -> Words {
     let occasion = &charge.scope.occasion;
-    let (by, to) = (text(&occasion.by), occasion.to.as_ref().map_or_else(|| charge.service.to_string(), text));
+    let (by, to) = charge.ends();
     Words {
         title: format!(
             "messages to {to} get lost: {}, usually {}",

@@ -2,7 +2,7 @@
 //! rates of calls that are tried again. A few attempts more, which a fault of any kind brings, are no storm: the load must
 //! grow by a share that matters.
 
-use super::{Charge, Court, Words, percent, text};
+use super::{Charge, Court, Words, percent};
 use crate::detect::rates::{Of, RateScope, RateVerdict, Wrong};
 
 /// Attempts a call, beyond the first, from which on the load matters.
@@ -73,7 +73,7 @@ fn layers(court: &Court<'_>, scope: &RateScope) -> Vec<f64> {
 
 pub(super) fn words(charge: &Charge) -> Words {
     let occasion = &charge.scope.occasion;
-    let (by, to) = (text(&occasion.by), occasion.to.as_ref().map_or_else(|| charge.service.to_string(), text));
+    let (by, to) = charge.ends();
     debug_assert!(occasion.of == Of::Call, "only calls are tried again");
     Words {
         title: format!(

@@ -1,7 +1,7 @@
 //! `wasted_work`: servers work on what their callers gave up on. Called by `kinds` for rates of calls whose called one
 //! outlived them.
 
-use super::{Charge, Court, Words, percent, text};
+use super::{Charge, Court, Words, percent};
 use crate::detect::rates::{Occasion, Of, RateScope, RateVerdict, Wrong};
 
 /// Share of the called one's work that must be in vain.
@@ -30,8 +30,7 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
 }
 
 pub(super) fn words(charge: &Charge) -> Words {
-    let occasion = &charge.scope.occasion;
-    let (by, to) = (text(&occasion.by), occasion.to.as_ref().map_or_else(|| charge.service.to_string(), text));
+    let (by, to) = charge.ends();
     Words {
         title: format!(
             "{to} works for nobody: on {} of calls its caller has given up, usually {}",
