@@ -46,6 +46,9 @@ impl Graph {
     /// Returns the traces that an origin caused, itself first; a cause stands before what it caused first.
     pub(super) fn closure(&mut self, limits: &StitcherLimits, origin: TraceId) -> Vec<Part> {
         let mut parts = vec![Part::alone(origin)];
+        if self.edges(limits, origin).effects.is_empty() {
+            return parts;
+        }
         let mut spans = self.spans_len(origin);
         let mut places: Map<TraceId, usize> = Map::default();
         places.insert(origin, 0);

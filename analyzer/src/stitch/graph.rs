@@ -125,9 +125,12 @@ pub(super) struct Graph {
     pub(super) linkers: Map<TraceId, Vec<TraceId>>,
     pub(super) discovery: Discovery,
     pub(super) refusals: Refusals,
-    /// Edges worked out since something changed.
+    /// Edges worked out since something changed; of traces that nothing can join there is no note.
     known: Map<TraceId, Arc<Edges>>,
     known_strong: Map<TraceId, Arc<Edges>>,
+    /// The same of all traces that share a token: each of them asks.
+    known_shared: Map<u64, Arc<[Edge]>>,
+    none: Arc<Edges>,
     /// Whether a trace lacks another, and whether one that shares something with it is open, since something changed.
     pub(super) known_waits: Map<TraceId, (bool, bool)>,
 }
@@ -137,6 +140,7 @@ impl Graph {
     pub(super) fn changed(&mut self) {
         self.known.clear();
         self.known_strong.clear();
+        self.known_shared.clear();
         self.known_waits.clear();
     }
 
@@ -145,7 +149,11 @@ impl Graph {
         if let Some(known) = self.known.get(&id) {
             return known.clone();
         }
-        let edges = Arc::new(self.find_edges(limits, id, true));
+        let tokens = self.joining_tokens(id);
+        if tokens.is_empty() && self.is_unlinked(id) {
+            return self.none.clone();
+        }
+        let edges = Arc::new(self.find_edges(limits, id, tokens));
         self.known.insert(id, edges.clone());
         edges
     }
@@ -155,26 +163,38 @@ impl Graph {
         if let Some(known) = self.known_strong.get(&id) {
             return known.clone();
         }
-        let edges = Arc::new(self.find_edges(limits, id, false));
+        let mut tokens = self.joining_tokens(id);
+        tokens.retain(|(key, _)| *key == NO_KEY);
+        let edges = Arc::new(self.find_edges(limits, id, tokens));
         self.known_strong.insert(id, edges.clone());
         edges
     }
 
-    fn find_edges(&mut self, limits: &StitcherLimits, id: TraceId, with_keys: bool) -> Edges {
+    /// Returns whether no link leads from a trace or to it.
+    fn is_unlinked(&self, id: TraceId) -> bool {
+        !self.linkers.contains_key(&id) && self.nodes.get(&id).is_none_or(|node| node.links.is_empty())
+    }
+
+    /// Returns key and token of what may join a trace that is ready to others.
+    fn joining_tokens(&self, id: TraceId) -> Vec<(KeyId, u64)> {
+        let Some(node) = self.nodes.get(&id).filter(|node| node.ready.is_some()) else { return Vec::new() };
+        let is_shared = |token: u64| self.groups.get(&token).is_some_and(|group| group.traces.len() > 1);
+        let facts = node.tokens().map(|held| (held.fact.key, held.fact.token));
+        facts.filter(|(key, token)| self.may_join(*key) && is_shared(*token)).collect()
+    }
+
+    /// Returns whether a fact joins: one of a message, or of a key in use. Asked before its group is looked for, which lies
+    /// far off in memory: of most keys values are only watched.
+    pub(super) fn may_join(&self, key: KeyId) -> bool {
+        key == NO_KEY || self.discovery.joins(key)
+    }
+
+    fn find_edges(&mut self, limits: &StitcherLimits, id: TraceId, tokens: Vec<(KeyId, u64)>) -> Edges {
         let mut all = Vec::new();
         self.link_edges(limits, id, &mut all);
-        let tokens: Vec<u64> = match self.nodes.get(&id) {
-            Some(node) if node.ready.is_some() => node.tokens().map(|held| held.fact.token).collect(),
-            _ => return Edges::default(),
-        };
-        for token in tokens {
-            let Some(group) = self.groups.get(&token).filter(|group| group.traces.len() > 1) else { continue };
-            let is_key = group.key != NO_KEY;
-            if is_key && with_keys && self.discovery.joins(group.key) {
-                self.key_edges(limits, token, &mut all);
-            } else if !is_key {
-                self.message_edges(limits, token, &mut all);
-            }
+        for (key, token) in tokens {
+            let shared = self.shared_edges(limits, key, token);
+            all.extend(shared.iter().filter(|edge| edge.from == id || edge.to == id));
         }
         all.retain(|edge| edge.from == id || edge.to == id);
         // Of several edges between two traces at one span the strongest speaks.
@@ -185,6 +205,22 @@ impl Graph {
         let is_shared = causes.iter().any(|cause| cause.from != causes[0].from);
         let entrances = ready.filter(|_| is_shared).map(|ready| Entrances::of(ready, &causes)).unwrap_or_default();
         Edges { causes, effects, entrances }
+    }
+
+    /// Returns the edges between all traces that share a token.
+    fn shared_edges(&mut self, limits: &StitcherLimits, key: KeyId, token: u64) -> Arc<[Edge]> {
+        if let Some(known) = self.known_shared.get(&token) {
+            return known.clone();
+        }
+        let mut edges = Vec::new();
+        if key == NO_KEY {
+            self.message_edges(limits, token, &mut edges);
+        } else {
+            self.key_edges(limits, token, &mut edges);
+        }
+        let edges: Arc<[Edge]> = edges.into();
+        self.known_shared.insert(token, edges.clone());
+        edges
     }
 
     fn link_edges(&mut self, limits: &StitcherLimits, id: TraceId, edges: &mut Vec<Edge>) {
@@ -353,6 +389,9 @@ impl Graph {
 
     /// Returns the traces in which the transactions that a trace is part of began; itself if nothing caused it.
     pub(super) fn origins(&mut self, limits: &StitcherLimits, id: TraceId) -> Vec<TraceId> {
+        if self.edges(limits, id).causes.is_empty() {
+            return vec![id];
+        }
         let mut seen: Map<TraceId, ()> = Map::default();
         let mut stack = vec![id];
         let mut origins = Vec::new();
@@ -375,11 +414,11 @@ impl Graph {
     /// Returns every trace that shares something with a trace, ready or not, joined or not.
     pub(super) fn partners(&self, id: TraceId) -> Vec<TraceId> {
         let Some(node) = self.nodes.get(&id) else { return Vec::new() };
-        let shared = node.facts.iter().filter_map(|held| self.groups.get(&held.fact.token));
-        let open_to_joins = shared.filter(|group| {
-            group.refused != Some(Refusal::FanIn) && (group.key == NO_KEY || self.discovery.joins(group.key))
-        });
-        let mut partners: Vec<TraceId> = open_to_joins.flat_map(|group| group.traces.iter().copied()).collect();
+        let joining = node.facts.iter().filter(|held| self.may_join(held.fact.key));
+        let shared = joining.filter_map(|held| self.groups.get(&held.fact.token));
+        let open_to_joins = shared.filter(|group| group.refused != Some(Refusal::FanIn));
+        let others = open_to_joins.flat_map(|group| group.traces.iter().copied());
+        let mut partners: Vec<TraceId> = others.filter(|partner| *partner != id).collect();
         partners.extend(node.links.iter().map(|link| link.trace));
         partners.extend(self.linkers.get(&id).into_iter().flatten());
         partners.sort_unstable();

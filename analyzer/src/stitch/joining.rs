@@ -17,10 +17,9 @@ use collector_table::TraceId;
 use super::closure::Part;
 use super::facts::Side;
 use super::graph::{Graph, NOWHERE, Ready};
-use super::keys::NO_KEY;
 use super::limits::{JoinStats, StitcherLimits};
 use super::tree::{Header, Trees};
-use crate::hash::Map;
+use crate::hash::{Map, Set};
 use crate::join::{Refusal, Refused, Rule};
 use crate::transaction::{CloseReason, HopKind, NO_PARENT, Transaction};
 use told::TraceTold;
@@ -50,10 +49,10 @@ struct Life {
     reason: CloseReason,
     /// As it was closed, until it is given out for the first time.
     pending: Option<Box<Transaction>>,
+    /// Whether it was judged as it was closed.
+    is_seen: bool,
     /// Part of it was let go of: it is not given out again.
     is_frozen: bool,
-    /// It was closed at a bound: later spans of the trace are not of it.
-    is_sealed: bool,
     refused: Vec<(Rule, u16, Refusal)>,
     told: TraceTold,
 }
@@ -71,10 +70,23 @@ impl Default for Life {
             kept_ns: i64::MIN,
             reason: CloseReason::Settled,
             pending: None,
+            is_seen: false,
             is_frozen: false,
-            is_sealed: false,
             refused: Vec::new(),
             told: TraceTold::default(),
+        }
+    }
+}
+
+impl Life {
+    /// Has a trace be judged as it was closed: something else is given out in its place. No more wait for that than can
+    /// be open.
+    fn see(&mut self, seen: &mut Vec<Transaction>, limits: &StitcherLimits) {
+        if let Some(whole) = self.pending.take()
+            && !std::mem::replace(&mut self.is_seen, true)
+            && seen.len() < limits.open_transactions_max
+        {
+            seen.push(*whole);
         }
     }
 }
@@ -95,6 +107,12 @@ enum Patience {
 pub(super) struct Joiner {
     pub(super) graph: Graph,
     lives: Map<TraceId, Life>,
+    /// Traces that were closed at a bound: later spans of them are not of what is held. Few, so that asking is cheap.
+    sealed: Set<TraceId>,
+    /// Traces that closed for the first time since this was last asked.
+    first_closed: Vec<TraceId>,
+    /// Such traces as they were closed, of which something else was given out by now.
+    first_seen: Vec<Transaction>,
     wakes: BinaryHeap<Reverse<(i64, TraceId)>>,
     /// Ready traces by when they were last of use; entries may be outdated.
     kept: VecDeque<(i64, TraceId)>,
@@ -152,13 +170,21 @@ impl Joiner {
         }
         (life.kept_ns, life.reason) = (step.now_ns, closing.whole.close_reason);
         life.due_ns = step.now_ns.saturating_add(step.limits.join_wait_ns);
-        life.is_sealed = matches!(life.reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
+        if matches!(life.reason, CloseReason::SpanLimit | CloseReason::AgeLimit) {
+            self.sealed.insert(id);
+        } else {
+            self.sealed.remove(&id);
+        }
         life.unanswered = unanswered(&closing.whole).take(UNANSWERED_MAX).collect();
         self.kept.push_back((step.now_ns, id));
         self.kept_spans += closing.whole.spans.len();
         self.ready_count += 1;
         let ready = ready(&closing);
         self.place_facts(id, ready);
+        // No more can close between two looks than were open.
+        if closing.whole.revision == 1 && self.first_closed.len() < step.limits.open_transactions_max {
+            self.first_closed.push(id);
+        }
         if let Some(life) = self.lives.get_mut(&id) {
             life.pending = Some(Box::new(closing.whole));
         }
@@ -194,6 +220,20 @@ impl Joiner {
         is_uncaused
             || !life.unanswered.iter().all(|&at| is_answered(at))
             || node.links.iter().any(|link| is_unknown(link.trace))
+    }
+
+    /// Returns traces, each as a transaction, that closed for the first time since this was last asked, but for those that
+    /// were given out like that.
+    pub(super) fn take_first_seen(&mut self) -> Vec<Transaction> {
+        let mut seen = std::mem::take(&mut self.first_seen);
+        for id in std::mem::take(&mut self.first_closed) {
+            let Some(life) = self.lives.get_mut(&id).filter(|life| !life.is_seen) else { continue };
+            if let Some(waiting) = &life.pending {
+                life.is_seen = true;
+                seen.push((**waiting).clone());
+            }
+        }
+        seen
     }
 
     /// Gives out what became whole, or changed, since the last time.
@@ -259,10 +299,15 @@ impl Joiner {
             return;
         }
         let header = Header { id: origin, revision: life.revision + 1, close_reason: life.reason, duplicates: 0 };
-        let pending = life.pending.take().filter(|_| parts.len() == 1);
-        let given = match pending {
-            Some(whole) => Some(Transaction { revision: header.revision, ..*whole }),
-            None => self.graph.weave(step.trees, &parts, header),
+        let given = if parts.len() == 1
+            && let Some(whole) = life.pending.take()
+        {
+            let was_seen = std::mem::replace(&mut life.is_seen, true) || header.revision > 1;
+            Some(Transaction { revision: header.revision, was_seen, ..*whole })
+        } else {
+            life.see(&mut self.first_seen, step.limits);
+            let woven = self.graph.weave(step.trees, &parts, header);
+            woven.map(|woven| Transaction { was_seen: true, ..woven })
         };
         let Some(mut given) = given else { return };
         if let Some(life) = self.lives.get_mut(&origin) {
@@ -271,7 +316,6 @@ impl Joiner {
             life.superseded_by = None;
         }
         given.refused = self.refused_of(&parts);
-        given.was_seen = true;
         self.tell(&parts, &mut given);
         self.stats.joined += u64::from(parts.len() > 1);
         step.done.push(given);
@@ -316,7 +360,7 @@ impl Joiner {
     /// Takes back a transaction that was given out, and turned out to be part of another.
     fn supersede(&mut self, step: &mut Step<'_>, id: TraceId, by: TraceId) {
         let Some(life) = self.lives.get_mut(&id) else { return };
-        life.pending = None;
+        life.see(&mut self.first_seen, step.limits);
         if life.revision == 0 || life.superseded_by.is_some() {
             return;
         }
@@ -337,9 +381,9 @@ impl Joiner {
             let own = self.lives.get(&part.id).into_iter().flat_map(|life| &life.refused);
             all.extend(own.map(|&(rule, key, why)| (rule, key, why, part.id)));
             let Some(node) = self.graph.nodes.get(&part.id) else { continue };
-            let groups = node.tokens().filter_map(|held| self.graph.groups.get(&held.fact.token));
-            let refused = groups.filter_map(|group| Some((group.rule, group.key, group.refused?, part.id)));
-            all.extend(refused.filter(|(_, key, ..)| *key == NO_KEY || self.graph.discovery.joins(*key)));
+            let joining = node.tokens().filter(|held| self.graph.may_join(held.fact.key));
+            let groups = joining.filter_map(|held| self.graph.groups.get(&held.fact.token));
+            all.extend(groups.filter_map(|group| Some((group.rule, group.key, group.refused?, part.id))));
         }
         all.sort_unstable();
         let mut told: Vec<Refused> = Vec::new();
@@ -385,7 +429,7 @@ impl Joiner {
 
     /// Returns whether a trace was closed at a bound, and is held as it was then.
     pub(super) fn is_sealed(&self, id: TraceId) -> bool {
-        self.lives.get(&id).is_some_and(|life| life.is_sealed)
+        self.sealed.contains(&id)
     }
 
     /// Returns the revision of a trace that was given out last; 0 for none.

@@ -89,9 +89,6 @@ struct Held {
     waiting: Waiting,
     archive: Archive,
     joiner: Joiner,
-    /// Traces that closed for the first time and wait for others, until they are taken: what they say of how long things
-    /// take must not wait.
-    first_seen: Vec<Transaction>,
     /// What spans took in, until it is asked for.
     taken: Vec<Taken>,
     /// Whom the latest spans reached, latest last; ids may repeat.
@@ -113,7 +110,6 @@ impl Stitcher {
             waiting: Waiting::default(),
             archive: Archive::default(),
             joiner,
-            first_seen: Vec::new(),
             taken: Vec::new(),
             latest: VecDeque::new(),
             stats: StitcherStats::default(),
@@ -132,10 +128,10 @@ impl Stitcher {
         done
     }
 
-    /// Returns the traces, each as a transaction, that closed for the first time since this was last asked, and are given
-    /// out only when it is known what they belong to.
+    /// Returns the traces, each as a transaction, that closed for the first time since this was last asked, and were not
+    /// given out as they were: it is still to be known what they belong to, or they belong to another.
     pub fn take_first_seen(&mut self) -> Vec<Transaction> {
-        std::mem::take(&mut self.held.first_seen)
+        self.held.joiner.take_first_seen()
     }
 
     /// Returns what spans took in since this was last asked, in order of arrival.
@@ -435,10 +431,6 @@ impl Held {
                 self.adopt(linked, now_ns);
             }
             let (opened_ns, revision) = (open.opened_ns, open.revision);
-            // No more can close between two takes than were open.
-            if transaction.revision == 1 && self.first_seen.len() < self.limits.open_transactions_max {
-                self.first_seen.push(transaction.clone());
-            }
             let closing = Closing { whole: transaction, opened_ns, revision };
             self.with_step(now_ns, &mut Vec::new(), |joiner, step| joiner.ready(step, closing));
             return None;

@@ -76,7 +76,7 @@ impl<'a> Gather<'a> {
     pub(crate) fn columns(&mut self, rows: Range<usize>) -> Result<Vec<ArrayRef>, ArrowError> {
         let rows = &self.order[rows];
         let pairs: Vec<(usize, usize)> = rows.iter().map(|row| (row.batch as usize, row.row as usize)).collect();
-        let (rest, promoted) = self.attributes.columns(rows)?;
+        let (rest, promoted) = self.attributes.columns(rows);
         let mut columns = Vec::with_capacity(self.sources.len() + promoted.len());
         for source in &self.sources {
             columns.push(match source {

@@ -140,6 +140,7 @@ impl Joiner {
     /// Forgets a trace and all it said.
     pub(in crate::stitch) fn remove(&mut self, id: TraceId) {
         self.lives.remove(&id);
+        self.sealed.remove(&id);
         let Some(node) = self.graph.nodes.remove(&id) else { return };
         self.kept_spans -= node.ready.as_ref().map_or(0, |ready| ready.spans.len());
         self.ready_count -= usize::from(node.ready.is_some());

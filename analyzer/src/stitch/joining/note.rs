@@ -5,6 +5,7 @@ use collector_table::{SpanId, TraceId};
 use super::Joiner;
 use crate::hash::{FNV_SEED, Map, fnv};
 use crate::join::{Refusal, Rule};
+use crate::span::Span;
 use crate::stitch::discovery::{ValueNews, ValueState};
 use crate::stitch::facts::{Fact, Found, LinkFact};
 use crate::stitch::graph::{Graph, Group, Held, NOWHERE, Node, Ready};
@@ -19,6 +20,9 @@ const LATEST_FACTS: usize = 64;
 const REFUSED_MAX: usize = 4;
 /// Crowded values that are remembered; beyond it all are forgotten, and gather their crowd anew.
 const CROWDED_MAX: usize = 50_000;
+
+/// How a trace begins: when, which it is, and what is done there and whether it fails.
+type Begun = (i64, TraceId, (u64, bool));
 
 impl Joiner {
     /// Takes in what a span, or a log record, of a trace says.
@@ -128,12 +132,11 @@ impl Joiner {
     pub(super) fn place_facts(&mut self, id: TraceId, mut ready: Ready) {
         let node = self.graph.nodes.entry(id).or_default();
         if !node.facts.is_empty() {
-            let spans = (0u32..).zip(ready.spans.iter());
-            let index: Map<SpanId, u32> = spans.map(|(at, span)| (span.span_id, at)).collect();
+            let index = SpanIndex::of(&ready.spans, node.facts.len());
             let is_new = |held: &Held| held.at == NOWHERE;
             let noted: Vec<u64> = node.facts.iter().filter(|held| !is_new(held)).map(|held| held.fact.token).collect();
             for held in &mut node.facts {
-                held.at = index.get(&held.fact.span_id).copied().unwrap_or(ready.root);
+                held.at = index.find(held.fact.span_id).unwrap_or(ready.root);
             }
             node.facts.sort_unstable_by_key(|held| (held.fact.token, held.fact.start_ns, held.at));
             let mut keys: Vec<KeyId> = node.tokens().map(|held| held.fact.key).collect();
@@ -164,8 +167,10 @@ impl Joiner {
         node.is_noted = true;
         let watched = node.tokens().filter(|held| held.fact.key != NO_KEY && !noted.contains(&held.fact.token));
         let facts: Vec<Fact> = watched.map(|held| held.fact).collect();
-        for fact in facts {
-            self.graph.note_value(id, &fact);
+        let ready = node.ready.as_ref();
+        let service = ready.map_or(0, |ready| fnv(FNV_SEED, ready.spans[ready.root as usize].service().as_bytes()));
+        if let Some(own) = self.graph.begun(id) {
+            facts.iter().for_each(|fact| self.graph.note_value(own, service, fact));
         }
         for key in self.graph.discovery.take_changed() {
             self.stats.keys_changed += 1;
@@ -179,23 +184,23 @@ impl Joiner {
 }
 
 impl Graph {
-    /// Tells discovery that one more closed trace carries a value.
-    fn note_value(&mut self, id: TraceId, fact: &Fact) {
-        let (token, key) = (fact.token, fact.key);
-        let root = |id: &TraceId| -> Option<(i64, u64, (u64, bool))> {
-            let ready = self.nodes.get(id).filter(|node| node.is_noted)?.ready.as_ref()?;
-            let span = &ready.spans[ready.root as usize];
-            let service = fnv(FNV_SEED, span.service().as_bytes());
-            Some((span.start_ns, service, (span.site.shape, span.has_error())))
-        };
-        let Some((start_ns, service, _)) = root(&id) else { return };
+    /// Returns how a trace of which discovery was told begins: when, which, what is done there and whether it fails.
+    fn begun(&self, id: TraceId) -> Option<Begun> {
+        let ready = self.nodes.get(&id).filter(|node| node.is_noted)?.ready.as_ref()?;
+        let root = &ready.spans[ready.root as usize];
+        Some((root.start_ns, id, (root.site.shape, root.has_error())))
+    }
+
+    /// Tells discovery that one more closed trace of a service carries a value.
+    fn note_value(&mut self, own: Begun, service: u64, fact: &Fact) {
+        let ((token, key), (start_ns, id, _)) = ((fact.token, fact.key), own);
         let Some(group) = self.groups.get(&token) else { return };
-        let mut begun: Vec<(i64, TraceId, (u64, bool))> = group
-            .traces
-            .iter()
-            .filter_map(|trace| root(trace).map(|(start_ns, _, begun)| (start_ns, *trace, begun)))
-            .collect();
-        begun.sort_unstable();
+        let mut begun = vec![own];
+        // Nearly always nothing else carries it.
+        if group.traces.len() > 1 {
+            begun.extend(group.traces.iter().filter(|other| **other != id).filter_map(|other| self.begun(*other)));
+            begun.sort_unstable();
+        }
         let others = begun.iter().filter(|other| other.1 != id);
         let nearest = others.min_by_key(|other| start_ns.saturating_sub(other.0).abs());
         let pause_ns = nearest.map_or(0, |other| start_ns.saturating_sub(other.0).abs());
@@ -229,8 +234,35 @@ impl Graph {
     }
 }
 
+/// Finds spans by id: of a few that are asked for, looking through them costs less than an index.
+enum SpanIndex<'a> {
+    Looks(&'a [Span]),
+    Knows(Map<SpanId, u32>),
+}
+
+/// Spans that are looked at, together, before an index is made.
+const LOOKS_MAX: usize = 512;
+
+impl<'a> SpanIndex<'a> {
+    fn of(spans: &'a [Span], asked: usize) -> Self {
+        if spans.len().saturating_mul(asked) <= LOOKS_MAX {
+            return Self::Looks(spans);
+        }
+        Self::Knows((0u32..).zip(spans).map(|(at, span)| (span.span_id, at)).collect())
+    }
+
+    fn find(&self, id: SpanId) -> Option<u32> {
+        match self {
+            Self::Looks(spans) => {
+                spans.iter().position(|span| span.span_id == id).and_then(|at| u32::try_from(at).ok())
+            }
+            Self::Knows(index) => index.get(&id).copied(),
+        }
+    }
+}
+
 /// Returns what a trace and the first of the others do, in order of time, unless they do the same.
-fn order_of(begun: &[(i64, TraceId, (u64, bool))], id: TraceId) -> Option<(u64, u64)> {
+fn order_of(begun: &[Begun], id: TraceId) -> Option<(u64, u64)> {
     let (first, own) = (begun.first()?, begun.iter().find(|one| one.1 == id)?);
     let later = if first.1 == id { begun.get(1)? } else { own };
     let (before, after) = (first.2.0, later.2.0);
@@ -239,7 +271,7 @@ fn order_of(begun: &[(i64, TraceId, (u64, bool))], id: TraceId) -> Option<(u64, 
 
 /// Returns what is done under a value that several traces share and was not known to be before a trace came: all of it
 /// when it is the second.
-fn newly_done(begun: &[(i64, TraceId, (u64, bool))], id: TraceId) -> [Option<u64>; 2] {
+fn newly_done(begun: &[Begun], id: TraceId) -> [Option<u64>; 2] {
     let own = begun.iter().find(|one| one.1 == id).map(|one| one.2.0);
     let mut others = begun.iter().filter(|one| one.1 != id).map(|one| one.2.0).peekable();
     let first = others.peek().copied().filter(|_| begun.len() == 2);

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::new_null_array;
-use arrow::array::{ArrayRef, AsArray, BooleanBufferBuilder, RecordBatch, StringArray, StringBuilder};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayBuilder, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, UInt8Type, UInt32Type};
-use arrow::error::ArrowError;
 use collector_table::ValueType;
 use collector_table::json::ObjectWriter;
 
@@ -47,7 +45,7 @@ impl<'a> AttributeSource<'a> {
     }
 
     /// Returns the text and the promoted columns of these rows.
-    pub(super) fn columns(&mut self, rows: &[Row]) -> Result<(ArrayRef, Vec<ArrayRef>), ArrowError> {
+    pub(super) fn columns(&mut self, rows: &[Row]) -> (ArrayRef, Vec<ArrayRef>) {
         let mut columns: Vec<TextColumn> = self.columns.iter().map(|_| TextColumn::default()).collect();
         let mut rest = StringBuilder::new();
         let mut object = ObjectWriter::default();
@@ -62,7 +60,7 @@ impl<'a> AttributeSource<'a> {
                     && self.columns[place].value_type == batch.types[entry]
                     && column.has_room_at(at)
                 {
-                    column.set(at, value);
+                    column.set(at, value, rows.len());
                 } else {
                     object.push(batch.names.value(key), value, ValueType::from_byte(batch.types[entry]));
                     is_left = true;
@@ -74,9 +72,8 @@ impl<'a> AttributeSource<'a> {
             rest.append_option(is_left.then(|| object.finish()));
             object.clear();
         }
-        let promoted: Result<Vec<ArrayRef>, ArrowError> =
-            columns.into_iter().map(|column| column.finish(rows.len())).collect();
-        Ok((Arc::new(rest.finish()), promoted?))
+        let promoted = columns.into_iter().map(|column| column.finish(rows.len()));
+        (Arc::new(rest.finish()), promoted.collect())
     }
 }
 
@@ -101,45 +98,27 @@ impl<'a> BatchAttributes<'a> {
 /// Texts of one column, of which many rows have none.
 #[derive(Default)]
 struct TextColumn {
-    bytes: Vec<u8>,
-    /// End of the text of each row that was passed.
-    ends: Vec<i32>,
-    /// Rows that have a text.
-    filled: Vec<u32>,
+    /// None until a row has a text.
+    texts: Option<StringBuilder>,
 }
 
 impl TextColumn {
     fn has_room_at(&self, row: usize) -> bool {
-        self.ends.len() <= row
+        self.texts.as_ref().is_none_or(|texts| texts.len() <= row)
     }
 
-    fn set(&mut self, row: usize, value: &str) {
-        self.ends.resize(row, self.end());
-        self.bytes.extend_from_slice(value.as_bytes());
-        self.ends.push(self.end());
-        self.filled.push(u32::try_from(row).unwrap_or(u32::MAX));
-    }
-
-    /// All rows in memory together are far below what this can say.
-    fn end(&self) -> i32 {
-        i32::try_from(self.bytes.len()).unwrap_or(i32::MAX)
-    }
-
-    fn finish(mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
-        if self.filled.is_empty() {
-            return Ok(new_null_array(&DataType::Utf8, rows));
+    /// Sets the text of a row, after the last that was set, of `rows` in all.
+    fn set(&mut self, row: usize, value: &str, rows: usize) {
+        let texts = self.texts.get_or_insert_with(|| StringBuilder::with_capacity(rows, 0));
+        if texts.len() < row {
+            texts.append_nulls(row - texts.len());
         }
-        let mut offsets = Vec::with_capacity(rows + 1);
-        offsets.push(0);
-        offsets.append(&mut self.ends);
-        offsets.resize(rows + 1, self.end());
-        let mut is_valid = BooleanBufferBuilder::new(rows);
-        is_valid.append_n(rows, false);
-        for row in self.filled {
-            is_valid.set_bit(row as usize, true);
-        }
-        let nulls = NullBuffer::new(is_valid.finish());
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        Ok(Arc::new(StringArray::try_new(offsets, self.bytes.into(), Some(nulls))?))
+        texts.append_value(value);
+    }
+
+    fn finish(self, rows: usize) -> ArrayRef {
+        let Some(mut texts) = self.texts else { return new_null_array(&DataType::Utf8, rows) };
+        texts.append_nulls(rows - texts.len());
+        Arc::new(texts.finish())
     }
 }
