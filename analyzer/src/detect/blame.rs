@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::signals::Signals;
+use super::signals::{Scope, Signals};
 use super::steps::{Step, StepId, What};
 use crate::transaction::Cause;
 
@@ -58,6 +58,9 @@ impl Shift<'_> {
 
 /// Share of the growth of own time by which the whole must grow, too.
 const FELT_SHARE_MIN: f64 = 0.3;
+/// From here on, a service can be blamed.
+const CREDIBLE_Z: f64 = 3.0;
+const CREDIBLE_SHIFT: f64 = 0.25;
 /// Rounds of the fit; a few dozen settle a graph of services.
 const ROUNDS: usize = 100;
 /// Ridge, in roots of calls: a node with fewer calls than this is pulled towards innocence.
@@ -94,6 +97,14 @@ pub(super) fn suspects(signals: &Signals, from: i64, to: i64) -> Vec<Suspect> {
         found.into_iter().filter_map(|(service, parts)| suspect(service, &parts, &shifts)).collect();
     suspects.sort_by(|a, b| b.extra_ms.total_cmp(&a.extra_ms).then_with(|| a.service.cmp(&b.service)));
     suspects
+}
+
+/// Returns whether a suspect is off its own baseline, by less than it takes to open an incident.
+pub(super) fn is_off(signals: &Signals, suspect: &Suspect, block: i64) -> bool {
+    let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
+    let scopes = [Scope::Service(suspect.service.clone()), as_peer];
+    let mut verdicts = scopes.iter().filter_map(|scope| signals.judge(scope, block));
+    verdicts.any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z)
 }
 
 fn shift(signals: &Signals, id: StepId, from: i64, to: i64) -> Option<Shift<'_>> {

@@ -2,6 +2,7 @@
 //! who is charged with it, and in which words. Called by the life of incidents; knows no names of services, only how what
 //! is counted hangs together.
 
+mod behind;
 mod context;
 mod degraded;
 mod errors;
@@ -74,6 +75,8 @@ impl Charge {
         match self.scope.wrong {
             // That a caller gave up follows from slowness, which says more.
             Wrong::CutOff => 0,
+            // How long messages wait says more, where it is known.
+            Wrong::Behind => specificity(self.kind) - 1,
             // Requests come again when callers try again, which says why.
             Wrong::Twice if self.scope.occasion.of == Of::Request => specificity(IncidentKind::DegradedResponse),
             _ => specificity(self.kind),
@@ -122,6 +125,7 @@ pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateV
         Wrong::LeftOut => degraded::charge(&court, scope, verdict),
         Wrong::Unreached => context::charge(&court, scope, verdict),
         Wrong::Lost => lost::charge(&court, scope, verdict),
+        Wrong::Behind => behind::charge(scope, verdict),
         Wrong::Twice | Wrong::Disordered => Some(messages::charge(&court, scope, verdict)),
         Wrong::NotUndone => Some(undoing::charge(&court, scope, verdict)),
         // These are asked for by others, and say nothing alone.
@@ -165,13 +169,32 @@ impl Charge {
     }
 }
 
-/// Returns the charge that names an incident: the most specific, of equals the one that is deepest, which its kind says,
-/// and of those the most frequent.
-pub(super) fn lead(charges: &[Charge]) -> Option<&Charge> {
-    charges.iter().max_by(|a, b| {
-        let key = |charge: &Charge| (charge.specificity(), u8::from(!is_above_another(charge, charges)));
-        key(a).cmp(&key(b)).then(a.verdict.now.wrong.total_cmp(&b.verdict.now.wrong))
-    })
+/// Share of the usual traffic from which on fewer traces may be kept, and factor by which that may differ from the share of
+/// messages that still come.
+const SAMPLED_TRAFFIC_MAX: f64 = 0.6;
+const SAMPLED_FACTOR: f64 = 1.6;
+
+/// Returns whether it looks as if fewer traces are kept than before: as much less is sent as comes of what is sent. Where
+/// sender and taker are of different traces, as many takers are not kept as senders.
+fn is_sampled(verdict: &RateVerdict) -> bool {
+    let minutes = verdict.blocks as f64 / 6.0;
+    let reference = &verdict.reference;
+    let traffic =
+        verdict.now.of / minutes / (reference.count.of / reference.minutes.max(1) as f64).max(f64::MIN_POSITIVE);
+    let comes = (1.0 - verdict.share()) / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE);
+    traffic <= SAMPLED_TRAFFIC_MAX && comes <= traffic * SAMPLED_FACTOR && traffic <= comes * SAMPLED_FACTOR
+}
+
+/// Returns the charge that names an incident, and how specific it is: the most specific, of equals the one that is deepest,
+/// which its kind says, and of those the most frequent.
+pub(super) fn lead(charges: &[Charge]) -> Option<(&Charge, u8)> {
+    let specificity = |charge: &Charge| if follows(charge, charges) { 0 } else { charge.specificity() };
+    let key = |charge: &Charge| {
+        (specificity(charge), !follows(charge, charges), u8::from(!is_above_another(charge, charges)))
+    };
+    let lead =
+        charges.iter().max_by(|a, b| key(a).cmp(&key(b)).then(a.verdict.now.wrong.total_cmp(&b.verdict.now.wrong)))?;
+    Some((lead, specificity(lead)))
 }
 
 /// Returns whether the one that is charged is itself a caller in another charge of the kind: then the other is deeper.
@@ -180,6 +203,26 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
         other.kind == charge.kind && other.service != charge.service && other.scope.occasion.by.0 == charge.service
     };
     charges.iter().any(|other| is_deeper(&other))
+}
+
+/// Returns whether a charge follows from another one: a storm, if the one that is called again and again is itself a caller
+/// that fails, or gives up, at something below it; messages that are lost, if more of the same wait because their taker is
+/// behind with all of them.
+fn follows(charge: &Charge, charges: &[Charge]) -> bool {
+    let is_below = |other: &Charge| {
+        let is_wrong = matches!(other.scope.wrong, Wrong::WorkedOn | Wrong::CutOff | Wrong::Fails | Wrong::LeftOut);
+        is_wrong && other.scope.occasion.of == Of::Call && other.scope.occasion.by.0 == charge.service
+    };
+    let is_backlog = |other: &Charge| {
+        other.scope.wrong == Wrong::Behind
+            && other.scope.occasion == charge.scope.occasion
+            && other.verdict.now.wrong >= charge.verdict.now.wrong
+    };
+    match charge.scope.wrong {
+        Wrong::Retried => charges.iter().any(is_below),
+        Wrong::Lost => charges.iter().any(is_backlog),
+        _ => false,
+    }
 }
 
 /// What a charge is told in.
@@ -202,6 +245,7 @@ pub(super) fn words(charge: &Charge) -> Words {
         IncidentKind::DegradedResponse => degraded::words(charge),
         IncidentKind::BrokenContext => context::words(charge),
         IncidentKind::LostMessage => lost::words(charge),
+        IncidentKind::QueueLag => behind::words(charge),
         IncidentKind::DuplicateProcessing | IncidentKind::OutOfOrder => messages::words(charge),
         IncidentKind::IncompleteCompensation => undoing::words(charge),
         _ => errors::words(charge),

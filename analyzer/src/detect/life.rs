@@ -25,9 +25,6 @@ const CALM_TICKS: u32 = 12;
 const SILENT_TICKS_MAX: u32 = 180;
 /// Blocks after which what was slow is taken as usual: a day.
 const LIFE_BLOCKS_MAX: i64 = 8_640;
-/// From here on, a service can be blamed.
-const CREDIBLE_Z: f64 = 3.0;
-const CREDIBLE_SHIFT: f64 = 0.25;
 /// Blocks to look back for the onset.
 pub(super) const ONSET_BLOCKS: i64 = 30;
 /// Blocks between two updates for which more hurt transactions, or another first cause, are reason enough.
@@ -321,7 +318,7 @@ impl Detector {
         };
         let open = &self.open[index];
         let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(open.incident.kind));
-        let of_rate = kinds::lead(&open.charges).map_or(0, Charge::specificity);
+        let of_rate = kinds::lead(&open.charges).map_or(0, |(_, specificity)| specificity);
         let shape = shapes::lead(&open.shapes);
         let of_shape = shape.map_or(0, |shape| kinds::specificity(shape.kind()));
         if let Some(shape) = shape.filter(|_| of_shape >= of_rate && of_shape >= of_time) {
@@ -348,8 +345,10 @@ impl Detector {
     /// Tells what rates say, unless what was told says more; returns whether there is a rate that says anything.
     fn tell_by_rate(&mut self, index: usize, block: i64, told: u8) -> bool {
         let open = &self.open[index];
-        let Some(lead) = kinds::lead(&open.charges) else { return false };
-        if told <= lead.specificity() {
+        let Some((lead, specificity)) = kinds::lead(&open.charges) else { return false };
+        if told <= specificity {
+            let origin = (lead.kind == IncidentKind::RetryStorm)
+                .then(|| slow::origin_below(&self.signals, &lead.service, open.onset, block));
             let facts = RateFacts {
                 rates: &self.rates,
                 types: &self.types,
@@ -361,6 +360,9 @@ impl Detector {
             };
             let mut incident = open.incident.clone();
             rate_story::tell(&mut incident, lead, &facts);
+            if let Some(origin) = origin.flatten() {
+                rate_story::tell_origin(&mut incident, lead, &origin);
+            }
             self.open[index].incident = incident;
         }
         true
@@ -381,7 +383,7 @@ impl Detector {
         let mut suspects: Vec<Suspect> = blame::suspects(&self.signals, open.onset, block);
         let newly_credible: Vec<Arc<str>> = suspects
             .iter()
-            .filter(|suspect| self.is_off(suspect, block))
+            .filter(|suspect| blame::is_off(&self.signals, suspect, block))
             .map(|suspect| suspect.service.clone())
             .collect();
         suspects.retain(|suspect| self.is_near(&[suspect.service.clone(), suspect.caller.clone()], &open.services));
@@ -415,16 +417,6 @@ impl Detector {
         self.open[index].incident = incident;
         self.touch_culprit(index);
         is_told
-    }
-
-    /// Returns whether a suspect is off its own baseline, by less than it takes to open an incident.
-    fn is_off(&self, suspect: &Suspect, block: i64) -> bool {
-        let as_peer = Scope::Hop(suspect.caller.clone(), suspect.service.clone());
-        let scopes = [Scope::Service(suspect.service.clone()), as_peer];
-        let verdicts = scopes.iter().filter_map(|scope| self.signals.judge(scope, block));
-        verdicts
-            .into_iter()
-            .any(|verdict| verdict.z >= CREDIBLE_Z && verdict.shift >= CREDIBLE_SHIFT || verdict.tail.z >= CREDIBLE_Z)
     }
 
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
@@ -474,7 +466,7 @@ impl Detector {
     /// Returns whether all that stood out is back, or nothing if too little happened to tell.
     fn condition(&self, open: &OpenIncident, block: i64) -> Option<bool> {
         let culprit = open.culprit().map(|culprit| Watch::Time(Scope::Service(culprit.into())));
-        let lead = kinds::lead(&open.charges).map(|lead| Watch::Rate(lead.scope.clone()));
+        let lead = kinds::lead(&open.charges).map(|(lead, _)| Watch::Rate(lead.scope.clone()));
         let (peak_shift, peak_tail) = open.peaks;
         let peak = |watch: &Watch| match watch {
             Watch::Time(_) => peak_shift,

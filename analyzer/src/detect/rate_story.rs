@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blame::Suspect;
 use super::changes::Changes;
 use super::kinds::{self, Charge, Words};
 use super::rates::{Example, Name, Of, Rates, Wrong};
 use super::recent::{EXEMPLARS_MAX, Recent};
-use super::story::{AFFECTED_MAX, CAUSES_MAX, clip, percent, version_suggestion, whole};
+use super::story::{AFFECTED_MAX, CAUSES_MAX, clip, millis, percent, version_suggestion, whole};
 use super::types::{TypeId, Types};
 use super::{block_start_ns, series::BLOCK_S};
 use crate::incident::{
@@ -63,6 +64,36 @@ pub(super) fn tell(incident: &mut Incident, lead: &Charge, facts: &RateFacts<'_>
     incident.summary = clip(&summary(incident, lead, &words, facts), 1000);
     incident.suggestions = words.suggestions;
     incident.suggestions.extend(version_suggestion(incident));
+}
+
+/// Says that somebody below the one that is called again and again makes it slow: the storm is what follows.
+pub(super) fn tell_origin(incident: &mut Incident, storm: &Charge, origin: &Suspect) {
+    incident.kind = IncidentKind::Cascade;
+    let (now, usual) = (millis(origin.now_ms), millis(origin.usual_ms));
+    let service = origin.service.to_string();
+    incident.root_cause.retain(|cause| cause.service != service);
+    incident.root_cause.iter_mut().for_each(|cause| cause.score *= 0.5);
+    let cause = RootCause {
+        service: service.clone(),
+        operation: origin.operation.as_ref().map(ToString::to_string),
+        instance: None,
+        cause: origin.cause.as_str().to_owned(),
+        score: 1.0,
+        usual_ms: Some(origin.usual_ms),
+        now_ms: Some(origin.now_ms),
+        share: None,
+        onset: Some(incident.started_at.clone()),
+        evidence: format!(
+            "{now} a call, usually {usual}, over the last {} calls; its callers wait for it",
+            origin.calls
+        ),
+    };
+    incident.root_cause.insert(0, cause);
+    incident.root_cause.truncate(CAUSES_MAX);
+    let title = format!("{service} takes {now}, usually {usual}, and {} is called again and again", storm.service);
+    incident.title = clip(&title, 120);
+    incident.summary = clip(&format!("{title}. {}", incident.summary), 1000);
+    incident.suggestions.insert(0, format!("Look at {service} first: what waits for it gives up and tries again."));
 }
 
 /// Returns the type of which most examples are.

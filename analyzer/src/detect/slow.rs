@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::blame::Suspect;
+use super::blame::{self, Suspect};
 use super::instances::Side;
 use super::signals::{Scope, Signals};
 use super::steps::StepId;
@@ -66,6 +66,19 @@ fn origin(signals: &Signals, suspects: &[Suspect], total_ms: f64) -> Option<usiz
         works(one) && has_grown && below.contains(&one.service)
     };
     suspects.iter().skip(1).position(is_origin).map(|at| at + 1)
+}
+
+/// Returns the suspect that works longer itself and that a service, which does not as much, waits for: of several the one
+/// with most extra time.
+pub(super) fn origin_below(signals: &Signals, service: &Arc<str>, onset: i64, block: i64) -> Option<Suspect> {
+    let suspects = blame::suspects(signals, onset, block);
+    let below = waits_for(signals, service);
+    let own_ms = suspects.iter().find(|one| one.service == *service).map_or(0.0, |one| one.own_ms);
+    let is_origin = |one: &Suspect| {
+        let has_grown = one.now_ms >= ORIGIN_FACTOR * one.usual_ms && one.extra_ms > own_ms;
+        one.service != *service && works(one) && has_grown && below.contains(&one.service)
+    };
+    suspects.into_iter().find(|one| is_origin(one) && blame::is_off(signals, one, block))
 }
 
 /// Returns whether a suspect's extra time passes before its own work.

@@ -413,18 +413,23 @@ impl Graph {
 
     /// Returns every trace that shares something with a trace, ready or not, joined or not.
     pub(super) fn partners(&self, id: TraceId) -> Vec<TraceId> {
-        let Some(node) = self.nodes.get(&id) else { return Vec::new() };
-        let joining = node.facts.iter().filter(|held| self.may_join(held.fact.key));
-        let shared = joining.filter_map(|held| self.groups.get(&held.fact.token));
-        let open_to_joins = shared.filter(|group| group.refused != Some(Refusal::FanIn));
-        let others = open_to_joins.flat_map(|group| group.traces.iter().copied());
-        let mut partners: Vec<TraceId> = others.filter(|partner| *partner != id).collect();
-        partners.extend(node.links.iter().map(|link| link.trace));
-        partners.extend(self.linkers.get(&id).into_iter().flatten());
+        let mut partners: Vec<TraceId> = self.sharing(id).collect();
         partners.sort_unstable();
         partners.dedup();
-        partners.retain(|partner| *partner != id);
         partners
+    }
+
+    /// Returns the same, the latest of each value first, some of them more than once.
+    pub(super) fn sharing(&self, id: TraceId) -> impl Iterator<Item = TraceId> {
+        let node = self.nodes.get(&id);
+        let facts = node.into_iter().flat_map(|node| &node.facts);
+        let groups =
+            facts.filter(|held| self.may_join(held.fact.key)).filter_map(|held| self.groups.get(&held.fact.token));
+        let open_to_joins = groups.filter(|group| group.refused != Some(Refusal::FanIn));
+        let by_value = open_to_joins.flat_map(|group| group.traces.iter().rev().copied());
+        let linked = node.into_iter().flat_map(|node| &node.links).map(|link| link.trace);
+        let linkers = node.and_then(|_| self.linkers.get(&id)).into_iter().flatten().copied();
+        by_value.chain(linked).chain(linkers).filter(move |partner| *partner != id)
     }
 }
 

@@ -203,7 +203,7 @@ impl Joiner {
         if let Some(known) = self.graph.known_waits.get(&id) {
             return *known;
         }
-        let waits = (self.lacks(step, id), self.graph.partners(id).into_iter().any(step.is_open));
+        let waits = (self.lacks(step, id), self.graph.sharing(id).any(step.is_open));
         self.graph.known_waits.insert(id, waits);
         waits
     }

@@ -16,6 +16,8 @@ const CALLS_MAX: usize = 11;
 const CALLS_MIN: usize = 5;
 /// Of the calls of a pair that is known well, one in so many is looked at.
 const LOOK_ONE_IN: u32 = 16;
+/// Calls in a row that cannot be by what is known of a pair's clocks, after which that is forgotten: one of them jumped.
+const SURPRISES_MAX: u32 = 3;
 /// Differences below this are no matter.
 const OFFSET_MIN_NS: i64 = 1_000_000;
 
@@ -30,6 +32,8 @@ struct Pair {
     seen: u32,
     /// Of some of the calls there may be another reason.
     is_doubtful: bool,
+    /// Latest calls in a row that leave their caller although the clocks are set right.
+    surprises: u32,
     offset_ns: i64,
 }
 
@@ -70,10 +74,20 @@ impl Skews {
         pair.seen = pair.seen.wrapping_add(1);
         let is_known = pair.ahead_ns.len() >= CALLS_MAX;
         // A callee that lasts longer than its caller was given up on: that tells of no clock.
-        if callee.duration_ns() <= caller.duration_ns() && (!is_known || pair.seen.is_multiple_of(LOOK_ONE_IN)) {
+        if callee.duration_ns() > caller.duration_ns() {
+            return pair.offset_ns;
+        }
+        let ahead_ns = callee.start_ns.saturating_sub(caller.start_ns);
+        let behind_ns = caller.end_ns.saturating_sub(callee.end_ns);
+        let is_surprising = pair.is_surprised_by(ahead_ns, behind_ns);
+        pair.surprises = if is_surprising { pair.surprises + 1 } else { 0 };
+        if pair.surprises >= SURPRISES_MAX {
+            *pair = Pair { seen: pair.seen, ..Pair::default() };
+        }
+        if is_surprising || !is_known || pair.seen.is_multiple_of(LOOK_ONE_IN) {
             let is_meanwhile = callee.start_ns < caller.end_ns && callee.end_ns > caller.start_ns;
             pair.is_doubtful |= caller.has_error() || !is_meanwhile;
-            pair.take(callee.start_ns.saturating_sub(caller.start_ns), caller.end_ns.saturating_sub(callee.end_ns));
+            pair.take(ahead_ns, behind_ns);
         }
         pair.offset_ns
     }
@@ -107,6 +121,12 @@ impl Skews {
 }
 
 impl Pair {
+    /// Returns whether a call leaves its caller although the clocks are set right, as far as they are known.
+    fn is_surprised_by(&self, ahead_ns: i64, behind_ns: i64) -> bool {
+        let least_ns = ahead_ns.saturating_sub(self.offset_ns).min(behind_ns.saturating_add(self.offset_ns));
+        self.ahead_ns.len() >= CALLS_MIN && least_ns < -OFFSET_MIN_NS
+    }
+
     fn take(&mut self, ahead_ns: i64, behind_ns: i64) {
         if self.ahead_ns.len() < CALLS_MAX {
             self.ahead_ns.push(ahead_ns);

@@ -2,7 +2,7 @@
 //! time although later ones did. Messages whose taker's spans are lost, or are sampled apart, look the same on the sender's
 //! side: as many that are taken in and were sent by nobody speak against a loss.
 
-use super::{Charge, Court, Words, context, percent};
+use super::{Charge, Court, Words, context, is_sampled, percent};
 use crate::detect::rates::{Occasion, Of, RateScope, RateVerdict, Wrong};
 
 /// Part of what did not come that must have come without a sender, to say that it came.
@@ -11,6 +11,9 @@ const UNCAUSED_MIN: f64 = 0.5;
 /// Charges the one that should have taken them in; or who broke the context, if they came and do not say from where.
 pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> Option<Charge> {
     let to = scope.occasion.to.clone()?;
+    if is_sampled(verdict) {
+        return None;
+    }
     // What did not come is known later than what came without a sender.
     let first = court.block - 2 * verdict.blocks;
     let missing = verdict.excess() * verdict.now.of;

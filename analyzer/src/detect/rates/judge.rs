@@ -76,6 +76,7 @@ impl Wrong {
             Self::WorkedOn => Bar { excess: 0.03, blocks: 3, ..usual },
             Self::Twice | Self::Disordered => Bar { excess: 0.02, blocks: 3, usual_max: 0.3, ..usual },
             Self::Lost => Bar { excess: 0.02, blocks: 3, usual_max: 0.3, ..usual },
+            Self::Behind => Bar { excess: 0.3, usual_max: 0.1, ..usual },
             Self::NotUndone => Bar { wrong: 3.0, blocks: 2, excess: 0.2, before_of: 10.0, ..usual },
             Self::Unreached | Self::Begins | Self::Uncaused => {
                 Bar { excess: 0.1, usual_max: 0.3, before_minutes: 5, ..usual }
@@ -100,6 +101,7 @@ impl Wrong {
             Self::Twice => IncidentKind::DuplicateProcessing,
             Self::Disordered => IncidentKind::OutOfOrder,
             Self::Lost => IncidentKind::LostMessage,
+            Self::Behind => IncidentKind::QueueLag,
             Self::NotUndone => IncidentKind::IncompleteCompensation,
         }
     }
@@ -235,7 +237,9 @@ impl Occasions {
         let from = block - super::occasion::KEPT_BLOCKS;
         let counts = self.counts(place, wrong, from, block);
         let held = place.rate(wrong).and_then(|rate| rate.held);
-        let verdicts = WINDOWS.iter().filter_map(|&blocks| {
+        // What is left of an incident that is over is no news.
+        let is_after = |blocks: i64| !place.excluded.iter().any(|(_, to)| *to > block - blocks);
+        let verdicts = WINDOWS.iter().filter(|blocks| is_after(**blocks)).filter_map(|&blocks| {
             let verdict = weigh((place, wrong), &counts, (block, blocks), held, needed)?;
             matters(wrong.bar(), &counts, block, &verdict).then_some(verdict)
         });

@@ -78,6 +78,8 @@ pub(in crate::detect) enum Wrong {
     Disordered,
     /// The message is not taken in.
     Lost,
+    /// The message is not taken in in time, and what is sent after it neither.
+    Behind,
     /// A stage is not undone.
     NotUndone,
     /// A call that is usually made, and succeeds, is not made or fails, and the caller succeeds nevertheless. Is worked

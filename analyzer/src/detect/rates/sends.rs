@@ -2,8 +2,8 @@
 //! given out; a later revision may bring the taker. How long takers usually need to show is learned of each pair of sender
 //! and taker. Bounded by messages that are waited for; beyond it the oldest are let go undecided, and counted.
 //!
-//! A message is lost when it is not taken in within the usual time *and* one that was sent after it was: where all are
-//! late, as in a queue that grows, none is lost.
+//! A message is lost when it is not taken in within the usual time *and* what was sent after it was. Where that is late,
+//! too, the queue is behind: its takers have stopped, or take less than what comes.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -39,12 +39,21 @@ const LATEST_LONGER: usize = 3;
 const LOST_MAX: usize = 5_000;
 /// Time for which is waited while too little is known.
 const UNKNOWN_NS: i64 = 60_000_000_000;
-/// Time after which a message is lost although none that was sent after it was taken in.
+/// Time after which is not waited for a message any more, whatever became of those that were sent after it.
 const LONGEST_NS: i64 = 300_000_000_000;
 /// Time after which it is looked again whether one was.
 const AGAIN_NS: i64 = 10_000_000_000;
 /// Time by which one must have been sent later to count as such: clocks and batches blur what is nearer.
 const LATER_NS: i64 = 1_000_000_000;
+/// Length of the bins in which messages are counted by when they were sent, and how many are kept.
+const BIN_NS: i64 = 5_000_000_000;
+const BINS_MAX: usize = 64;
+/// Messages sent later by which one can tell whether a queue is behind, and the share of them, of the usual share, that has
+/// come where it is not. Where most are lost some still come.
+const LATER_MIN: f64 = 8.0;
+const LATER_CAME: f64 = 0.2;
+/// The same of fewer messages.
+const FEW_LATER_CAME: f64 = 0.5;
 
 /// Identifies the span that sent a message.
 type SentBy = (TraceId, SpanId);
@@ -60,9 +69,16 @@ struct Sent {
     site: Arc<Site>,
     /// Takers that came, by the shape of what they do, and whether they failed.
     came: Vec<(u64, bool)>,
+    /// Places of takers that are behind, where that was counted.
+    behind: Vec<usize>,
 }
 
 impl Sent {
+    fn example(&self) -> Example {
+        let (root, site) = (Some(self.root.clone()), Some(self.site.clone()));
+        Example { id: self.transaction, root, duration_ms: 0.0, site }
+    }
+
     fn has_come(&self, shape: u64) -> bool {
         self.came.iter().any(|(came, _)| *came == shape)
     }
@@ -78,10 +94,71 @@ struct Taker {
     latest_ms: VecDeque<f64>,
     /// When the latest message was sent that came.
     latest_ns: i64,
+    /// Messages that came, by when they were sent.
+    came: Bins,
+}
+
+/// Counts by when messages were sent. Bounded by [`BINS_MAX`]; older ones are only summed.
+#[derive(Debug, Default)]
+struct Bins {
+    bins: VecDeque<(i64, f64)>,
+    all: f64,
+}
+
+impl Bins {
+    fn add(&mut self, sent_ns: i64) {
+        let bin = sent_ns.div_euclid(BIN_NS);
+        self.all += 1.0;
+        let at = self.bins.partition_point(|(known, _)| *known < bin);
+        match self.bins.get_mut(at) {
+            Some((known, count)) if *known == bin => *count += 1.0,
+            _ => self.bins.insert(at, (bin, 1.0)),
+        }
+        if self.bins.len() > BINS_MAX {
+            self.bins.pop_front();
+        }
+    }
+
+    fn of(&self, bin: i64) -> f64 {
+        let at = self.bins.partition_point(|(known, _)| *known < bin);
+        self.bins.get(at).filter(|(known, _)| *known == bin).map_or(0.0, |(_, count)| *count)
+    }
+}
+
+/// What is known of a sender.
+#[derive(Debug, Default)]
+struct Sender {
+    sent: Bins,
+    takers: Vec<Taker>,
+}
+
+impl Sender {
+    /// Returns whether what was sent after a message has come to a taker: of the last of what should have by now, more than
+    /// a little. What a taker was about to take when it stopped had come, so that earlier ones say nothing. Nothing if
+    /// nothing was sent that should have come.
+    fn is_overtaken(&self, taker: &Taker, sent_ns: i64, now_ns: i64) -> Option<bool> {
+        let bin = |at_ns: i64| at_ns.div_euclid(BIN_NS);
+        let until = bin(now_ns.saturating_sub(taker.usual_ns()));
+        let (mut sent, mut came) = (0.0, 0.0);
+        for (number, count) in self.sent.bins.iter().rev().skip_while(|(number, _)| *number >= until) {
+            if *number <= bin(sent_ns) || sent >= LATER_MIN {
+                break;
+            }
+            sent += count;
+            came += taker.came.of(*number);
+        }
+        if sent < 1.0 {
+            return (taker.latest_ns >= sent_ns.saturating_add(LATER_NS)).then_some(true);
+        }
+        let usual_share = (taker.came.all / self.sent.all.max(1.0)).min(1.0);
+        let needed = if sent < LATER_MIN { FEW_LATER_CAME } else { LATER_CAME };
+        Some(came >= needed * usual_share * sent)
+    }
 }
 
 impl Taker {
     fn note(&mut self, delay_ns: i64, sent_ns: i64) {
+        self.came.add(sent_ns);
         if self.delays[0].count() >= DELAYS_MAX {
             self.delays[1] = std::mem::take(&mut self.delays[0]);
         }
@@ -94,16 +171,31 @@ impl Taker {
         self.latest_ns = self.latest_ns.max(sent_ns);
     }
 
+    /// Returns how long nearly all usually take, if that is known.
+    fn usual_ms(&self) -> Option<f64> {
+        let known = self.delays.iter().filter(|delays| delays.count() >= DELAYS_MIN);
+        known.filter_map(|delays| delays.quantile(DELAY_QUANTILE)).reduce(f64::max)
+    }
+
+    fn usual_ns(&self) -> i64 {
+        // Milliseconds, clamped: far below 2^53.
+        #[allow(clippy::cast_possible_truncation)]
+        let usual_ns = (self.usual_ms().unwrap_or(0.0).min(300_000.0) * 1e6) as i64;
+        usual_ns
+    }
+
+    /// Returns whether several of the latest took longer than usual: then nobody knows how long the next takes.
+    fn is_slower(&self) -> bool {
+        let Some(usual_ms) = self.usual_ms() else { return false };
+        self.latest_ms.iter().filter(|ms| **ms > usual_ms * 1.2).count() >= LATEST_LONGER
+    }
+
     /// Returns for how long is waited.
     fn patience_ns(&self) -> i64 {
-        let known = self.delays.iter().filter(|delays| delays.count() >= DELAYS_MIN);
-        let usual_ms = known.filter_map(|delays| delays.quantile(DELAY_QUANTILE)).reduce(f64::max);
-        // Where several of the latest took longer, nobody knows how long the next takes.
-        let is_longer =
-            |usual_ms: f64| self.latest_ms.iter().filter(|ms| **ms > usual_ms * 1.2).count() >= LATEST_LONGER;
-        if usual_ms.is_some_and(is_longer) {
+        if self.is_slower() {
             return LONGEST_NS;
         }
+        let usual_ms = self.usual_ms();
         // Milliseconds that were clamped before: far below 2^53.
         #[allow(clippy::cast_possible_truncation)]
         let patience_ns = usual_ms.map(|ms| ((ms * DELAY_TIMES + DELAY_MORE_MS).min(300_000.0) * 1e6) as i64);
@@ -116,7 +208,7 @@ impl Taker {
 pub(super) struct Sends {
     waiting: Map<SentBy, Sent>,
     due: BinaryHeap<Reverse<(i64, SentBy)>>,
-    takers: Map<u64, Vec<Taker>>,
+    senders: Map<u64, Sender>,
     /// Messages that were taken to be lost, and the places where that was counted.
     lost: Map<SentBy, Vec<usize>>,
     lost_order: VecDeque<SentBy>,
@@ -124,11 +216,46 @@ pub(super) struct Sends {
 }
 
 impl Sends {
+    /// Returns whether it is still open who takes in a message, and the places of those that turn out to be behind.
+    fn look_at(&self, sent: &Sent, now_ns: i64) -> (bool, Vec<usize>) {
+        let (mut is_open, mut behind) = (false, Vec::new());
+        let Some(sender) = self.senders.get(&sent.sender) else { return (is_open, behind) };
+        for taker in sender.takers.iter().filter(|taker| !sent.has_come(taker.shape)) {
+            // How long is waited may be longer by now than when it was sent.
+            let is_late = now_ns >= sent.sent_ns.saturating_add(taker.patience_ns());
+            let is_overtaken = sender.is_overtaken(taker, sent.sent_ns, now_ns);
+            is_open |= !(is_overtaken == Some(true) && is_late);
+            let is_last_look = now_ns >= sent.seen_ns.saturating_add(LONGEST_NS);
+            if (is_late || is_last_look) && is_overtaken == Some(false) && !sent.behind.contains(&taker.place) {
+                behind.push(taker.place);
+            }
+        }
+        (is_open, behind)
+    }
+
+    /// Returns for each taker whether a message is lost to it: it did not come, and what was sent later did, or nobody can
+    /// say.
+    fn fates(&self, sent: &Sent, now_ns: i64) -> Vec<(usize, bool)> {
+        let Some(sender) = self.senders.get(&sent.sender) else { return Vec::new() };
+        // Where a queue is or was behind, what comes when it catches up overtakes what still waits.
+        let is_lost = |taker: &Taker| {
+            !sent.has_come(taker.shape)
+                && !taker.is_slower()
+                && !sent.behind.contains(&taker.place)
+                && sender.is_overtaken(taker, sent.sent_ns, now_ns) != Some(false)
+        };
+        sender.takers.iter().map(|taker| (taker.place, is_lost(taker))).collect()
+    }
+
+    fn takers(&self, sender: u64) -> &[Taker] {
+        self.senders.get(&sender).map(|sender| sender.takers.as_slice()).unwrap_or_default()
+    }
+
     /// Forgets takers whose place is gone.
     pub(super) fn forget_places(&mut self, is_gone: impl Fn(usize) -> bool) {
-        self.takers.retain(|_, takers| {
-            takers.retain(|taker| !is_gone(taker.place));
-            !takers.is_empty()
+        self.senders.retain(|_, sender| {
+            sender.takers.retain(|taker| !is_gone(taker.place));
+            !sender.takers.is_empty()
         });
     }
 }
@@ -157,12 +284,16 @@ impl Rates {
 
     fn wait_for(&mut self, sent_by: SentBy, sender: &Span, transaction: &Transaction, now_ns: i64) {
         let key = sender_key(&sender.site);
-        let patience_ns = self.sends.takers.get(&key).and_then(|takers| takers.iter().map(Taker::patience_ns).max());
+        let mut patience_ns = None;
+        if let Some(known) = self.sends.senders.get_mut(&key) {
+            patience_ns = known.takers.iter().map(Taker::patience_ns).max();
+            known.sent.add(sender.end_ns.min(now_ns));
+        }
         let due_ns = sender.end_ns.saturating_add(patience_ns.unwrap_or(UNKNOWN_NS)).max(now_ns);
-        let came = Vec::new();
+        let (came, behind) = (Vec::new(), Vec::new());
         let (sent_ns, site) = (sender.end_ns.min(now_ns), sender.site.clone());
         let (transaction, root) = (transaction.id, transaction.root_span().site.clone());
-        let sent = Sent { sender: key, sent_ns, seen_ns: now_ns, transaction, root, site, came };
+        let sent = Sent { sender: key, sent_ns, seen_ns: now_ns, transaction, root, site, came, behind };
         self.sends.waiting.insert(sent_by, sent);
         self.sends.due.push(Reverse((due_ns.min(now_ns.saturating_add(LONGEST_NS)), sent_by)));
         while self.sends.waiting.len() > WAITING_MAX {
@@ -175,7 +306,7 @@ impl Rates {
     fn came(&mut self, sent_by: SentBy, sender: &Span, callee: &Span, (block, now_ns): (i64, i64), is_told: bool) {
         let key = sender_key(&sender.site);
         let shape = callee.site.shape;
-        let is_known = self.sends.takers.get(&key).is_some_and(|takers| takers.iter().any(|one| one.shape == shape));
+        let is_known = self.sends.takers(key).iter().any(|taker| taker.shape == shape);
         if !is_known && !self.add_taker(key, &sender.site, &callee.site, block) {
             return;
         }
@@ -192,7 +323,7 @@ impl Rates {
         } else {
             self.take_back(sent_by, shape, key, block);
         }
-        let takers = self.sends.takers.get_mut(&key).into_iter().flatten();
+        let takers = self.sends.senders.get_mut(&key).into_iter().flat_map(|sender| &mut sender.takers);
         for taker in takers.filter(|taker| taker.shape == shape) {
             taker.note(now_ns.saturating_sub(sender.end_ns), sender.end_ns.min(now_ns));
         }
@@ -213,8 +344,9 @@ impl Rates {
     }
 
     fn add_taker(&mut self, key: u64, sender: &Site, callee: &Site, block: i64) -> bool {
-        let takers = self.sends.takers.len();
-        let is_full = self.sends.takers.get(&key).map_or(takers >= SENDERS_MAX, |known| known.len() >= TAKERS_MAX);
+        let senders = self.sends.senders.len();
+        let known = self.sends.senders.get(&key);
+        let is_full = known.map_or(senders >= SENDERS_MAX, |known| known.takers.len() >= TAKERS_MAX);
         let by = (sender.service.clone(), sending(sender));
         let occasion = Occasion { of: Of::Message, by, to: Some(name(callee)) };
         let place = if is_full { None } else { self.occasions.slots.id(occasion, block) };
@@ -229,8 +361,9 @@ impl Rates {
             delays: Default::default(),
             latest_ms: VecDeque::new(),
             latest_ns: i64::MIN,
+            came: Bins::default(),
         };
-        self.sends.takers.entry(key).or_default().push(taker);
+        self.sends.senders.entry(key).or_default().takers.push(taker);
         true
     }
 
@@ -241,35 +374,41 @@ impl Rates {
         {
             self.sends.due.pop();
             let Some(sent) = self.sends.waiting.get(&sent_by) else { continue };
-            let takers = self.sends.takers.get(&sent.sender).map(Vec::as_slice).unwrap_or_default();
-            // How long is waited may be longer by now than when it was sent.
-            let is_open = |taker: &Taker| {
-                let is_overtaken = taker.latest_ns >= sent.sent_ns.saturating_add(LATER_NS);
-                let is_late = now_ns >= sent.sent_ns.saturating_add(taker.patience_ns());
-                !(sent.has_come(taker.shape) || is_overtaken && is_late)
-            };
-            if takers.iter().any(is_open) && now_ns < sent.seen_ns.saturating_add(LONGEST_NS) {
+            let (is_open, newly_behind) = self.sends.look_at(sent, now_ns);
+            let is_waited_for = is_open && now_ns < sent.seen_ns.saturating_add(LONGEST_NS);
+            self.note_behind(&sent_by, newly_behind, block);
+            if is_waited_for {
                 self.sends.due.push(Reverse((now_ns.saturating_add(AGAIN_NS), sent_by)));
                 continue;
             }
             let Some(sent) = self.sends.waiting.remove(&sent_by) else { continue };
-            let places: Vec<(usize, bool)> =
-                takers.iter().map(|taker| (taker.place, sent.has_come(taker.shape))).collect();
+            let places = self.sends.fates(&sent, now_ns);
             self.occasions.begin();
             self.remember_lost(sent_by, &places);
-            for (place, has_come) in places {
-                self.occasions.occurs(place, block, 0, &sent.site);
-                if !has_come {
-                    let (id, root, site) = (sent.transaction, Some(sent.root.clone()), Some(sent.site.clone()));
-                    let example = || Example { id, root, duration_ms: 0.0, site };
-                    self.occasions.goes_wrong(place, (Wrong::Lost, 0.0), block, example);
+            for (place, is_lost) in places {
+                if !sent.behind.contains(&place) {
+                    self.occasions.occurs(place, block, 0, &sent.site);
+                }
+                if is_lost {
+                    self.occasions.goes_wrong(place, (Wrong::Lost, 0.0), block, || sent.example());
                 }
             }
         }
     }
 
+    /// Counts a message that takers are late to take in, because they are behind with all that is sent.
+    fn note_behind(&mut self, sent_by: &SentBy, places: Vec<usize>, block: i64) {
+        let Some(sent) = self.sends.waiting.get_mut(sent_by).filter(|_| !places.is_empty()) else { return };
+        self.occasions.begin();
+        for &place in &places {
+            self.occasions.occurs(place, block, 0, &sent.site);
+            self.occasions.goes_wrong(place, (Wrong::Behind, 0.0), block, || sent.example());
+        }
+        sent.behind.extend(places);
+    }
+
     fn remember_lost(&mut self, sent_by: SentBy, places: &[(usize, bool)]) {
-        let lost: Vec<usize> = places.iter().filter(|(_, has_come)| !has_come).map(|(place, _)| *place).collect();
+        let lost: Vec<usize> = places.iter().filter(|(_, is_lost)| *is_lost).map(|(place, _)| *place).collect();
         if lost.is_empty() {
             return;
         }
@@ -284,8 +423,10 @@ impl Rates {
 
     /// Takes back that a message was lost: it came after all.
     fn take_back(&mut self, sent_by: SentBy, shape: u64, key: u64, block: i64) {
-        let takers = self.sends.takers.get(&key).map(Vec::as_slice).unwrap_or_default();
-        let Some(taker) = takers.iter().find(|taker| taker.shape == shape).map(|taker| taker.place) else { return };
+        let Some(taker) = self.sends.takers(key).iter().find(|taker| taker.shape == shape).map(|taker| taker.place)
+        else {
+            return;
+        };
         let Some(places) = self.sends.lost.get_mut(&sent_by) else { return };
         let before = places.len();
         places.retain(|place| *place != taker);

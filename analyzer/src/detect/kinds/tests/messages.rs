@@ -1,6 +1,7 @@
 //! `lost_message`, `duplicate_processing`, `out_of_order`: what messages tell.
 
 use super::{HISTORY_S, Run, is_in, told};
+use crate::incident::IncidentEvent;
 
 /// How a message fares.
 #[derive(Clone, Copy, PartialEq)]
@@ -62,6 +63,30 @@ fn messages_that_do_not_come_are_lost_at_their_taker() {
     assert_eq!(told(&run), ["lost_message: mail take, queue_wait"], "{}", run.story());
     let after_s = run.told[0].0 - HISTORY_S;
     assert!(after_s <= 120, "found after {after_s} s");
+}
+
+#[test]
+fn messages_of_which_most_do_not_come_are_lost_and_do_not_wait() {
+    let run = run(fated(0, Fate::Taken), fated(70, Fate::Lost));
+    assert_eq!(told(&run), ["lost_message: mail take, queue_wait"], "{}", run.story());
+}
+
+#[test]
+fn taker_that_stops_is_a_queue_that_lags_as_long_as_nothing_sent_later_comes() {
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, |_, number| order(number, Fate::Taken, 30));
+    run.seconds(240, 2, |_, number| order(number, Fate::Lost, 30));
+    assert_eq!(told(&run), ["queue_lag: mail take, queue_wait"], "{}", run.story());
+    let after_s = run.told[0].0 - HISTORY_S;
+    assert!(after_s <= 120, "found after {after_s} s");
+    let incident = run.told[0].2.clone();
+    let rate = incident.evidence.rate.as_ref().unwrap();
+    assert!(rate.now_share > 0.7 && rate.usual == 0, "{rate:?}");
+    // It takes messages in again, and what it left is seen to be lost.
+    run.seconds(900, 2, |_, number| order(number, Fate::Taken, 30));
+    let (_, event, last) = run.told.last().unwrap();
+    assert_eq!(*event, IncidentEvent::Resolved, "{}", run.story());
+    assert_eq!(last.number, incident.number, "{}", run.story());
 }
 
 #[test]
