@@ -125,7 +125,7 @@ pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateV
         Wrong::LeftOut => degraded::charge(&court, scope, verdict),
         Wrong::Unreached => context::charge(&court, scope, verdict),
         Wrong::Lost => lost::charge(&court, scope, verdict),
-        Wrong::Behind => behind::charge(scope, verdict),
+        Wrong::Behind => behind::charge(&court, scope, verdict),
         Wrong::Twice | Wrong::Disordered => Some(messages::charge(&court, scope, verdict)),
         Wrong::NotUndone => Some(undoing::charge(&court, scope, verdict)),
         // These are asked for by others, and say nothing alone.
@@ -174,14 +174,20 @@ impl Charge {
 const SAMPLED_TRAFFIC_MAX: f64 = 0.6;
 const SAMPLED_FACTOR: f64 = 1.6;
 
+/// Blocks that are looked at for that: the window may reach back to before.
+const SAMPLED_BLOCKS: i64 = 3;
+
 /// Returns whether it looks as if fewer traces are kept than before: as much less is sent as comes of what is sent. Where
 /// sender and taker are of different traces, as many takers are not kept as senders.
-fn is_sampled(verdict: &RateVerdict) -> bool {
-    let minutes = verdict.blocks as f64 / 6.0;
+fn is_sampled(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> bool {
+    let Some(place) = court.rates.place(&scope.occasion) else { return false };
+    let (from, to) = (court.block - SAMPLED_BLOCKS + 1, court.block);
+    let now = f64::from(place.between(from, to).of);
+    let wrong = place.rate(scope.wrong).map_or(0.0, |rate| f64::from(rate.between(from, to).count));
     let reference = &verdict.reference;
-    let traffic =
-        verdict.now.of / minutes / (reference.count.of / reference.minutes.max(1) as f64).max(f64::MIN_POSITIVE);
-    let comes = (1.0 - verdict.share()) / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE);
+    let usual = reference.count.of / reference.minutes.max(1) as f64 * SAMPLED_BLOCKS as f64 / 6.0;
+    let traffic = now / usual.max(f64::MIN_POSITIVE);
+    let comes = (1.0 - wrong / now.max(1.0)) / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE);
     traffic <= SAMPLED_TRAFFIC_MAX && comes <= traffic * SAMPLED_FACTOR && traffic <= comes * SAMPLED_FACTOR
 }
 
@@ -223,6 +229,13 @@ fn follows(charge: &Charge, charges: &[Charge]) -> bool {
         Wrong::Lost => charges.iter().any(is_backlog),
         _ => false,
     }
+}
+
+/// Returns whether a charge is what others lead to, one layer up: who is called in it is the caller in one of them.
+pub(super) fn is_layer_above(charge: &Charge, charges: &[Charge]) -> bool {
+    let is_of_call = |one: &Charge| one.scope.occasion.of == Of::Call;
+    let called = charge.scope.occasion.to.as_ref().filter(|_| is_of_call(charge)).map(|(service, _)| service);
+    called.is_some_and(|called| charges.iter().any(|one| is_of_call(one) && one.scope.occasion.by.0 == *called))
 }
 
 /// What a charge is told in.

@@ -194,7 +194,10 @@ impl Detector {
         let mut groups: Vec<Vec<Anomaly>> = Vec::new();
         for anomaly in hot {
             let takes = |open: &OpenIncident| {
-                open.is_slow_growth() == anomaly.is_slow_growth() && self.belongs_to(&anomaly.services, open)
+                let is_above =
+                    matches!(&anomaly.found, Found::Rate(charge) if kinds::is_layer_above(charge, &open.charges));
+                open.is_slow_growth() == anomaly.is_slow_growth()
+                    && (is_above || self.belongs_to(&anomaly.services, open))
             };
             if let Some(open) = self.open.iter().position(takes) {
                 self.join(open, &anomaly);

@@ -11,7 +11,7 @@ const UNCAUSED_MIN: f64 = 0.5;
 /// Charges the one that should have taken them in; or who broke the context, if they came and do not say from where.
 pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> Option<Charge> {
     let to = scope.occasion.to.clone()?;
-    if is_sampled(verdict) {
+    if is_sampled(court, scope, verdict) {
         return None;
     }
     // What did not come is known later than what came without a sender.

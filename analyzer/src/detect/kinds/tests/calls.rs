@@ -54,6 +54,34 @@ fn storms_over_layers_are_one_incident_and_the_deepest_is_charged() {
     assert_eq!(told(&run), ["retry_storm: low GET /low, retry"], "{}", run.story());
 }
 
+/// A purchase whose shop asks a store, and whom the web asks again when the shop gave up on it.
+fn bought(number: i64, store_ms: i64) -> String {
+    let is_cut = store_ms > 100;
+    let (tries, asked_ms) = if is_cut { (3, 100) } else { (1, store_ms + 3) };
+    let vary = number % 7;
+    let mut text = format!("web POST /buy 0..{}", 20 + tries * 150);
+    for attempt in 0..tries {
+        let at = 5 + attempt * 150;
+        let word = if is_cut { "error" } else { "" };
+        text.push_str(&format!("\n  web client POST {at}..{} {word}", at + asked_ms + 12 + vary));
+        text.push_str(&format!("\n    shop POST /order {}..{} {word}", at + 1, at + asked_ms + 10 + vary));
+        text.push_str(&format!("\n      shop client take {}..{} {word}", at + 3, at + 3 + asked_ms));
+        text.push_str(&format!("\n        store take {}..{}", at + 4, at + 4 + store_ms));
+    }
+    text
+}
+
+#[test]
+fn storm_that_follows_from_something_below_does_not_name_the_incident() {
+    let usual = |_: i64, number: i64| bought(number, 40 + number % 20);
+    let slow = |_: i64, number: i64| bought(number, if is_in(number, 50) { 800 } else { 40 + number % 20 });
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, usual).seconds(240, 2, slow);
+    let opened = run.opened();
+    assert_eq!(opened.len(), 1, "{}", run.story());
+    assert_eq!((opened[0].root_cause[0].service.as_str(), opened[0].kind.as_str()), ("store", "wasted_work"));
+}
+
 #[test]
 fn usual_retries_open_nothing() {
     let draw = |_: i64, number: i64| purchase(number, if is_in(number, 6) { 2 } else { 1 }, false);

@@ -110,6 +110,16 @@ fn takers_that_are_sampled_apart_lose_nothing() {
 }
 
 #[test]
+fn messages_of_which_as_many_fewer_are_sent_as_come_are_kept_less_and_not_lost() {
+    // Batches take several messages in; of some of them the senders are kept, so that nothing looks as sent by nobody.
+    let then =
+        |number: i64| if number % 5 < 2 { order(number, Fate::Taken, 30) } else { order(number, Fate::Lost, 30) };
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 5, |_, number| order(number, Fate::Taken, 30)).seconds(300, 2, |_, number| then(number));
+    assert_eq!(told(&run), [""; 0], "{}", run.story());
+}
+
+#[test]
 fn messages_that_come_without_a_cause_are_a_broken_context() {
     let run = run(fated(0, Fate::Taken), fated(60, Fate::Detached));
     assert_eq!(told(&run), ["broken_context: web send, self"], "{}", run.story());
