@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::new_null_array;
-use arrow::array::{Array, ArrayBuilder, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::array::{ArrayBuilder, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, UInt8Type, UInt32Type};
 use collector_table::ValueType;
 use collector_table::json::ObjectWriter;
