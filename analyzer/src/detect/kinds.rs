@@ -169,26 +169,30 @@ impl Charge {
     }
 }
 
-/// Share of the usual traffic from which on fewer traces may be kept, and factor by which that may differ from the share of
-/// messages that still come.
+/// Share of the usual traffic up to which fewer traces may be kept, and how the share of messages that still come may compare
+/// with that.
 const SAMPLED_TRAFFIC_MAX: f64 = 0.6;
-const SAMPLED_FACTOR: f64 = 1.6;
-
-/// Blocks that are looked at for that: the window may reach back to before.
-const SAMPLED_BLOCKS: i64 = 3;
+const SAMPLED_FACTORS: std::ops::RangeInclusive<f64> = 0.4..=1.6;
+/// Blocks that are looked at for that, beside the window, which may reach back to before.
+const SAMPLED_BLOCKS: [i64; 3] = [3, 6, 60];
 
 /// Returns whether it looks as if fewer traces are kept than before: as much less is sent as comes of what is sent. Where
 /// sender and taker are of different traces, as many takers are not kept as senders.
 fn is_sampled(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> bool {
     let Some(place) = court.rates.place(&scope.occasion) else { return false };
-    let (from, to) = (court.block - SAMPLED_BLOCKS + 1, court.block);
-    let now = f64::from(place.between(from, to).of);
-    let wrong = place.rate(scope.wrong).map_or(0.0, |rate| f64::from(rate.between(from, to).count));
     let reference = &verdict.reference;
-    let usual = reference.count.of / reference.minutes.max(1) as f64 * SAMPLED_BLOCKS as f64 / 6.0;
-    let traffic = now / usual.max(f64::MIN_POSITIVE);
-    let comes = (1.0 - wrong / now.max(1.0)) / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE);
-    traffic <= SAMPLED_TRAFFIC_MAX && comes <= traffic * SAMPLED_FACTOR && traffic <= comes * SAMPLED_FACTOR
+    let usual_of = reference.count.of / reference.minutes.max(1) as f64 / 6.0;
+    let is_sampled_in = |blocks: i64| {
+        let (from, to) = (court.block - blocks + 1, court.block);
+        let of = f64::from(place.between(from, to).of);
+        // Whether what does not come looks lost or late is by chance then.
+        let missing = |wrong: Wrong| place.rate(wrong).map_or(0.0, |rate| f64::from(rate.between(from, to).count));
+        let comes = 1.0 - (missing(Wrong::Lost) + missing(Wrong::Behind)) / of.max(1.0);
+        let traffic = of / (usual_of * blocks as f64).max(f64::MIN_POSITIVE);
+        let factor = comes / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE) / traffic.max(f64::MIN_POSITIVE);
+        traffic <= SAMPLED_TRAFFIC_MAX && SAMPLED_FACTORS.contains(&factor)
+    };
+    SAMPLED_BLOCKS.into_iter().chain([verdict.blocks]).any(is_sampled_in)
 }
 
 /// Returns the charge that names an incident, and how specific it is: the most specific, of equals the one that is deepest,
