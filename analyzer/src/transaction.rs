@@ -94,6 +94,11 @@ impl CloseReason {
             Self::Superseded => "superseded",
         }
     }
+
+    /// Returns whether it was closed at a bound of its own: later spans of the trace are not of it.
+    pub(crate) fn is_cut(self) -> bool {
+        matches!(self, Self::SpanLimit | Self::AgeLimit)
+    }
 }
 
 /// A step from a caller to a callee.

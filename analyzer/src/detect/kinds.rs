@@ -169,42 +169,18 @@ impl Charge {
     }
 }
 
-/// Share of the usual traffic up to which fewer traces may be kept, and how the share of messages that still come may compare
-/// with that.
-const SAMPLED_TRAFFIC_MAX: f64 = 0.6;
-const SAMPLED_FACTORS: std::ops::RangeInclusive<f64> = 0.4..=1.6;
-/// Blocks that are looked at for that, beside the window, which may reach back to before.
-const SAMPLED_BLOCKS: [i64; 3] = [3, 6, 60];
-
-/// Returns whether it looks as if fewer traces are kept than before: as much less is sent as comes of what is sent. Where
-/// sender and taker are of different traces, as many takers are not kept as senders.
-fn is_sampled(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> bool {
-    let Some(place) = court.rates.place(&scope.occasion) else { return false };
-    let reference = &verdict.reference;
-    let usual_of = reference.count.of / reference.minutes.max(1) as f64 / 6.0;
-    let is_sampled_in = |blocks: i64| {
-        let (from, to) = (court.block - blocks + 1, court.block);
-        let of = f64::from(place.between(from, to).of);
-        // Whether what does not come looks lost or late is by chance then.
-        let missing = |wrong: Wrong| place.rate(wrong).map_or(0.0, |rate| f64::from(rate.between(from, to).count));
-        let comes = 1.0 - (missing(Wrong::Lost) + missing(Wrong::Behind)) / of.max(1.0);
-        let traffic = of / (usual_of * blocks as f64).max(f64::MIN_POSITIVE);
-        let factor = comes / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE) / traffic.max(f64::MIN_POSITIVE);
-        traffic <= SAMPLED_TRAFFIC_MAX && SAMPLED_FACTORS.contains(&factor)
-    };
-    SAMPLED_BLOCKS.into_iter().chain([verdict.blocks]).any(is_sampled_in)
-}
-
 /// Returns the charge that names an incident, and how specific it is: the most specific, of equals the one that is deepest,
 /// which its kind says, and of those the most frequent.
 pub(super) fn lead(charges: &[Charge]) -> Option<(&Charge, u8)> {
-    let specificity = |charge: &Charge| if follows(charge, charges) { 0 } else { charge.specificity() };
     let key = |charge: &Charge| {
-        (specificity(charge), !follows(charge, charges), u8::from(!is_above_another(charge, charges)))
+        let speaks = !follows(charge, charges);
+        let specificity = if speaks { charge.specificity() } else { 0 };
+        (specificity, speaks, !is_above_another(charge, charges))
     };
-    let lead =
-        charges.iter().max_by(|a, b| key(a).cmp(&key(b)).then(a.verdict.now.wrong.total_cmp(&b.verdict.now.wrong)))?;
-    Some((lead, specificity(lead)))
+    let keyed = charges.iter().map(|charge| (key(charge), charge));
+    let ((specificity, ..), lead) =
+        keyed.max_by(|a, b| a.0.cmp(&b.0).then(a.1.verdict.now.wrong.total_cmp(&b.1.verdict.now.wrong)))?;
+    Some((lead, specificity))
 }
 
 /// Returns whether the one that is charged is itself a caller in another charge of the kind: then the other is deeper.
@@ -219,17 +195,15 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
 /// that fails, or gives up, at something below it; messages that are lost, if more of the same wait because their taker is
 /// behind with all of them.
 fn follows(charge: &Charge, charges: &[Charge]) -> bool {
-    let is_below = |other: &Charge| {
-        let is_wrong = matches!(other.scope.wrong, Wrong::WorkedOn | Wrong::CutOff | Wrong::Fails | Wrong::LeftOut);
-        is_wrong && other.scope.occasion.of == Of::Call && other.scope.occasion.by.0 == charge.service
-    };
+    let is_below =
+        |other: &Charge| matches!(other.scope.wrong, Wrong::WorkedOn | Wrong::CutOff | Wrong::Fails | Wrong::LeftOut);
     let is_backlog = |other: &Charge| {
         other.scope.wrong == Wrong::Behind
             && other.scope.occasion == charge.scope.occasion
             && other.verdict.now.wrong >= charge.verdict.now.wrong
     };
     match charge.scope.wrong {
-        Wrong::Retried => charges.iter().any(is_below),
+        Wrong::Retried => of_calls_by(&charge.service, charges).any(is_below),
         Wrong::Lost => charges.iter().any(is_backlog),
         _ => false,
     }
@@ -237,9 +211,17 @@ fn follows(charge: &Charge, charges: &[Charge]) -> bool {
 
 /// Returns whether a charge is what others lead to, one layer up: who is called in it is the caller in one of them.
 pub(super) fn is_layer_above(charge: &Charge, charges: &[Charge]) -> bool {
-    let is_of_call = |one: &Charge| one.scope.occasion.of == Of::Call;
-    let called = charge.scope.occasion.to.as_ref().filter(|_| is_of_call(charge)).map(|(service, _)| service);
-    called.is_some_and(|called| charges.iter().any(|one| is_of_call(one) && one.scope.occasion.by.0 == *called))
+    let Occasion { of, to, .. } = &charge.scope.occasion;
+    let called = to.as_ref().filter(|_| *of == Of::Call);
+    called.is_some_and(|(called, _)| of_calls_by(called, charges).next().is_some())
+}
+
+/// Returns the charges that are about calls of a service.
+fn of_calls_by<'a>(caller: &'a str, charges: &'a [Charge]) -> impl Iterator<Item = &'a Charge> {
+    charges.iter().filter(move |charge| {
+        let Occasion { of, by, .. } = &charge.scope.occasion;
+        *of == Of::Call && *by.0 == *caller
+    })
 }
 
 /// What a charge is told in.

@@ -351,7 +351,8 @@ impl Detector {
         let Some((lead, specificity)) = kinds::lead(&open.charges) else { return false };
         if told <= specificity {
             let origin = (lead.kind == IncidentKind::RetryStorm)
-                .then(|| slow::origin_below(&self.signals, &lead.service, open.onset, block));
+                .then(|| slow::origin_below(&self.signals, &lead.service, open.onset, block))
+                .flatten();
             let facts = RateFacts {
                 rates: &self.rates,
                 types: &self.types,
@@ -363,7 +364,7 @@ impl Detector {
             };
             let mut incident = open.incident.clone();
             rate_story::tell(&mut incident, lead, &facts);
-            if let Some(origin) = origin.flatten() {
+            if let Some(origin) = origin {
                 rate_story::tell_origin(&mut incident, lead, &origin);
             }
             self.open[index].incident = incident;

@@ -8,9 +8,12 @@ use super::changes::Changes;
 use super::kinds::{self, Charge, Words};
 use super::rates::{Example, Name, Of, Rates, Wrong};
 use super::recent::{EXEMPLARS_MAX, Recent};
-use super::story::{AFFECTED_MAX, CAUSES_MAX, clip, millis, percent, version_suggestion, whole};
+use super::story::{AFFECTED_MAX, CAUSES_MAX, clip, millis, pace, percent, version_suggestion, whole};
 use super::types::{TypeId, Types};
-use super::{block_start_ns, series::BLOCK_S};
+use super::{
+    block_start_ns,
+    series::{BLOCK_S, MINUTE_BLOCKS},
+};
 use crate::incident::{
     Affected, Distribution, Evidence, Exemplar, Impact, Incident, IncidentKind, RateEvidence, RootCause, Severity,
     TransactionRef,
@@ -22,8 +25,6 @@ const CHARGES_TOLD_MAX: usize = 8;
 /// Shares from which on it is a warning, and critical.
 const WARNING_SHARE: f64 = 0.05;
 const CRITICAL_SHARE: f64 = 0.5;
-/// Blocks that are summed into "a minute now".
-const MINUTE_BLOCKS: i64 = 6;
 
 /// What a story is told from.
 pub(super) struct RateFacts<'a> {
@@ -83,10 +84,7 @@ pub(super) fn tell_origin(incident: &mut Incident, storm: &Charge, origin: &Susp
         now_ms: Some(origin.now_ms),
         share: None,
         onset: Some(incident.started_at.clone()),
-        evidence: format!(
-            "{now} a call, usually {usual}, over the last {} calls; its callers wait for it",
-            origin.calls
-        ),
+        evidence: format!("{}; its callers wait for it", pace(origin)),
     };
     incident.root_cause.insert(0, cause);
     incident.root_cause.truncate(CAUSES_MAX);

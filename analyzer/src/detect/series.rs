@@ -14,6 +14,8 @@ use super::tail::{LONG_RATIOS, Long, Tail, UsualLong};
 
 /// Seconds in a block.
 pub(super) const BLOCK_S: i64 = 10;
+/// Blocks in a minute.
+pub(super) const MINUTE_BLOCKS: i64 = 60 / BLOCK_S;
 /// Blocks that are judged together.
 pub(super) const WINDOW_BLOCKS: i64 = 6;
 /// Windows of the reference: half an hour.

@@ -9,7 +9,7 @@ use super::changes::Changes;
 use super::instances::Outlier;
 use super::life::ONSET_BLOCKS;
 use super::recent::{Brief, Recent};
-use super::series::{BLOCK_S, Verdict};
+use super::series::{BLOCK_S, MINUTE_BLOCKS, Verdict};
 use super::signals::{Scope, Signals};
 use super::traits::Traits;
 use super::types::{TypeId, Types};
@@ -28,8 +28,6 @@ const HURT_MIN: usize = 4;
 pub(super) const CAUSES_MAX: usize = 5;
 /// Affected operations that are listed.
 pub(super) const AFFECTED_MAX: usize = 20;
-/// Blocks that are summed into "a minute now".
-const MINUTE_BLOCKS: i64 = 6;
 /// A candidate with less than this share of the extra time is not listed.
 const SHARE_MIN: f64 = 0.02;
 /// Multiple of the usual traffic from which on it is told.
@@ -183,13 +181,7 @@ fn root_causes(facts: &Facts<'_>, told: &[RootCause], outlier: Option<&Outlier>,
 }
 
 fn evidence_of(suspect: &Suspect, share: f64, outlier: Option<&Outlier>, only: Option<&Over>) -> String {
-    let mut text = format!(
-        "{} of the extra time on critical paths; {} a call, usually {}, over the last {} calls",
-        percent(share),
-        millis(suspect.now_ms),
-        millis(suspect.usual_ms),
-        suspect.calls
-    );
+    let mut text = format!("{} of the extra time on critical paths; {}", percent(share), pace(suspect));
     if let Some(outlier) = outlier {
         text.push_str(&format!("; {}", apart(outlier)));
     }
@@ -197,6 +189,12 @@ fn evidence_of(suspect: &Suspect, share: f64, outlier: Option<&Outlier>, only: O
         text.push_str(&format!("; {}", only.text));
     }
     text
+}
+
+/// Says how long a call of a suspect takes.
+pub(super) fn pace(suspect: &Suspect) -> String {
+    let (now, usual) = (millis(suspect.now_ms), millis(suspect.usual_ms));
+    format!("{now} a call, usually {usual}, over the last {} calls", suspect.calls)
 }
 
 /// Says in words which instance or version is slow while its peers are not.

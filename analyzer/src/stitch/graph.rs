@@ -196,7 +196,6 @@ impl Graph {
             let shared = self.shared_edges(limits, key, token);
             all.extend(shared.iter().filter(|edge| edge.from == id || edge.to == id));
         }
-        all.retain(|edge| edge.from == id || edge.to == id);
         // Of several edges between two traces at one span the strongest speaks.
         all.sort_unstable();
         all.dedup_by_key(|edge| (edge.from, edge.to, edge.to_at));
@@ -454,8 +453,8 @@ fn is_reached(from: TraceId, to: TraceId, mut edges_of: impl FnMut(TraceId) -> A
 
 /// Returns the edge that a link is: from the linked span, unless what links is known to have come before.
 fn link_edge(linker: (TraceId, &Ready), linked: (TraceId, &Ready), link: &LinkFact) -> Option<Edge> {
-    let own_at = find(linker.1, link.span_id)?;
-    let linked_at = find(linked.1, link.span).unwrap_or(linked.1.root);
+    let own_at = find(&linker.1.spans, link.span_id)?;
+    let linked_at = find(&linked.1.spans, link.span).unwrap_or(linked.1.root);
     let (own, other) = (&linker.1.spans[own_at as usize], &linked.1.spans[linked_at as usize]);
     // What links is the effect, unless kinds, or roots, say otherwise; clocks are asked last, because they differ.
     let is_forward = match (own.kind(), other.kind()) {
@@ -475,7 +474,8 @@ fn link_edge(linker: (TraceId, &Ready), linked: (TraceId, &Ready), link: &LinkFa
     Some(Edge { from, to, to_at, rule: Rule::Link, from_at, key: NO_KEY })
 }
 
-fn find(ready: &Ready, id: SpanId) -> Option<u32> {
-    let at = ready.spans.iter().position(|span| span.span_id == id)?;
+/// Returns the place of a span among a few.
+pub(super) fn find(spans: &[Span], id: SpanId) -> Option<u32> {
+    let at = spans.iter().position(|span| span.span_id == id)?;
     u32::try_from(at).ok()
 }

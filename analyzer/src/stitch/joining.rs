@@ -170,7 +170,7 @@ impl Joiner {
         }
         (life.kept_ns, life.reason) = (step.now_ns, closing.whole.close_reason);
         life.due_ns = step.now_ns.saturating_add(step.limits.join_wait_ns);
-        if matches!(life.reason, CloseReason::SpanLimit | CloseReason::AgeLimit) {
+        if life.reason.is_cut() {
             self.sealed.insert(id);
         } else {
             self.sealed.remove(&id);

@@ -418,7 +418,7 @@ impl Held {
         if let Some(before) = open.before.filter(|_| open.revision > 0) {
             transaction.told = Told::before(&before, &transaction.spans, &transaction.hops);
         }
-        let is_cut = matches!(reason, CloseReason::SpanLimit | CloseReason::AgeLimit);
+        let is_cut = reason.is_cut();
         if is_late_part {
             if !self.joiner.is_sealed(id) {
                 self.joiner.remove(id);

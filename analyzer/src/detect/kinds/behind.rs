@@ -2,12 +2,12 @@
 //! rates of messages that wait. How long they wait is known only of those that are taken in, so that this is what tells of
 //! takers that have stopped; it cannot tell them from takers whose spans do not arrive any more.
 
-use super::{Charge, Court, Words, is_sampled, percent};
+use super::{Charge, Court, Words, lost, percent};
 use crate::detect::rates::{RateScope, RateVerdict};
 
 /// Charges the one that should take them in.
 pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> Option<Charge> {
-    if is_sampled(court, scope, verdict) {
+    if lost::is_sampled(court, scope, verdict) {
         return None;
     }
     Some(Charge::of(scope, verdict, scope.occasion.to.clone()?, "queue_wait"))

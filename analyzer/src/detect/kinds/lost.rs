@@ -2,7 +2,7 @@
 //! time although later ones did. Messages whose taker's spans are lost, or are sampled apart, look the same on the sender's
 //! side: as many that are taken in and were sent by nobody speak against a loss.
 
-use super::{Charge, Court, Words, context, is_sampled, percent};
+use super::{Charge, Court, Words, context, percent};
 use crate::detect::rates::{Occasion, Of, RateScope, RateVerdict, Wrong};
 
 /// Part of what did not come that must have come without a sender, to say that it came.
@@ -29,6 +29,31 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
         return None;
     }
     Some(Charge::of(scope, verdict, to, "queue_wait"))
+}
+
+/// Share of the usual traffic up to which fewer traces may be kept, and how the share of messages that still come may compare
+/// with that.
+const SAMPLED_TRAFFIC_MAX: f64 = 0.6;
+const SAMPLED_FACTORS: std::ops::RangeInclusive<f64> = 0.4..=1.6;
+/// Blocks that are looked at for that, beside the window, which may reach back to before.
+const SAMPLED_BLOCKS: [i64; 3] = [3, 6, 60];
+
+/// Returns whether it looks as if fewer traces are kept than before: as much less is sent as comes of what is sent. Where
+/// sender and taker are of different traces, as many takers are not kept as senders.
+pub(super) fn is_sampled(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict) -> bool {
+    let Some(place) = court.rates.place(&scope.occasion) else { return false };
+    let usual_of = verdict.reference.of_a_block();
+    let is_sampled_in = |blocks: i64| {
+        let (from, to) = (court.block - blocks + 1, court.block);
+        let of = f64::from(place.between(from, to).of);
+        // Whether what does not come looks lost or late is by chance then.
+        let missing = |wrong: Wrong| place.rate(wrong).map_or(0.0, |rate| f64::from(rate.between(from, to).count));
+        let comes = 1.0 - (missing(Wrong::Lost) + missing(Wrong::Behind)) / of.max(1.0);
+        let traffic = of / (usual_of * blocks as f64).max(f64::MIN_POSITIVE);
+        let factor = comes / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE) / traffic.max(f64::MIN_POSITIVE);
+        traffic <= SAMPLED_TRAFFIC_MAX && SAMPLED_FACTORS.contains(&factor)
+    };
+    SAMPLED_BLOCKS.into_iter().chain([verdict.blocks]).any(is_sampled_in)
 }
 
 pub(super) fn words(charge: &Charge) -> Words {

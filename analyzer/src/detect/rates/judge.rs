@@ -7,6 +7,7 @@
 
 use super::occasion::{Occasion, Occasions, Of, Place, Rate, Wrong};
 use super::odds::{Count, surprise};
+use crate::detect::series::MINUTE_BLOCKS;
 use crate::incident::IncidentKind;
 
 /// Lengths of the windows that are judged, in blocks: what is rare needs more patience.
@@ -14,8 +15,6 @@ const WINDOWS: [i64; 3] = [6, 18, 60];
 /// Blocks of the time compared with, and between it and the window.
 pub(super) const REFERENCE_BLOCKS: i64 = 180;
 pub(super) const GUARD_BLOCKS: i64 = 3;
-/// Blocks of which the time compared with is made up: a minute.
-const MINUTE_BLOCKS: i64 = 6;
 /// Least size of a clump: what the minutes do not show may still be.
 const CLUMP_MIN: f64 = 1.5;
 /// Occasions of a minute from which on its share says something.
@@ -117,6 +116,13 @@ pub(in crate::detect) struct Reference {
     pub(in crate::detect) minutes: usize,
     /// Share in the worst tenth of minutes, if there are enough to say.
     worst: f64,
+}
+
+impl Reference {
+    /// Returns the occasions of a block in a minute that had any.
+    pub(in crate::detect) fn of_a_block(&self) -> f64 {
+        self.count.of / self.minutes.max(1) as f64 / MINUTE_BLOCKS as f64
+    }
 }
 
 /// How the last minutes compare.

@@ -14,6 +14,7 @@ use collector_table::{SpanId, SpanKind, TraceId};
 use super::occasion::{Example, Occasion, Of, Wrong};
 use super::{Rates, name};
 use crate::detect::sketch::Sketch;
+use crate::detect::slots::item_of;
 use crate::hash::{FNV_SEED, Map, fnv};
 use crate::span::{Site, Span};
 use crate::transaction::{HopKind, NO_PARENT, Transaction};
@@ -39,7 +40,7 @@ const LATEST_LONGER: usize = 3;
 const LOST_MAX: usize = 5_000;
 /// Time for which is waited while too little is known.
 const UNKNOWN_NS: i64 = 60_000_000_000;
-/// Time after which is not waited for a message any more, whatever became of those that were sent after it.
+/// Time for which is waited at most for a message, whatever became of those that were sent after it.
 const LONGEST_NS: i64 = 300_000_000_000;
 /// Time after which it is looked again whether one was.
 const AGAIN_NS: i64 = 10_000_000_000;
@@ -107,13 +108,8 @@ struct Bins {
 
 impl Bins {
     fn add(&mut self, sent_ns: i64) {
-        let bin = sent_ns.div_euclid(BIN_NS);
         self.all += 1.0;
-        let at = self.bins.partition_point(|(known, _)| *known < bin);
-        match self.bins.get_mut(at) {
-            Some((known, count)) if *known == bin => *count += 1.0,
-            _ => self.bins.insert(at, (bin, 1.0)),
-        }
+        *item_of(&mut self.bins, bin_of(sent_ns)) += 1.0;
         if self.bins.len() > BINS_MAX {
             self.bins.pop_front();
         }
@@ -137,11 +133,10 @@ impl Sender {
     /// a little. What a taker was about to take when it stopped had come, so that earlier ones say nothing. Nothing if
     /// nothing was sent that should have come.
     fn is_overtaken(&self, taker: &Taker, sent_ns: i64, now_ns: i64) -> Option<bool> {
-        let bin = |at_ns: i64| at_ns.div_euclid(BIN_NS);
-        let until = bin(now_ns.saturating_sub(taker.usual_ns()));
+        let until = bin_of(now_ns.saturating_sub(taker.usual_ms().map_or(0, clamped_ns)));
         let (mut sent, mut came) = (0.0, 0.0);
         for (number, count) in self.sent.bins.iter().rev().skip_while(|(number, _)| *number >= until) {
-            if *number <= bin(sent_ns) || sent >= LATER_MIN {
+            if *number <= bin_of(sent_ns) || sent >= LATER_MIN {
                 break;
             }
             sent += count;
@@ -177,30 +172,43 @@ impl Taker {
         known.filter_map(|delays| delays.quantile(DELAY_QUANTILE)).reduce(f64::max)
     }
 
-    fn usual_ns(&self) -> i64 {
-        // Milliseconds, clamped: far below 2^53.
-        #[allow(clippy::cast_possible_truncation)]
-        let usual_ns = (self.usual_ms().unwrap_or(0.0).min(300_000.0) * 1e6) as i64;
-        usual_ns
-    }
-
     /// Returns whether several of the latest took longer than usual: then nobody knows how long the next takes.
-    fn is_slower(&self) -> bool {
-        let Some(usual_ms) = self.usual_ms() else { return false };
+    fn is_slower(&self, usual_ms: f64) -> bool {
         self.latest_ms.iter().filter(|ms| **ms > usual_ms * 1.2).count() >= LATEST_LONGER
     }
 
     /// Returns for how long is waited.
     fn patience_ns(&self) -> i64 {
-        if self.is_slower() {
-            return LONGEST_NS;
+        match self.usual_ms() {
+            Some(usual_ms) if self.is_slower(usual_ms) => LONGEST_NS,
+            Some(usual_ms) => clamped_ns(usual_ms * DELAY_TIMES + DELAY_MORE_MS),
+            None => UNKNOWN_NS,
         }
-        let usual_ms = self.usual_ms();
-        // Milliseconds that were clamped before: far below 2^53.
-        #[allow(clippy::cast_possible_truncation)]
-        let patience_ns = usual_ms.map(|ms| ((ms * DELAY_TIMES + DELAY_MORE_MS).min(300_000.0) * 1e6) as i64);
-        patience_ns.unwrap_or(UNKNOWN_NS)
     }
+}
+
+/// Returns milliseconds as nanoseconds, at most as long as is waited for anything.
+fn clamped_ns(ms: f64) -> i64 {
+    // Clamped, and so far below 2^53.
+    #[allow(clippy::cast_possible_truncation)]
+    let ns = (ms * 1e6).min(LONGEST_NS as f64) as i64;
+    ns
+}
+
+fn bin_of(sent_ns: i64) -> i64 {
+    sent_ns.div_euclid(BIN_NS)
+}
+
+/// What is known of a message at one moment.
+#[derive(Debug, Default)]
+struct Outlook {
+    /// Whether it is still waited for.
+    is_open: bool,
+    /// Places of takers that turn out to be behind.
+    behind: Vec<usize>,
+    /// Places of takers to which it is lost, if it is not waited for any more: it did not come, and what was sent later did,
+    /// or nobody can say.
+    lost: Vec<usize>,
 }
 
 /// All messages that are waited for.
@@ -216,39 +224,45 @@ pub(super) struct Sends {
 }
 
 impl Sends {
-    /// Returns whether it is still open who takes in a message, and the places of those that turn out to be behind.
-    fn look_at(&self, sent: &Sent, now_ns: i64) -> (bool, Vec<usize>) {
-        let (mut is_open, mut behind) = (false, Vec::new());
-        let Some(sender) = self.senders.get(&sent.sender) else { return (is_open, behind) };
+    /// Looks at a message that did not come to all who take from its sender.
+    fn look_at(&self, sent: &Sent, now_ns: i64) -> Outlook {
+        let mut outlook = Outlook::default();
+        let Some(sender) = self.senders.get(&sent.sender) else { return outlook };
+        let is_last_look = now_ns >= sent.seen_ns.saturating_add(LONGEST_NS);
         for taker in sender.takers.iter().filter(|taker| !sent.has_come(taker.shape)) {
             // How long is waited may be longer by now than when it was sent.
             let is_late = now_ns >= sent.sent_ns.saturating_add(taker.patience_ns());
             let is_overtaken = sender.is_overtaken(taker, sent.sent_ns, now_ns);
-            is_open |= !(is_overtaken == Some(true) && is_late);
-            let is_last_look = now_ns >= sent.seen_ns.saturating_add(LONGEST_NS);
-            if (is_late || is_last_look) && is_overtaken == Some(false) && !sent.behind.contains(&taker.place) {
-                behind.push(taker.place);
+            outlook.is_open |= !(is_last_look || is_overtaken == Some(true) && is_late);
+            // Where a queue is or was behind, what comes when it catches up overtakes what still waits.
+            if sent.behind.contains(&taker.place) {
+                continue;
+            }
+            if is_overtaken != Some(false) {
+                let is_slower = taker.usual_ms().is_some_and(|usual_ms| taker.is_slower(usual_ms));
+                outlook.lost.extend((!is_slower).then_some(taker.place));
+            } else if is_late || is_last_look {
+                outlook.behind.push(taker.place);
             }
         }
-        (is_open, behind)
-    }
-
-    /// Returns for each taker whether a message is lost to it: it did not come, and what was sent later did, or nobody can
-    /// say.
-    fn fates(&self, sent: &Sent, now_ns: i64) -> Vec<(usize, bool)> {
-        let Some(sender) = self.senders.get(&sent.sender) else { return Vec::new() };
-        // Where a queue is or was behind, what comes when it catches up overtakes what still waits.
-        let is_lost = |taker: &Taker| {
-            !sent.has_come(taker.shape)
-                && !taker.is_slower()
-                && !sent.behind.contains(&taker.place)
-                && sender.is_overtaken(taker, sent.sent_ns, now_ns) != Some(false)
-        };
-        sender.takers.iter().map(|taker| (taker.place, is_lost(taker))).collect()
+        outlook
     }
 
     fn takers(&self, sender: u64) -> &[Taker] {
         self.senders.get(&sender).map(|sender| sender.takers.as_slice()).unwrap_or_default()
+    }
+
+    fn remember_lost(&mut self, sent_by: SentBy, places: Vec<usize>) {
+        if places.is_empty() {
+            return;
+        }
+        if self.lost_order.len() >= LOST_MAX
+            && let Some(oldest) = self.lost_order.pop_front()
+        {
+            self.lost.remove(&oldest);
+        }
+        self.lost_order.push_back(sent_by);
+        self.lost.insert(sent_by, places);
     }
 
     /// Forgets takers whose place is gone.
@@ -374,25 +388,23 @@ impl Rates {
         {
             self.sends.due.pop();
             let Some(sent) = self.sends.waiting.get(&sent_by) else { continue };
-            let (is_open, newly_behind) = self.sends.look_at(sent, now_ns);
-            let is_waited_for = is_open && now_ns < sent.seen_ns.saturating_add(LONGEST_NS);
-            self.note_behind(&sent_by, newly_behind, block);
-            if is_waited_for {
+            let Outlook { is_open, behind, lost } = self.sends.look_at(sent, now_ns);
+            self.note_behind(&sent_by, behind, block);
+            if is_open {
                 self.sends.due.push(Reverse((now_ns.saturating_add(AGAIN_NS), sent_by)));
                 continue;
             }
             let Some(sent) = self.sends.waiting.remove(&sent_by) else { continue };
-            let places = self.sends.fates(&sent, now_ns);
             self.occasions.begin();
-            self.remember_lost(sent_by, &places);
-            for (place, is_lost) in places {
-                if !sent.behind.contains(&place) {
-                    self.occasions.occurs(place, block, 0, &sent.site);
-                }
-                if is_lost {
-                    self.occasions.goes_wrong(place, (Wrong::Lost, 0.0), block, || sent.example());
+            for taker in self.sends.takers(sent.sender) {
+                if !sent.behind.contains(&taker.place) {
+                    self.occasions.occurs(taker.place, block, 0, &sent.site);
                 }
             }
+            for &place in &lost {
+                self.occasions.goes_wrong(place, (Wrong::Lost, 0.0), block, || sent.example());
+            }
+            self.sends.remember_lost(sent_by, lost);
         }
     }
 
@@ -405,20 +417,6 @@ impl Rates {
             self.occasions.goes_wrong(place, (Wrong::Behind, 0.0), block, || sent.example());
         }
         sent.behind.extend(places);
-    }
-
-    fn remember_lost(&mut self, sent_by: SentBy, places: &[(usize, bool)]) {
-        let lost: Vec<usize> = places.iter().filter(|(_, is_lost)| *is_lost).map(|(place, _)| *place).collect();
-        if lost.is_empty() {
-            return;
-        }
-        if self.sends.lost_order.len() >= LOST_MAX
-            && let Some(oldest) = self.sends.lost_order.pop_front()
-        {
-            self.sends.lost.remove(&oldest);
-        }
-        self.sends.lost_order.push_back(sent_by);
-        self.sends.lost.insert(sent_by, lost);
     }
 
     /// Takes back that a message was lost: it came after all.

@@ -8,7 +8,7 @@ use crate::join::{Refusal, Rule};
 use crate::span::Span;
 use crate::stitch::discovery::{ValueNews, ValueState};
 use crate::stitch::facts::{Fact, Found, LinkFact};
-use crate::stitch::graph::{Graph, Group, Held, NOWHERE, Node, Ready};
+use crate::stitch::graph::{Graph, Group, Held, NOWHERE, Node, Ready, find};
 use crate::stitch::keys::{KeyId, NO_KEY, differ};
 use crate::stitch::limits::StitcherLimits;
 
@@ -253,9 +253,7 @@ impl<'a> SpanIndex<'a> {
 
     fn find(&self, id: SpanId) -> Option<u32> {
         match self {
-            Self::Looks(spans) => {
-                spans.iter().position(|span| span.span_id == id).and_then(|at| u32::try_from(at).ok())
-            }
+            Self::Looks(spans) => find(spans, id),
             Self::Knows(index) => index.get(&id).copied(),
         }
     }
