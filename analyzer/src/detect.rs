@@ -31,6 +31,7 @@ mod slow;
 mod steps;
 mod story;
 mod tail;
+mod told;
 mod traits;
 mod trend;
 mod types;

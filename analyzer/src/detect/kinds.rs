@@ -193,7 +193,7 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
 
 /// Returns whether a charge follows from another one: a storm, if the one that is called again and again is itself a caller
 /// that fails, or gives up, at something below it; messages that are lost, if more of the same wait because their taker is
-/// behind with all of them.
+/// behind with all of them; what is not undone, if who undoes is given up on or gives up.
 fn follows(charge: &Charge, charges: &[Charge]) -> bool {
     let is_below =
         |other: &Charge| matches!(other.scope.wrong, Wrong::WorkedOn | Wrong::CutOff | Wrong::Fails | Wrong::LeftOut);
@@ -202,9 +202,16 @@ fn follows(charge: &Charge, charges: &[Charge]) -> bool {
             && other.scope.occasion == charge.scope.occasion
             && other.verdict.now.wrong >= charge.verdict.now.wrong
     };
+    let is_given_up_on = |other: &Charge| {
+        let Occasion { by, to, .. } = &other.scope.occasion;
+        let undoer = &charge.scope.occasion.by.0;
+        matches!(other.scope.wrong, Wrong::CutOff | Wrong::WorkedOn)
+            && (by.0 == *undoer || to.as_ref().is_some_and(|to| to.0 == *undoer))
+    };
     match charge.scope.wrong {
         Wrong::Retried => of_calls_by(&charge.service, charges).any(is_below),
         Wrong::Lost => charges.iter().any(is_backlog),
+        Wrong::NotUndone => charges.iter().any(is_given_up_on),
         _ => false,
     }
 }

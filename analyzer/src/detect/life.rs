@@ -15,8 +15,9 @@ use super::shapes::{self, Shape};
 use super::signals::Scope;
 use super::slow;
 use super::story::{self, Facts};
+use super::told::Told;
 use super::{Detector, IncidentChange, block_of, block_start_ns};
-use crate::incident::{Incident, IncidentEvent, IncidentKind, IncidentStatus, Severity};
+use crate::incident::{Incident, IncidentEvent, IncidentStatus};
 use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
@@ -27,8 +28,8 @@ const SILENT_TICKS_MAX: u32 = 180;
 const LIFE_BLOCKS_MAX: i64 = 8_640;
 /// Blocks to look back for the onset.
 pub(super) const ONSET_BLOCKS: i64 = 30;
-/// Blocks between two updates for which more hurt transactions, or another first cause, are reason enough.
-const UPDATE_BLOCKS: i64 = 30;
+/// Blocks for which an origin is remembered: while it goes back, what it led to may stand out for longer.
+const ORIGIN_BLOCKS: i64 = 30;
 /// Incidents that can be open at once; more of what stands out joins the one opened last.
 const OPEN_MAX: usize = 50;
 
@@ -50,6 +51,8 @@ pub(super) struct OpenIncident {
     /// Strongest verdict on a signal of time, and the largest shift and excess of long ones of all.
     verdict: Option<Verdict>,
     peaks: (f64, f64),
+    /// What was found to be slow below the one that leads, and when last.
+    origin: Option<(i64, Suspect)>,
     /// Rates that stood out, as they did last. Bounded by [`CHARGES_MAX`].
     charges: Vec<Charge>,
     /// Shapes that stood out, as they did most. Bounded by [`SHAPES_MAX`].
@@ -66,39 +69,6 @@ const SHAPES_MAX: usize = 16;
 const WATCHED_MAX: usize = 1_000;
 /// Part of a rate's largest excess from which on its numbers are told anew.
 const TOLD_EXCESS: f64 = 0.5;
-
-/// What was last told about an incident.
-#[derive(Debug, Clone, PartialEq)]
-struct Told {
-    block: i64,
-    kind: IncidentKind,
-    severity: Severity,
-    cause: Option<String>,
-    affected: usize,
-    hurt: u64,
-}
-
-impl Told {
-    fn of(incident: &Incident, block: i64) -> Self {
-        let services: BTreeSet<&str> = incident.affected.iter().map(|affected| affected.service.as_str()).collect();
-        Self {
-            block,
-            kind: incident.kind,
-            severity: incident.severity,
-            cause: incident.root_cause.first().map(|cause| cause.service.clone()),
-            affected: services.len(),
-            hurt: incident.impact.transactions,
-        }
-    }
-
-    /// Returns whether the difference to an earlier telling matters.
-    fn is_news_after(&self, earlier: &Self) -> bool {
-        let has_waited = self.block - earlier.block >= UPDATE_BLOCKS;
-        let is_worse = self.hurt >= 2 * earlier.hurt.max(1) || self.cause != earlier.cause;
-        let is_other = self.kind != earlier.kind || self.severity > earlier.severity;
-        is_other || self.affected > earlier.affected || (has_waited && is_worse)
-    }
-}
 
 impl OpenIncident {
     /// Returns an incident from before a restart, or nothing if its onset cannot be read.
@@ -125,6 +95,7 @@ impl OpenIncident {
             credible: BTreeSet::new(),
             verdict: None,
             peaks: (0.0, 0.0),
+            origin: None,
             charges: Vec::new(),
             shapes: Vec::new(),
             is_held: false,
@@ -350,9 +321,11 @@ impl Detector {
         let open = &self.open[index];
         let Some((lead, specificity)) = kinds::lead(&open.charges) else { return false };
         if told <= specificity {
-            let origin = (lead.kind == IncidentKind::RetryStorm)
+            let origin = slow::may_follow(lead.kind)
                 .then(|| slow::origin_below(&self.signals, &lead.service, open.onset, block))
                 .flatten();
+            let remembered = || open.origin.clone().filter(|(seen, _)| block - seen < ORIGIN_BLOCKS);
+            let origin = origin.map(|origin| (block, origin)).or_else(remembered);
             let facts = RateFacts {
                 rates: &self.rates,
                 types: &self.types,
@@ -364,10 +337,11 @@ impl Detector {
             };
             let mut incident = open.incident.clone();
             rate_story::tell(&mut incident, lead, &facts);
-            if let Some(origin) = origin {
-                rate_story::tell_origin(&mut incident, lead, &origin);
+            if let Some((_, origin)) = origin.as_ref().filter(|_| slow::may_follow(lead.kind)) {
+                rate_story::tell_origin(&mut incident, lead, origin);
             }
             self.open[index].incident = incident;
+            self.open[index].origin = origin;
         }
         true
     }

@@ -67,8 +67,8 @@ pub(super) fn tell(incident: &mut Incident, lead: &Charge, facts: &RateFacts<'_>
     incident.suggestions.extend(version_suggestion(incident));
 }
 
-/// Says that somebody below the one that is called again and again makes it slow: the storm is what follows.
-pub(super) fn tell_origin(incident: &mut Incident, storm: &Charge, origin: &Suspect) {
+/// Says that somebody below the one that is charged makes it slow: what was told of that one is what follows.
+pub(super) fn tell_origin(incident: &mut Incident, lead: &Charge, origin: &Suspect) {
     incident.kind = IncidentKind::Cascade;
     let (now, usual) = (millis(origin.now_ms), millis(origin.usual_ms));
     let service = origin.service.to_string();
@@ -88,10 +88,15 @@ pub(super) fn tell_origin(incident: &mut Incident, storm: &Charge, origin: &Susp
     };
     incident.root_cause.insert(0, cause);
     incident.root_cause.truncate(CAUSES_MAX);
-    let title = format!("{service} takes {now}, usually {usual}, and {} is called again and again", storm.service);
+    let follows = match lead.kind {
+        IncidentKind::RetryStorm => "is called again and again",
+        IncidentKind::IncompleteCompensation => "does not undo what failed",
+        _ => "works on for callers that gave up",
+    };
+    let title = format!("{service} takes {now}, usually {usual}, and {} {follows}", lead.service);
     incident.title = clip(&title, 120);
     incident.summary = clip(&format!("{title}. {}", incident.summary), 1000);
-    incident.suggestions.insert(0, format!("Look at {service} first: what waits for it gives up and tries again."));
+    incident.suggestions.insert(0, format!("Look at {service} first: what waits for it gives up."));
 }
 
 /// Returns the type of which most examples are.

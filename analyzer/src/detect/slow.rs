@@ -68,6 +68,11 @@ fn origin(signals: &Signals, suspects: &[Suspect], total_ms: f64) -> Option<usiz
     suspects.iter().skip(1).position(is_origin).map(|at| at + 1)
 }
 
+/// Returns whether what a kind says may follow from somebody below who is slow.
+pub(super) fn may_follow(kind: IncidentKind) -> bool {
+    matches!(kind, IncidentKind::RetryStorm | IncidentKind::WastedWork | IncidentKind::IncompleteCompensation)
+}
+
 /// Returns the suspect that works longer itself and that a service, which does not as much, waits for: of several the one
 /// with most extra time.
 pub(super) fn origin_below(signals: &Signals, service: &Arc<str>, onset: i64, block: i64) -> Option<Suspect> {

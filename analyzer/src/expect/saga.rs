@@ -22,8 +22,11 @@ const COMPENSATED_MIN: f64 = 0.9;
 const FAILURES_MIN: u32 = 20;
 /// Share of whole transactions with a stage, from which on it is one of the saga's.
 const STAGE_SHARE_MIN: f64 = 0.5;
-/// What reads only undoes nothing and need not be undone (RFC 9110, section 9.2.1).
-const READS: [&str; 3] = ["GET ", "HEAD ", "OPTIONS "];
+/// What reads only undoes nothing and need not be undone: safe methods (RFC 9110, section 9.2.1) and statements.
+const READS: [&str; 5] = ["GET", "HEAD", "OPTIONS", "SELECT", "FIND"];
+/// Calls to those that send no telemetry, from which on they are taken to undo in reverse order what was done before: one
+/// alone may be a notice.
+const REVERSED_MIN: usize = 2;
 
 /// What undoes a stage.
 #[derive(Debug, Clone)]
@@ -127,6 +130,8 @@ pub struct CompensationOutcome {
     pub of: u32,
     /// Whether the stage was done and something else failed: it may be expected by that or not.
     pub(crate) is_due: bool,
+    /// Service and operation that have it undone, if who undoes sends no telemetry and cannot forget it by itself.
+    pub(crate) conductor: Option<(Arc<str>, Arc<str>)>,
 }
 
 /// A stage of a saga in one transaction.
@@ -175,6 +180,10 @@ fn learn(model: &TypeModel) -> Option<Saga> {
             undone |= bit(of);
         }
     }
+    for (by, of) in undone_unseen(model, undoing_set, undone) {
+        compensations.push(Compensation { by, of, declared: None });
+        undone |= bit(of);
+    }
     if compensations.is_empty() {
         return None;
     }
@@ -189,7 +198,8 @@ fn learn(model: &TypeModel) -> Option<Saga> {
             && (undone & bit(*number) != 0
                 || is_usual && !is_reading(&stage.site) && (is_beside || failing & bit(*number) != 0))
     };
-    let stages = in_order(model, numbers().filter(is_entry).filter(is_of).collect());
+    let is_shown = |number: &u8| is_entry(number) || undone & bit(*number) != 0;
+    let stages = in_order(model, numbers().filter(is_shown).filter(is_of).collect());
     Some(Saga { name: None, stages, compensations })
 }
 
@@ -199,7 +209,8 @@ fn whole(model: &TypeModel) -> u32 {
 }
 
 fn is_reading(site: &Site) -> bool {
-    READS.iter().any(|read| site.operation.starts_with(read))
+    let verb = site.operation.split(' ').next().unwrap_or_default();
+    READS.iter().any(|read| verb.eq_ignore_ascii_case(read))
 }
 
 /// Returns whether an operation comes only after something failed.
@@ -213,19 +224,7 @@ fn undoes(model: &TypeModel, number: u8) -> bool {
 /// of another service with which it comes and goes; of several the one whose being done makes most of a difference, or
 /// else the one done last.
 fn undone_by(model: &TypeModel, by: u8, candidates: impl Iterator<Item = u8>) -> Option<u8> {
-    let is_likely = |of: &u8| {
-        let stage = model.stage(*of);
-        stage.count >= COMPENSATIONS_MIN
-            && !is_reading(&stage.site)
-            && odds_of(
-                model,
-                |present, _| present & bit(by) != 0,
-                |present, failed| is_done(model, *of, present, failed),
-            )
-            .share()
-                >= AFTER_FAILURE_MIN
-    };
-    let likely: Vec<u8> = in_order(model, candidates.filter(is_likely).collect());
+    let likely: Vec<u8> = in_order(model, candidates.filter(|of| is_likely_undone(model, by, *of)).collect());
     let service = &model.stage(by).site.service;
     let is_own = |of: &u8| *service == model.stage(*of).site.service;
     let most = |among: &mut dyn Iterator<Item = u8>| {
@@ -233,6 +232,45 @@ fn undone_by(model: &TypeModel, by: u8, candidates: impl Iterator<Item = u8>) ->
     };
     let own = most(&mut likely.iter().copied().filter(is_own));
     own.or_else(|| most(&mut likely.iter().copied().filter(|of| comes_and_goes(model, by, *of))))
+}
+
+/// Returns whether a stage is a call of one that sends no telemetry.
+fn is_unseen(model: &TypeModel, number: u8) -> bool {
+    model.stage(number).is_outgoing() && model.stage(number).children == 0
+}
+
+/// Returns whether a stage had been done nearly whenever an operation came, and is more than a look.
+fn is_likely_undone(model: &TypeModel, by: u8, of: u8) -> bool {
+    let stage = model.stage(of);
+    let comes = |present: StageSet, _| present & bit(by) != 0;
+    let was_done = odds_of(model, comes, |present, failed| is_done(model, of, present, failed)).share();
+    stage.count >= COMPENSATIONS_MIN && !is_reading(&stage.site) && was_done >= AFTER_FAILURE_MIN
+}
+
+/// Returns the calls that undo something at a peer that sends no telemetry, such as a database, each with the stage that it
+/// undoes: one that called the same peer, or else, if there are several, in reverse order what the same caller did.
+fn undone_unseen(model: &TypeModel, undoing: StageSet, mut taken: StageSet) -> Vec<(u8, u8)> {
+    let numbers = || (1..model.stages.len()).filter_map(|number| u8::try_from(number).ok());
+    let is_within = |number: u8| undoing & bit(entry_above(model, number)) != 0;
+    let is_call = |number: &u8| is_unseen(model, *number) && undoes(model, *number) && !is_within(*number);
+    let calls = in_order(model, numbers().filter(is_call).collect());
+    let mut pairs = Vec::new();
+    for &by in &calls {
+        let site = &model.stage(by).site;
+        let acts = |of: u8| !model.stage(of).is_outgoing() || is_unseen(model, of);
+        let is_free = |of: &u8| acts(*of) && (taken | undoing) & bit(*of) == 0 && !calls.contains(of);
+        let likely = numbers().filter(is_free).filter(|of| is_likely_undone(model, by, *of));
+        let likely = in_order(model, likely.collect());
+        let calls_same =
+            |of: &&u8| is_unseen(model, **of) && site.peer.is_some() && model.stage(**of).site.peer == site.peer;
+        let is_beside = |of: &&u8| calls.len() >= REVERSED_MIN && entry_above(model, **of) == entry_above(model, by);
+        let (same_peer, before) = (likely.iter().rfind(calls_same), likely.iter().rfind(is_beside));
+        if let Some(&of) = same_peer.or(before) {
+            taken |= bit(of);
+            pairs.push((by, of));
+        }
+    }
+    pairs
 }
 
 /// Returns how much more often an operation comes after failures with a stage done than after those without.
@@ -362,7 +400,10 @@ fn compensation_outcome(
     let name = one.declared.clone();
     let (service, operation) = name.unwrap_or_else(|| super::judge::name(model, one.by));
     let is_due = is_stage_done && has_failed;
-    CompensationOutcome { service, operation, state, share: odds.share(), of: odds.of, is_due }
+    let is_unseen = one.by != UNPLACED && is_unseen(model, one.by);
+    let conductor = is_unseen.then(|| &model.stage(entry_above(model, one.by)).site);
+    let conductor = conductor.map(|site| (site.service.clone(), site.operation.clone()));
+    CompensationOutcome { service, operation, state, share: odds.share(), of: odds.of, is_due, conductor }
 }
 
 /// Returns what failed besides compensations.

@@ -11,12 +11,13 @@ use crate::detect::series::MINUTE_BLOCKS;
 use crate::incident::IncidentKind;
 
 /// Lengths of the windows that are judged, in blocks: what is rare needs more patience.
-const WINDOWS: [i64; 3] = [6, 18, 60];
+const WINDOWS: [i64; 4] = [6, 18, 36, 60];
 /// Blocks of the time compared with, and between it and the window.
 pub(super) const REFERENCE_BLOCKS: i64 = 180;
 pub(super) const GUARD_BLOCKS: i64 = 3;
-/// Least size of a clump: what the minutes do not show may still be.
+/// Least size of a clump: what the minutes do not show may still be. Sagas that fail come one by one.
 const CLUMP_MIN: f64 = 1.5;
+const SAGA_CLUMP_MIN: f64 = 1.0;
 /// Occasions of a minute from which on its share says something.
 const MINUTE_OF_MIN: f64 = 5.0;
 /// Factor by which the share must be above that of the worst tenth of minutes.
@@ -369,7 +370,8 @@ fn reference((place, wrong): (&Place, Wrong), counts: &[(i64, Count)], end: i64)
     let mut shares: Vec<f64> =
         minutes.iter().filter(|minute| minute.of >= MINUTE_OF_MIN).map(|minute| minute.share()).collect();
     shares.sort_by(f64::total_cmp);
-    let clump = clump(&minutes, all);
+    let clump_min = if wrong == Wrong::NotUndone { SAGA_CLUMP_MIN } else { CLUMP_MIN };
+    let clump = clump(&minutes, all).max(clump_min);
     if all.of < FEW_OF && wrong != Wrong::LeftOut {
         let older = place.rate(wrong).map_or(0.0, |rate| rate.older);
         all.add(Count { of: place.older.max(older), wrong: older });
@@ -388,7 +390,7 @@ fn clump(minutes: &[Count], all: Count) -> f64 {
             (minute.wrong - expected(minute)).powi(2) / (expected(minute) * (1.0 - share)).max(f64::MIN_POSITIVE)
         })
         .sum();
-    (chi / (minutes.len() as f64 - 1.0).max(1.0)).max(CLUMP_MIN)
+    chi / (minutes.len() as f64 - 1.0).max(1.0)
 }
 
 #[cfg(test)]

@@ -109,7 +109,8 @@ fn to_undo(saga: &SagaOutcome) -> Vec<ToUndo> {
     let to = failed.map(|stage| (stage.service.clone(), stage.operation.clone()));
     let due = saga.stages.iter().filter_map(|stage| stage.compensation.as_ref()).filter(|undoing| undoing.is_due);
     due.map(|undoing| {
-        let by = (undoing.service.clone(), undoing.operation.clone());
+        let own = || (undoing.service.clone(), undoing.operation.clone());
+        let by = undoing.conductor.clone().unwrap_or_else(own);
         ToUndo {
             occasion: Occasion { of: Of::Undoing, by, to: to.clone() },
             is_undone: undoing.state == CompensationState::Done,

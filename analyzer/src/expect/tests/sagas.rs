@@ -261,6 +261,56 @@ fn a_notice_and_a_fallback_of_another_service_undo_nothing() {
     assert_snapshot!(verdict(&[(DONE, 400), (fallback, 40), (RESERVE_FAILED, 20)], fallback), @"1 of 1");
 }
 
+/// Done by services, undone by the one that called them, in databases that send no telemetry.
+const WROTE: &str = "
+    flow POST /order 0..200
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+      flow client charge 40..60
+        pay POST /charge 42..58
+";
+const UNDONE_IN_DATABASES: &str = "
+    flow POST /order 0..200 error
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+      flow client charge 40..60
+        pay POST /charge 42..58
+      flow client SELECT 70..75 db.system=mysql peer=money-db
+      flow client DELETE 100..120 db.system=mysql peer=money-db
+      flow client UPDATE 130..150 db.system=mysql peer=stock-db
+";
+
+#[test]
+fn calls_of_those_that_send_nothing_undo_in_reverse_order() {
+    assert_snapshot!(verdict(&[(WROTE, 400), (UNDONE_IN_DATABASES, 40)], UNDONE_IN_DATABASES), @r"
+    2 of 2
+    saga learned: compensated
+      stock POST /reserve: Done, undone by stock-db UPDATE: Done
+      pay POST /charge: Done, undone by money-db DELETE: Done
+    ");
+}
+
+#[test]
+fn a_statement_undoes_what_was_written_at_the_same_database_and_one_alone_elsewhere_is_a_notice() {
+    let wrote = "
+    flow POST /order 0..200
+      flow client reserve 10..30
+        stock POST /reserve 12..28
+          stock client INSERT 14..20 db.system=mysql peer=stock-db
+";
+    let failed = |peer: &str| {
+        let head = wrote.replace("0..200", "0..200 error");
+        format!("{head}      flow client UPDATE 100..120 db.system=mysql peer={peer}\n")
+    };
+    let (same, other) = (failed("stock-db"), failed("notes-db"));
+    assert_snapshot!(verdict(&[(wrote, 400), (&same, 40)], &same), @r"
+    2 of 2
+    saga learned: compensated
+      stock-db INSERT: Done, undone by stock-db UPDATE: Done
+    ");
+    assert_snapshot!(verdict(&[(wrote, 400), (&other, 40)], &other), @"2 of 2");
+}
+
 const EVENTS_COMPENSATED: &str = "
     shop POST /order 0..40
       shop producer ordered 30..35 messaging.message.id=a#

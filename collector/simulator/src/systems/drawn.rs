@@ -18,6 +18,7 @@ pub fn drawn(seed: u64) -> System {
         dice: Dice::new(seed ^ 0x0d12_a3b4),
         system: Builder::new(&format!("drawn {seed}")),
         statements: Vec::new(),
+        writes: Vec::new(),
         peers: Vec::new(),
         layers: Vec::new(),
         queues: Vec::new(),
@@ -43,6 +44,8 @@ struct Drawing {
     dice: Dice,
     system: Builder,
     statements: Vec<OperationId>,
+    /// Those of them that change something.
+    writes: Vec<OperationId>,
     peers: Vec<OperationId>,
     /// Operations by layer, the innermost first.
     layers: Vec<Vec<OperationId>>,
@@ -71,7 +74,11 @@ impl Drawing {
             let database = self.system.database(&name, kind, workers);
             for verb in ["SELECT", "UPDATE", "INSERT"] {
                 let (table, ms) = (self.word(), self.dice.range(1.0, 9.0));
-                self.statements.push(self.system.statement(database, &format!("{verb} {table}"), ms));
+                let statement = self.system.statement(database, &format!("{verb} {table}"), ms);
+                self.statements.push(statement);
+                if verb != "SELECT" {
+                    self.writes.push(statement);
+                }
             }
         }
         let cache = format!("{}-cache", self.word());
@@ -293,7 +300,7 @@ impl Drawing {
         let mut steps = Vec::new();
         for _ in 0..self.dice.between(2, 4) {
             let act: Step = self.below().into();
-            let undo = vec![query(*self.dice.pick(&self.statements))];
+            let undo = vec![query(*self.dice.pick(&self.writes))];
             steps.push((vec![act], undo));
         }
         let queue = *self.dice.pick(&self.queues);

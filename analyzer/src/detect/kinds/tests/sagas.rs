@@ -44,3 +44,23 @@ fn sagas_that_are_undone_as_usual_open_nothing() {
     let run = run(8, 8, 100);
     assert_eq!(told(&run), [""; 0], "{}", run.story());
 }
+
+/// The same with an order that is undone by a statement of who places it.
+fn undone_by_statement(number: i64, has_failed: bool, is_undone: bool) -> String {
+    let mut text = order(number, has_failed, false);
+    text.push_str("\n  flow client INSERT 5..8 db.system=mysql peer=orders-db");
+    if has_failed && is_undone {
+        text.push_str("\n  flow client UPDATE 130..150 db.system=mysql peer=orders-db");
+    }
+    text
+}
+
+#[test]
+fn who_has_a_database_undo_is_charged_and_not_the_database() {
+    let draw = |undone: i64| {
+        move |_: i64, number: i64| undone_by_statement(number, is_in(number, 8), is_in(number / 3, undone))
+    };
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, draw(100)).seconds(420, 2, draw(30));
+    assert_eq!(told(&run), ["incomplete_compensation: flow POST /order, self"], "{}", run.story());
+}
