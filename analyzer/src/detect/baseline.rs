@@ -28,6 +28,12 @@ const WAIT_NEARLY_ALL: f64 = 0.8;
 /// Share of the longest time from which on a call lasted until the end, and up to which one is far shorter.
 const WAIT_FULL: f64 = 0.93;
 const WAIT_SHORT: f64 = 0.6;
+/// Share of calls that last until the end where what is waited for comes at any time, and share of those then that end
+/// somewhere in between: a fast call that is cut off now and then does not.
+const WAIT_FULL_SHARE_ANY_TIME: f64 = 0.05;
+const WAIT_BETWEEN_SHARE: f64 = 0.6;
+/// Share of the longest time from which on a call is in between.
+const WAIT_BETWEEN: f64 = 0.1;
 /// Factor by which a wait may be longer than the longest that is usual.
 const WAIT_SLACK: f64 = 1.1;
 
@@ -36,13 +42,14 @@ const WAIT_SLACK: f64 = 1.1;
 fn longest_wait_ms(usual: &Sketch) -> Option<f64> {
     let longest_ms = usual.quantile(0.995).filter(|longest_ms| *longest_ms >= WAIT_MS_MIN)?;
     let n = usual.count() as f64;
-    let (mut full, mut short) = (0.0, 0.0);
-    for (upper_ms, count) in usual.bins(1) {
-        full += if upper_ms >= WAIT_FULL * longest_ms { count as f64 } else { 0.0 };
-        short += if upper_ms <= WAIT_SHORT * longest_ms { count as f64 } else { 0.0 };
-    }
-    let (full, short) = (full / n, short / n);
-    let varies = full >= WAIT_FULL_SHARE && short >= WAIT_FULL_SHARE;
+    let share = |is_of: &dyn Fn(f64) -> bool| {
+        let bins = usual.bins(1).into_iter().filter(|(upper_ms, _)| is_of(*upper_ms / longest_ms));
+        bins.map(|(_, count)| count as f64).sum::<f64>() / n
+    };
+    let (full, short) = (share(&|part| part >= WAIT_FULL), share(&|part| part <= WAIT_SHORT));
+    let between = share(&|part| (WAIT_BETWEEN..WAIT_FULL).contains(&part));
+    let is_any_time = full >= WAIT_FULL_SHARE_ANY_TIME && between >= WAIT_BETWEEN_SHARE;
+    let varies = (full >= WAIT_FULL_SHARE || is_any_time) && short >= WAIT_FULL_SHARE;
     (varies || full >= WAIT_NEARLY_ALL).then_some(longest_ms)
 }
 
@@ -155,5 +162,50 @@ impl Baseline {
         self.usual = RollingSketch::default();
         self.unripe.retain(|(number, _)| *number >= block);
         self.expected = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the longest wait of a thousand calls that took what `ms` says of each.
+    fn wait_of(ms: impl Fn(u32) -> f64) -> Option<f64> {
+        let mut usual = Sketch::default();
+        (0..1_000).for_each(|number| usual.add(ms(number)));
+        longest_wait_ms(&usual)
+    }
+
+    #[test]
+    fn what_ends_when_something_comes_or_at_the_same_time_waits_on_purpose() {
+        let polls_ms = wait_of(|number| f64::from(number % 40 + 1) * 500.0).unwrap();
+        assert!((polls_ms / 20_000.0 - 1.0).abs() < 0.1, "{polls_ms}");
+        assert!(wait_of(|number| if number % 3 == 0 { 30_000.0 } else { f64::from(number) * 10.0 }).is_some());
+        assert!(wait_of(|number| if number % 10 == 0 { 40.0 } else { 5_000.0 }).is_some());
+    }
+
+    #[test]
+    fn what_works_does_not_wait_on_purpose() {
+        // One in a hundred takes ten times as long, and all differ by half.
+        let works = |number: u32| {
+            let slow = if number.is_multiple_of(100) { 10.0 } else { 1.0 };
+            slow * 400.0 * (1.0 + f64::from(number % 17) / 34.0)
+        };
+        assert_eq!(wait_of(works), None);
+        // Cut off now and then, and fast otherwise.
+        assert_eq!(wait_of(|number| if number % 15 == 0 { 3_000.0 } else { 40.0 + f64::from(number % 10) }), None);
+        // However regular, shorter than a second.
+        assert_eq!(wait_of(|number| f64::from(number % 40 + 1) * 20.0), None);
+    }
+
+    #[test]
+    fn a_wait_is_usual_however_long_up_to_the_longest() {
+        let mut baseline = Baseline::default();
+        for number in 0..2_000_i64 {
+            baseline.add((number % 40 + 1) as f64 * 500.0, 0.0, number / 10);
+        }
+        baseline.renew();
+        assert_eq!(baseline.usual_ms(17_000.0), Some(17_000.0));
+        assert!(baseline.usual_ms(40_000.0).unwrap() < 15_000.0);
     }
 }

@@ -183,6 +183,12 @@ pub(super) fn lead(charges: &[Charge]) -> Option<(&Charge, u8)> {
     Some((lead, specificity))
 }
 
+/// Returns the charge of the same kind that is against a service, if there is one: of several the most frequent.
+pub(super) fn same_against<'a>(lead: &Charge, charges: &'a [Charge], service: &str) -> Option<&'a Charge> {
+    let against = charges.iter().filter(|charge| charge.kind == lead.kind && *charge.service == *service);
+    against.max_by(|a, b| a.verdict.now.wrong.total_cmp(&b.verdict.now.wrong))
+}
+
 /// Returns whether the one that is charged is itself a caller in another charge of the kind: then the other is deeper.
 fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
     let is_deeper = |other: &&Charge| {
@@ -209,7 +215,7 @@ fn follows(charge: &Charge, charges: &[Charge]) -> bool {
             && (by.0 == *undoer || to.as_ref().is_some_and(|to| to.0 == *undoer))
     };
     match charge.scope.wrong {
-        Wrong::Retried => of_calls_by(&charge.service, charges).any(is_below),
+        Wrong::Retried => below(&charge.service, charges).into_iter().any(is_below),
         Wrong::Lost => charges.iter().any(is_backlog),
         Wrong::NotUndone => charges.iter().any(is_given_up_on),
         _ => false,
@@ -229,6 +235,23 @@ fn of_calls_by<'a>(caller: &'a str, charges: &'a [Charge]) -> impl Iterator<Item
         let Occasion { of, by, .. } = &charge.scope.occasion;
         *of == Of::Call && *by.0 == *caller
     })
+}
+
+/// Returns the charges that are about calls of a service, or of one that it calls by any of them.
+fn below<'a>(caller: &'a str, charges: &'a [Charge]) -> Vec<&'a Charge> {
+    let mut found: Vec<&Charge> = of_calls_by(caller, charges).collect();
+    let mut looked_at = 0;
+    while let Some(charge) = found.get(looked_at) {
+        looked_at += 1;
+        let called = charge.scope.occasion.to.iter();
+        let next: Vec<&Charge> = called.flat_map(|(called, _)| of_calls_by(called, charges)).collect();
+        for charge in next {
+            if !found.iter().any(|known| known.scope == charge.scope) {
+                found.push(charge);
+            }
+        }
+    }
+    found
 }
 
 /// What a charge is told in.

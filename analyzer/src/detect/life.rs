@@ -326,6 +326,10 @@ impl Detector {
                 .flatten();
             let remembered = || open.origin.clone().filter(|(seen, _)| block - seen < ORIGIN_BLOCKS);
             let origin = origin.map(|origin| (block, origin)).or_else(remembered);
+            let lead = origin
+                .as_ref()
+                .and_then(|(_, origin)| kinds::same_against(lead, &open.charges, &origin.service))
+                .unwrap_or(lead);
             let facts = RateFacts {
                 rates: &self.rates,
                 types: &self.types,
@@ -337,7 +341,8 @@ impl Detector {
             };
             let mut incident = open.incident.clone();
             rate_story::tell(&mut incident, lead, &facts);
-            if let Some((_, origin)) = origin.as_ref().filter(|_| slow::may_follow(lead.kind)) {
+            let is_other = |origin: &Suspect| origin.service != lead.service && slow::may_follow(lead.kind);
+            if let Some((_, origin)) = origin.as_ref().filter(|(_, origin)| is_other(origin)) {
                 rate_story::tell_origin(&mut incident, lead, origin);
             }
             self.open[index].incident = incident;

@@ -176,7 +176,7 @@ impl Steps {
                 self.by_site.insert(site.number, known);
             }
             // Time beside work that nobody waits for is on the path, but was never the span's own.
-            let own_ns = transaction.self_ns(index);
+            let own_ns = transaction.self_ns(index) - times.pause_ns[index];
             // What lies between both ends of a call is told by how long each took, whatever their clocks say.
             let between_ns = callee.map(|callee| span.duration_ns() - spans[callee].duration_ns());
             let own_ns = between_ns.map_or(own_ns, |between_ns| own_ns.min(between_ns));
@@ -280,6 +280,8 @@ impl Steps {
 struct PathTimes {
     own_ns: Vec<i64>,
     wait_ns: Vec<i64>,
+    /// Pauses between attempts: nobody's work. Who fails is told by rates.
+    pause_ns: Vec<i64>,
     callees: Vec<Option<usize>>,
 }
 
@@ -290,18 +292,19 @@ impl PathTimes {
         self.own_ns.resize(spans, 0);
         self.wait_ns.clear();
         self.wait_ns.resize(spans, 0);
+        self.pause_ns.clear();
+        self.pause_ns.resize(spans, 0);
         self.callees.clear();
         self.callees.resize(spans, None);
         for segment in &transaction.critical_path {
             let length = segment.end_ns - segment.start_ns;
             match segment.cause {
                 Cause::QueueWait => self.wait_ns[segment.span] += length,
+                Cause::RetryGap => self.pause_ns[segment.span] += length,
                 Cause::Unexplained => {}
-                Cause::SelfTime
-                | Cause::NetworkGap
-                | Cause::RetryGap
-                | Cause::Straggler
-                | Cause::UninstrumentedPeer => self.own_ns[segment.span] += length,
+                Cause::SelfTime | Cause::NetworkGap | Cause::Straggler | Cause::UninstrumentedPeer => {
+                    self.own_ns[segment.span] += length
+                }
             }
         }
         for hop in transaction.hops.iter().filter(|hop| hop.kind != HopKind::Message) {

@@ -51,7 +51,32 @@ pub(super) fn hops(
             }
         }
     }
+    pair_by_queue(&mut hops, spans, tree);
     hops
+}
+
+/// Pairs messages with those who take them, where a key alone says that they belong together: who takes names the queue to
+/// which one message was sent. Where several were, nothing tells which it was.
+fn pair_by_queue(hops: &mut Vec<Hop>, spans: &[Span], tree: &Tree<'_>) {
+    if tree.entered_by.is_empty() {
+        return;
+    }
+    let is_by_key = |rule: Rule| !rule.is_of_messages();
+    for (taker, span) in spans.iter().enumerate() {
+        let queue = span.site.target.as_ref().filter(|_| span.kind() == SpanKind::Consumer);
+        let Some(queue) = queue.filter(|_| tree.entered_by(taker).is_some_and(is_by_key)) else { continue };
+        let is_sent = |hop: &&Hop| {
+            let sender = &spans[hop.caller];
+            sender.kind() == SpanKind::Producer && sender.site.target.as_ref() == Some(queue)
+        };
+        let mut senders = hops.iter().filter(is_sent).map(|hop| hop.caller);
+        let Some(sender) = senders.next().filter(|first| senders.all(|other| other == *first)) else { continue };
+        let paired = hop(spans, sender, taker, tree.entered_by(taker));
+        match hops.iter_mut().find(|hop| hop.caller == sender && hop.callee.is_none()) {
+            Some(alone) => *alone = paired,
+            None => hops.push(paired),
+        }
+    }
 }
 
 fn peer_kind(span: &Span) -> HopKind {

@@ -619,6 +619,33 @@ fn sales(count: usize, customers: usize) -> String {
 }
 
 #[test]
+fn a_key_and_the_name_of_the_queue_tell_which_message_was_taken_unless_there_were_several() {
+    let hops = |sent: usize| {
+        let sends: String =
+            (0..sent).map(|_| "  shop producer placed 30..35 messaging.destination.name=placed\n".to_owned()).collect();
+        let text = format!(
+            "
+shop POST /order 0..50 order.id=o1
+{sends}
+mail consumer placed 200..220 messaging.destination.name=placed order.id=o1
+
+bill consumer placed 300..320 messaging.destination.name=placed order.id=o1
+
+stock consumer moved 400..420 messaging.destination.name=moved order.id=o1
+"
+        );
+        let tables = [fixture::table(&lines(&text))];
+        let whole = assemble_with(limits(&["order.id"]), &tables);
+        let hops = whole.iter().flat_map(|one| one.hops.iter().map(move |hop| (one, hop)));
+        let end =
+            |one: &Transaction, callee: Option<usize>| callee.map(|callee| one.spans[callee].service().to_owned());
+        hops.map(|(one, hop)| (end(one, hop.callee), hop.gap_ns.map(|ns| ns / 1_000_000))).collect::<Vec<_>>()
+    };
+    assert_eq!(hops(1), [(Some("mail".to_owned()), Some(165)), (Some("bill".to_owned()), Some(265))]);
+    assert_eq!(hops(2), [(None, None), (None, None)]);
+}
+
+#[test]
 fn key_is_discovered_by_how_its_values_behave_and_one_that_recurs_is_not() {
     let mut stitcher = Stitcher::new(StitcherLimits::default());
     stitcher.push(&fixture::table(&lines(&sales(12, 4))), 0);
