@@ -198,11 +198,10 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
 }
 
 /// Returns whether a charge follows from another one: a storm, if the one that is called again and again is itself a caller
-/// that fails, or gives up, at something below it; messages that are lost, if more of the same wait because their taker is
-/// behind with all of them; what is not undone, if who undoes is given up on or gives up.
+/// that fails, or gives up, at something below it; work for nobody, and a backlog, if something below fails; messages that
+/// are lost, if more of the same wait because their taker is behind with all of them, or if its calls go wrong; what is
+/// not undone, if who undoes is given up on or gives up.
 fn follows(charge: &Charge, charges: &[Charge]) -> bool {
-    let is_below =
-        |other: &Charge| matches!(other.scope.wrong, Wrong::WorkedOn | Wrong::CutOff | Wrong::Fails | Wrong::LeftOut);
     let is_backlog = |other: &Charge| {
         other.scope.wrong == Wrong::Behind
             && other.scope.occasion == charge.scope.occasion
@@ -214,12 +213,24 @@ fn follows(charge: &Charge, charges: &[Charge]) -> bool {
         matches!(other.scope.wrong, Wrong::CutOff | Wrong::WorkedOn)
             && (by.0 == *undoer || to.as_ref().is_some_and(|to| to.0 == *undoer))
     };
+    let below = |wrongs: &[Wrong]| {
+        let below = below(&charge.service, charges);
+        below.into_iter().any(|other| wrongs.contains(&other.scope.wrong))
+    };
     match charge.scope.wrong {
-        Wrong::Retried => below(&charge.service, charges).into_iter().any(is_below),
-        Wrong::Lost => charges.iter().any(is_backlog),
+        Wrong::Retried => below(&[Wrong::WorkedOn, Wrong::CutOff, Wrong::Fails, Wrong::LeftOut]),
+        Wrong::WorkedOn | Wrong::Behind => below(&[Wrong::Fails]),
+        Wrong::Lost => {
+            charges.iter().any(is_backlog) || below(&[Wrong::Fails, Wrong::CutOff, Wrong::WorkedOn, Wrong::Retried])
+        }
         Wrong::NotUndone => charges.iter().any(is_given_up_on),
         _ => false,
     }
+}
+
+/// Returns whether calls of a service, or of one that it calls, fail by themselves: then it is slow, or behind, by that.
+pub(super) fn fails_below(service: &str, charges: &[Charge]) -> bool {
+    below(service, charges).into_iter().any(|charge| charge.scope.wrong == Wrong::Fails)
 }
 
 /// Returns whether a charge is what others lead to, one layer up: who is called in it is the caller in one of them.

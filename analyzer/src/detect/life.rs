@@ -17,7 +17,7 @@ use super::slow;
 use super::story::{self, Facts};
 use super::told::Told;
 use super::{Detector, IncidentChange, block_of, block_start_ns};
-use crate::incident::{Incident, IncidentEvent, IncidentStatus};
+use crate::incident::{Incident, IncidentEvent, IncidentKind, IncidentStatus};
 use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
@@ -291,7 +291,10 @@ impl Detector {
             None => self.open[index].charges.is_empty() && self.open[index].shapes.is_empty(),
         };
         let open = &self.open[index];
-        let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(open.incident.kind));
+        let is_backlog = open.incident.kind == IncidentKind::QueueLag;
+        let follows = is_backlog && open.culprit().is_some_and(|taker| kinds::fails_below(taker, &open.charges));
+        let by_itself = if follows { IncidentKind::LatencyShift } else { open.incident.kind };
+        let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(by_itself));
         let of_rate = kinds::lead(&open.charges).map_or(0, |(_, specificity)| specificity);
         let shape = shapes::lead(&open.shapes);
         let of_shape = shape.map_or(0, |shape| kinds::specificity(shape.kind()));
