@@ -224,7 +224,7 @@ impl Walk<'_> {
         let Some(later) = frame.last_within else { return (frame.span, self.own_cause(frame.span)) };
         if self.tree.answers.is_some_and(|answers| answers.is_answer(later) && answers.answered_ns(child).is_some()) {
             (later, Cause::QueueWait)
-        } else if self.retries.before(later) == Some(child) {
+        } else if self.retries.before(later).is_some() {
             (frame.span, Cause::RetryGap)
         } else {
             (frame.span, self.own_cause(frame.span))

@@ -588,6 +588,33 @@ fn answer_by_message_is_waited_for_with_all_that_led_to_it() {
 }
 
 #[test]
+fn attempts_of_calls_made_at_the_same_time_are_told_apart_and_a_sequence_is_none() {
+    let attempts = |text: &str| -> Vec<String> {
+        let transactions = assemble_with(limits(&[]), &[fixture::table(&lines(text))]);
+        let one = &transactions[0];
+        let hops = one.hops.iter().map(|hop| (one.spans[hop.caller].site.peer.as_deref().unwrap(), hop.attempts()));
+        hops.map(|(peer, attempts)| format!("{peer} {attempts}")).collect()
+    };
+    let together = "
+        shop POST /pay 0..400
+          shop client POST 10..60 peer=bank error
+          shop client POST 10..80 peer=risk error
+          shop client POST 110..160 peer=bank
+          shop client POST 140..190 peer=risk error
+          shop client POST 260..310 peer=risk
+    ";
+    assert_eq!(attempts(together), ["bank 2", "risk 3"]);
+    let in_turn = "
+        shop POST /pay 0..400
+          shop client POST 10..60 peer=bank error
+          shop client POST 70..80 peer=risk
+          shop client POST 110..160 peer=bank
+          shop client POST 170..190 peer=risk
+    ";
+    assert_eq!(attempts(in_turn), ["bank 1", "risk 1", "bank 1", "risk 1"]);
+}
+
+#[test]
 fn call_that_lost_its_context_is_a_hop_again_when_a_key_joins_it() {
     let text = "
         web POST /pay 0..100 order.id=o-17
