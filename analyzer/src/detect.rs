@@ -13,6 +13,7 @@ mod blame;
 mod changes;
 mod chatty;
 mod fanout;
+mod graph;
 mod instances;
 mod kinds;
 mod life;
@@ -44,6 +45,7 @@ use std::collections::VecDeque;
 use collector_table::SpanTable;
 
 use self::changes::Changes;
+use self::graph::Graph;
 use self::life::OpenIncident;
 use self::rates::Rates;
 use self::recent::{Brief, Recent};
@@ -161,6 +163,8 @@ pub struct Detector {
     limits: DetectorLimits,
     thresholds: Thresholds,
     signals: Signals,
+    /// Who waits for whom, as of the last block in which something stood out.
+    graph: Graph,
     rates: Rates,
     types: Types,
     recent: Recent,
@@ -190,6 +194,7 @@ impl Detector {
         Self {
             thresholds: Thresholds::of_budget(limits.false_alarms_per_week),
             signals: Signals::new(limits.steps_max, limits.signals_max),
+            graph: Graph::default(),
             rates: Rates::new(limits.occasions_max, limits.false_alarms_per_week),
             types: Types::new(limits.types_max),
             recent: Recent::default(),

@@ -12,9 +12,11 @@ mod retries;
 mod undoing;
 mod wasted;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::changes::Changes;
+use super::graph::Graph;
 use super::rates::{Example, Name, Occasion, Of, RateScope, RateVerdict, Rates, Wrong};
 use crate::incident::IncidentKind;
 
@@ -171,9 +173,9 @@ impl Charge {
 
 /// Returns the charge that names an incident, and how specific it is: the most specific, of equals the one that is deepest,
 /// which its kind says, and of those the most frequent.
-pub(super) fn lead(charges: &[Charge]) -> Option<(&Charge, u8)> {
+pub(super) fn lead<'a>(charges: &'a [Charge], graph: &Graph) -> Option<(&'a Charge, u8)> {
     let key = |charge: &Charge| {
-        let speaks = !follows(charge, charges);
+        let speaks = !follows(charge, charges, graph);
         let specificity = if speaks { charge.specificity() } else { 0 };
         (specificity, speaks, !is_above_another(charge, charges))
     };
@@ -200,8 +202,8 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
 /// Returns whether a charge follows from another one: a storm, if the one that is called again and again is itself a caller
 /// that fails, or gives up, at something below it; work for nobody, and a backlog, if something below fails; messages that
 /// are lost, if more of the same wait because their taker is behind with all of them, or if its calls go wrong; what is
-/// not undone, if who undoes is given up on or gives up.
-fn follows(charge: &Charge, charges: &[Charge]) -> bool {
+/// not undone, if who undoes is given up on or gives up, or needs what fails others, too.
+fn follows(charge: &Charge, charges: &[Charge], graph: &Graph) -> bool {
     let is_backlog = |other: &Charge| {
         other.scope.wrong == Wrong::Behind
             && other.scope.occasion == charge.scope.occasion
@@ -213,24 +215,41 @@ fn follows(charge: &Charge, charges: &[Charge]) -> bool {
         matches!(other.scope.wrong, Wrong::CutOff | Wrong::WorkedOn)
             && (by.0 == *undoer || to.as_ref().is_some_and(|to| to.0 == *undoer))
     };
-    let below = |wrongs: &[Wrong]| {
-        let below = below(&charge.service, charges);
-        below.into_iter().any(|other| wrongs.contains(&other.scope.wrong))
+    let fails_others = |other: &Charge, below: &BTreeSet<Arc<str>>| {
+        let Occasion { by, to, .. } = &other.scope.occasion;
+        let is_other = by.0 != charge.scope.occasion.by.0 && to.as_ref().is_some_and(|to| below.contains(&to.0));
+        other.scope.wrong == Wrong::Fails && is_other
     };
+    let below = |wrongs: &[Wrong]| goes_wrong_below(&charge.service, wrongs, charges, graph);
     match charge.scope.wrong {
         Wrong::Retried => below(&[Wrong::WorkedOn, Wrong::CutOff, Wrong::Fails, Wrong::LeftOut]),
         Wrong::WorkedOn | Wrong::Behind => below(&[Wrong::Fails]),
         Wrong::Lost => {
             charges.iter().any(is_backlog) || below(&[Wrong::Fails, Wrong::CutOff, Wrong::WorkedOn, Wrong::Retried])
         }
-        Wrong::NotUndone => charges.iter().any(is_given_up_on),
+        Wrong::NotUndone => {
+            let below = graph.below(&charge.scope.occasion.by.0);
+            charges.iter().any(|other| is_given_up_on(other) || fails_others(other, &below))
+        }
         _ => false,
     }
 }
 
 /// Returns whether calls of a service, or of one that it calls, fail by themselves: then it is slow, or behind, by that.
-pub(super) fn fails_below(service: &str, charges: &[Charge]) -> bool {
-    below(service, charges).into_iter().any(|charge| charge.scope.wrong == Wrong::Fails)
+pub(super) fn fails_below(service: &str, charges: &[Charge], graph: &Graph) -> bool {
+    goes_wrong_below(service, &[Wrong::Fails], charges, graph)
+}
+
+fn goes_wrong_below(service: &str, wrongs: &[Wrong], charges: &[Charge], graph: &Graph) -> bool {
+    let mut wrong = charges.iter().filter(|charge| wrongs.contains(&charge.scope.wrong)).peekable();
+    if wrong.peek().is_none() {
+        return false;
+    }
+    let below = graph.below(service);
+    wrong.any(|charge| {
+        let Occasion { of, by, .. } = &charge.scope.occasion;
+        *of == Of::Call && (*by.0 == *service || below.contains(&by.0))
+    })
 }
 
 /// Returns whether a charge is what others lead to, one layer up: who is called in it is the caller in one of them.
@@ -246,23 +265,6 @@ fn of_calls_by<'a>(caller: &'a str, charges: &'a [Charge]) -> impl Iterator<Item
         let Occasion { of, by, .. } = &charge.scope.occasion;
         *of == Of::Call && *by.0 == *caller
     })
-}
-
-/// Returns the charges that are about calls of a service, or of one that it calls by any of them.
-fn below<'a>(caller: &'a str, charges: &'a [Charge]) -> Vec<&'a Charge> {
-    let mut found: Vec<&Charge> = of_calls_by(caller, charges).collect();
-    let mut looked_at = 0;
-    while let Some(charge) = found.get(looked_at) {
-        looked_at += 1;
-        let called = charge.scope.occasion.to.iter();
-        let next: Vec<&Charge> = called.flat_map(|(called, _)| of_calls_by(called, charges)).collect();
-        for charge in next {
-            if !found.iter().any(|known| known.scope == charge.scope) {
-                found.push(charge);
-            }
-        }
-    }
-    found
 }
 
 /// What a charge is told in.

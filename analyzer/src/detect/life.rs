@@ -1,23 +1,22 @@
 //! The life of incidents: what stands out joins an open incident that it touches or opens one; an incident is updated
 //! when something that matters changes, and resolved when all that stood out is back for two minutes.
 
+mod telling;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::anomaly::{Anomaly, Found, Watch};
-use super::blame::{self, Suspect};
+use super::blame::Suspect;
+use super::graph::Graph;
 use super::kinds::{self, Charge};
-use super::rate_story::{self, RateFacts};
-use super::reopen;
 use super::series::Verdict;
-use super::shape_story::{self, ShapeFacts};
-use super::shapes::{self, Shape};
+use super::shapes::Shape;
 use super::signals::Scope;
-use super::slow;
-use super::story::{self, Facts};
+use super::story;
 use super::told::Told;
 use super::{Detector, IncidentChange, block_of, block_start_ns};
-use crate::incident::{Incident, IncidentEvent, IncidentKind, IncidentStatus};
+use crate::incident::{Incident, IncidentEvent, IncidentStatus};
 use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
@@ -28,8 +27,8 @@ const SILENT_TICKS_MAX: u32 = 180;
 const LIFE_BLOCKS_MAX: i64 = 8_640;
 /// Blocks to look back for the onset.
 pub(super) const ONSET_BLOCKS: i64 = 30;
-/// Blocks for which an origin is remembered: while it goes back, what it led to may stand out for longer.
-const ORIGIN_BLOCKS: i64 = 30;
+/// Blocks after its opening for which what stands out further up belongs to an incident.
+const SPREAD_BLOCKS: i64 = 30;
 /// Incidents that can be open at once; more of what stands out joins the one opened last.
 const OPEN_MAX: usize = 50;
 
@@ -162,28 +161,52 @@ impl OpenIncident {
 impl Detector {
     /// Moves every incident on by one block.
     pub(super) fn live(&mut self, block: i64, now_ns: i64, hot: Vec<Anomaly>, changes: &mut Vec<IncidentChange>) {
-        let mut groups: Vec<Vec<Anomaly>> = Vec::new();
-        for anomaly in hot {
-            let takes = |open: &OpenIncident| {
-                let is_above =
-                    matches!(&anomaly.found, Found::Rate(charge) if kinds::is_layer_above(charge, &open.charges));
-                open.is_slow_growth() == anomaly.is_slow_growth()
-                    && (is_above || self.belongs_to(&anomaly.services, open))
-            };
-            if let Some(open) = self.open.iter().position(takes) {
-                self.join(open, &anomaly);
-            } else {
-                self.gather(&mut groups, anomaly);
-            }
+        if !hot.is_empty() || !self.open.is_empty() {
+            self.graph = Graph::of(&self.signals, &self.rates);
         }
+        let rest = self.join_all(hot, |this, anomaly, open| {
+            let is_above = |charge: &Charge| kinds::is_layer_above(charge, &this.open[open].charges);
+            matches!(&anomaly.found, Found::Rate(charge) if is_above(charge))
+                || this.belongs_to(&anomaly.services, &this.open[open])
+        });
+        for index in (0..self.open.len()).rev() {
+            self.hold(index, block);
+            changes.extend(self.renew(index, block));
+        }
+        // By now it may be known better who is to blame, and who waits for that one.
+        let spreads: Vec<BTreeSet<Arc<str>>> = self.open.iter().map(|open| self.spread(open, &rest, block)).collect();
+        let rest = self.join_all(rest, |this, anomaly, open| {
+            anomaly.services.iter().any(|service| spreads[open].contains(service))
+                || this.belongs_to(&anomaly.services, &this.open[open])
+        });
+        let mut groups: Vec<Vec<Anomaly>> = Vec::new();
+        rest.into_iter().for_each(|anomaly| self.gather(&mut groups, anomaly));
         for group in groups {
             changes.extend(self.open_incident(block, now_ns, &group));
         }
         for index in (0..self.open.len()).rev() {
-            self.hold(index, block);
-            changes.extend(self.renew(index, block));
             changes.extend(self.resolve_if_calm(index, block));
         }
+    }
+
+    /// Joins what stands out to the first open incident that takes it; returns what is left.
+    fn join_all(&mut self, hot: Vec<Anomaly>, takes: impl Fn(&Self, &Anomaly, usize) -> bool) -> Vec<Anomaly> {
+        let mut rest = Vec::new();
+        for anomaly in hot {
+            let is_alike = |open: &usize| self.open[*open].is_slow_growth() == anomaly.is_slow_growth();
+            match (0..self.open.len()).filter(is_alike).find(|open| takes(self, &anomaly, *open)) {
+                Some(open) => self.join(open, &anomaly),
+                None => rest.push(anomaly),
+            }
+        }
+        rest
+    }
+
+    /// Returns who waits for the one that is blamed, directly or not, while an incident is young: what they show is what it
+    /// leads to.
+    fn spread(&self, open: &OpenIncident, rest: &[Anomaly], block: i64) -> BTreeSet<Arc<str>> {
+        let culprit = open.culprit().filter(|_| !rest.is_empty() && block - open.opened < SPREAD_BLOCKS);
+        culprit.map(|culprit| self.graph.above(culprit)).unwrap_or_default()
     }
 
     /// Stops learning from what incidents touch, while a time is read back that was judged before.
@@ -282,129 +305,6 @@ impl Detector {
         self.rates.hold(|service| open.touches(service), open.onset);
     }
 
-    /// Renews the incident's numbers and words; returns whether there is someone to blame and someone hurt. What is more
-    /// specific names it: a rate, or the signals of time.
-    fn tell(&mut self, index: usize, block: i64) -> bool {
-        let by_time = match self.open[index].verdict {
-            Some(verdict) => self.tell_by_time(index, block, verdict),
-            // What was opened before a restart keeps its words until something is seen of it.
-            None => self.open[index].charges.is_empty() && self.open[index].shapes.is_empty(),
-        };
-        let open = &self.open[index];
-        let is_backlog = open.incident.kind == IncidentKind::QueueLag;
-        let follows = is_backlog && open.culprit().is_some_and(|taker| kinds::fails_below(taker, &open.charges));
-        let by_itself = if follows { IncidentKind::LatencyShift } else { open.incident.kind };
-        let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(by_itself));
-        let of_rate = kinds::lead(&open.charges).map_or(0, |(_, specificity)| specificity);
-        let shape = shapes::lead(&open.shapes);
-        let of_shape = shape.map_or(0, |shape| kinds::specificity(shape.kind()));
-        if let Some(shape) = shape.filter(|_| of_shape >= of_rate && of_shape >= of_time) {
-            let facts = ShapeFacts {
-                signals: &self.signals,
-                types: &self.types,
-                recent: &self.recent,
-                changes: &self.changes,
-                thresholds: &self.thresholds,
-                onset: open.onset,
-                block,
-                is_told_by_time: by_time && open.verdict.is_some(),
-            };
-            let mut incident = open.incident.clone();
-            shape_story::tell(&mut incident, shape, &facts);
-            self.open[index].incident = incident;
-        } else if !self.tell_by_rate(index, block, of_time) {
-            return by_time;
-        }
-        self.touch_culprit(index);
-        true
-    }
-
-    /// Tells what rates say, unless what was told says more; returns whether there is a rate that says anything.
-    fn tell_by_rate(&mut self, index: usize, block: i64, told: u8) -> bool {
-        let open = &self.open[index];
-        let Some((lead, specificity)) = kinds::lead(&open.charges) else { return false };
-        if told <= specificity {
-            let origin = slow::may_follow(lead.kind)
-                .then(|| slow::origin_below(&self.signals, &lead.service, open.onset, block))
-                .flatten();
-            let remembered = || open.origin.clone().filter(|(seen, _)| block - seen < ORIGIN_BLOCKS);
-            let origin = origin.map(|origin| (block, origin)).or_else(remembered);
-            let lead = origin
-                .as_ref()
-                .and_then(|(_, origin)| kinds::same_against(lead, &open.charges, &origin.service))
-                .unwrap_or(lead);
-            let facts = RateFacts {
-                rates: &self.rates,
-                types: &self.types,
-                recent: &self.recent,
-                changes: &self.changes,
-                charges: &open.charges,
-                onset: open.onset,
-                block,
-            };
-            let mut incident = open.incident.clone();
-            rate_story::tell(&mut incident, lead, &facts);
-            let is_other = |origin: &Suspect| origin.service != lead.service && slow::may_follow(lead.kind);
-            if let Some((_, origin)) = origin.as_ref().filter(|(_, origin)| is_other(origin)) {
-                rate_story::tell_origin(&mut incident, lead, origin);
-            }
-            self.open[index].incident = incident;
-            self.open[index].origin = origin;
-        }
-        true
-    }
-
-    /// Has the one that is blamed most be touched by the incident.
-    fn touch_culprit(&mut self, index: usize) {
-        let open = &mut self.open[index];
-        reopen::mark(&mut open.incident);
-        if let Some(culprit) = open.culprit().map(Arc::from) {
-            open.is_held &= !open.services.insert(culprit);
-        }
-    }
-
-    /// Renews what signals of time tell; see [`Self::tell`].
-    fn tell_by_time(&mut self, index: usize, block: i64, verdict: Verdict) -> bool {
-        let open = &self.open[index];
-        let mut suspects: Vec<Suspect> = blame::suspects(&self.signals, open.onset, block);
-        let newly_credible: Vec<Arc<str>> = suspects
-            .iter()
-            .filter(|suspect| blame::is_off(&self.signals, suspect, block))
-            .map(|suspect| suspect.service.clone())
-            .collect();
-        suspects.retain(|suspect| self.is_near(&[suspect.service.clone(), suspect.caller.clone()], &open.services));
-        let extra_total_ms = suspects.iter().map(|suspect| suspect.extra_ms).sum();
-        let open = &mut self.open[index];
-        open.credible.extend(newly_credible);
-        suspects.retain(|suspect| open.credible.contains(&suspect.service));
-        let onset = self.open[index].onset;
-        if let Some(step) = slow::clock_step(&self.signals, &suspects, onset + 1, block) {
-            self.signals.relearn_wait(step, onset);
-            return false;
-        }
-        let kind = slow::rank(&self.signals, &mut suspects);
-        let open = &self.open[index];
-        let facts = Facts {
-            kind,
-            traits: &self.traits,
-            signals: &self.signals,
-            types: &self.types,
-            recent: &self.recent,
-            changes: &self.changes,
-            extra_total_ms,
-            thresholds: &self.thresholds,
-            suspects: &suspects,
-            verdict: &verdict,
-            onset: open.onset,
-            block,
-        };
-        let mut incident = open.incident.clone();
-        let is_told = story::tell(&mut incident, &facts);
-        self.open[index].incident = incident;
-        self.touch_culprit(index);
-        is_told
-    }
-
     fn renew(&mut self, index: usize, block: i64) -> Option<IncidentChange> {
         if self.open[index].calm_ticks > 0 || self.open[index].told.block == block || !self.tell(index, block) {
             return None;
@@ -452,7 +352,7 @@ impl Detector {
     /// Returns whether all that stood out is back, or nothing if too little happened to tell.
     fn condition(&self, open: &OpenIncident, block: i64) -> Option<bool> {
         let culprit = open.culprit().map(|culprit| Watch::Time(Scope::Service(culprit.into())));
-        let lead = kinds::lead(&open.charges).map(|(lead, _)| Watch::Rate(lead.scope.clone()));
+        let lead = kinds::lead(&open.charges, &self.graph).map(|(lead, _)| Watch::Rate(lead.scope.clone()));
         let (peak_shift, peak_tail) = open.peaks;
         let peak = |watch: &Watch| match watch {
             Watch::Time(_) => peak_shift,

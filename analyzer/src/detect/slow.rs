@@ -5,12 +5,12 @@
 //! than what the dependency adds. So the origin is the deepest of those that work longer themselves, among those that the
 //! first suspect waits for; the others are its spread.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::blame::{self, Suspect};
+use super::graph::Graph;
 use super::instances::Side;
-use super::signals::{Scope, Signals};
+use super::signals::Signals;
 use super::steps::StepId;
 use crate::incident::IncidentKind;
 use crate::transaction::Cause;
@@ -23,8 +23,6 @@ const ORIGIN_FACTOR: f64 = 3.0;
 const FULL_SHARE: f64 = 0.2;
 /// Services that call an origin.
 const CALLERS_MIN: usize = 2;
-/// Services that are looked at on the way to an origin.
-const STEPS_MAX: usize = 64;
 
 /// Returns the step of the first suspect if that is a clock: a message's wait is measured by two of them, and all waits are
 /// longer by as much when one of them jumps. Where a queue grows, waits differ more.
@@ -34,13 +32,13 @@ pub(super) fn clock_step(signals: &Signals, suspects: &[Suspect], from: i64, to:
 }
 
 /// Puts the origin first and says what kind it is.
-pub(super) fn rank(signals: &Signals, suspects: &mut Vec<Suspect>) -> IncidentKind {
+pub(super) fn rank(graph: &Graph, suspects: &mut Vec<Suspect>) -> IncidentKind {
     let Some(first) = suspects.first() else { return IncidentKind::LatencyShift };
     if first.cause == Cause::QueueWait {
         return IncidentKind::QueueLag;
     }
     let total_ms: f64 = suspects.iter().map(|suspect| suspect.extra_ms).sum();
-    if let Some(origin) = origin(signals, suspects, total_ms) {
+    if let Some(origin) = origin(graph, suspects, total_ms) {
         let origin = suspects.remove(origin);
         suspects.insert(0, origin);
         return IncidentKind::Cascade;
@@ -48,19 +46,19 @@ pub(super) fn rank(signals: &Signals, suspects: &mut Vec<Suspect>) -> IncidentKi
     // One whose work takes longer *and* before whose door requests wait has run out of workers.
     let first = &suspects[0];
     let is_full = first.own_ms.min(first.door_ms) >= FULL_SHARE * first.extra_ms;
-    if is_full && callers_of(signals, &first.service) >= CALLERS_MIN {
+    if is_full && graph.callers(&first.service) >= CALLERS_MIN {
         return IncidentKind::Cascade;
     }
     IncidentKind::LatencyShift
 }
 
 /// Returns the place of the suspect that works longer itself and that the first one, which only waits, waits for.
-fn origin(signals: &Signals, suspects: &[Suspect], total_ms: f64) -> Option<usize> {
+fn origin(graph: &Graph, suspects: &[Suspect], total_ms: f64) -> Option<usize> {
     let first = &suspects[0];
     if !is_blocked(first) {
         return None;
     }
-    let below = waits_for(signals, &first.service);
+    let below = graph.below(&first.service);
     let is_origin = |one: &Suspect| {
         let has_grown = one.now_ms >= ORIGIN_FACTOR * one.usual_ms && one.extra_ms >= PART_MIN * total_ms;
         works(one) && has_grown && below.contains(&one.service)
@@ -75,9 +73,14 @@ pub(super) fn may_follow(kind: IncidentKind) -> bool {
 
 /// Returns the suspect that works longer itself and that a service, which does not as much, waits for: of several the one
 /// with most extra time.
-pub(super) fn origin_below(signals: &Signals, service: &Arc<str>, onset: i64, block: i64) -> Option<Suspect> {
+pub(super) fn origin_below(
+    (signals, graph): (&Signals, &Graph),
+    service: &Arc<str>,
+    onset: i64,
+    block: i64,
+) -> Option<Suspect> {
     let suspects = blame::suspects(signals, onset, block);
-    let below = waits_for(signals, service);
+    let below = graph.below(service);
     let own_ms = suspects.iter().find(|one| one.service == *service).map_or(0.0, |one| one.own_ms);
     let is_origin = |one: &Suspect| {
         let has_grown = one.now_ms >= ORIGIN_FACTOR * one.usual_ms && one.extra_ms > own_ms;
@@ -94,28 +97,6 @@ fn is_blocked(suspect: &Suspect) -> bool {
 /// Returns whether a suspect's extra time is its own.
 fn works(suspect: &Suspect) -> bool {
     matches!(suspect.cause, Cause::SelfTime | Cause::Straggler | Cause::UninstrumentedPeer | Cause::Unexplained)
-}
-
-/// Returns the services and peers that a service calls, and those that they call.
-fn waits_for(signals: &Signals, service: &Arc<str>) -> BTreeSet<Arc<str>> {
-    let mut below: BTreeSet<Arc<str>> = BTreeSet::new();
-    let mut next = vec![service.clone()];
-    while let Some(caller) = next.pop() {
-        for (_, scope, _) in signals.list.iter() {
-            if let Scope::Hop(from, to) = scope
-                && *from == caller
-                && below.len() < STEPS_MAX
-                && below.insert(to.clone())
-            {
-                next.push(to.clone());
-            }
-        }
-    }
-    below
-}
-
-fn callers_of(signals: &Signals, service: &Arc<str>) -> usize {
-    signals.list.iter().filter(|(_, scope, _)| matches!(scope, Scope::Hop(_, to) if to == service)).count()
 }
 
 /// Returns whose instances a suspect's extra time may be of, and in which part of their work.
