@@ -131,6 +131,11 @@ impl Analyzer {
         self.hazards_told.clone()
     }
 
+    /// Closes an incident that is no problem; see [`Detector::dismiss`].
+    pub fn dismiss(&mut self, number: u64) -> Option<IncidentChange> {
+        self.detector.dismiss(number)
+    }
+
     /// Moves everything on to `now_ns`, without spans.
     pub fn advance(&mut self, now_ns: i64) -> Outcome {
         self.step(Vec::new(), now_ns)

@@ -12,6 +12,7 @@ mod baseline;
 mod blame;
 mod changes;
 mod chatty;
+mod dismiss;
 mod fanout;
 mod graph;
 mod instances;

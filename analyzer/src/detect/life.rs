@@ -12,7 +12,7 @@ use super::graph::Graph;
 use super::kinds::{self, Charge};
 use super::series::Verdict;
 use super::shapes::Shape;
-use super::signals::Scope;
+use super::signals::{Scope, Signals};
 use super::story;
 use super::told::Told;
 use super::{Detector, IncidentChange, block_of, block_start_ns};
@@ -143,8 +143,13 @@ impl OpenIncident {
         self.incident.root_cause.first().map(|cause| cause.service.as_str())
     }
 
-    fn touches(&self, service: &str) -> bool {
+    pub(super) fn touches(&self, service: &str) -> bool {
         self.services.contains(service) && !self.is_slow_growth()
+    }
+
+    /// Has the shapes that stood out taken as usual from now on.
+    pub(super) fn take_shapes_as_usual(&self, signals: &mut Signals) {
+        self.shapes.iter().for_each(|shape| signals.take_as_usual(shape));
     }
 
     /// Returns whether it is about slow growth and nothing else: it may be open for a day, and what happens meanwhile is
@@ -337,8 +342,9 @@ impl Detector {
             }
             () => return None,
         };
-        let OpenIncident { mut incident, onset, shapes, .. } = self.open.remove(index);
-        shapes.iter().for_each(|shape| self.signals.take_as_usual(shape));
+        let resolved = self.open.remove(index);
+        resolved.take_shapes_as_usual(&mut self.signals);
+        let OpenIncident { mut incident, onset, .. } = resolved;
         incident.status = IncidentStatus::Resolved;
         incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
         if let Some(reason) = reason {

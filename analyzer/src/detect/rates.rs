@@ -125,6 +125,15 @@ impl Rates {
         }
     }
 
+    /// Learns anew what is usual of everything that touches one of the services: only blocks from `from` on tell.
+    pub(super) fn relearn(&mut self, is_touched: impl Fn(&str) -> bool, from: i64) {
+        for (occasion, place) in self.occasions.slots.iter_mut() {
+            if touches(occasion, &is_touched) {
+                place.relearn(from);
+            }
+        }
+    }
+
     /// Frees places that are unused for long and in no incident.
     pub(super) fn free_unused(&mut self, block: i64) {
         let before = self.occasions.slots.unused_before(block);

@@ -268,6 +268,26 @@ impl Signals {
         }
     }
 
+    /// Learns anew, from `block` on, what is usual of everything that touches one of the services; `is_held` are those that
+    /// other incidents still touch.
+    pub(super) fn relearn(&mut self, is_touched: impl Fn(&str) -> bool, is_held: impl Fn(&str) -> bool, block: i64) {
+        for (scope, signal) in self.list.iter_mut() {
+            if services(&self.steps, scope).iter().any(|service| is_touched(service)) {
+                signal.series = Series::default();
+                signal.pending_z.clear();
+                signal.hot_ticks = 0;
+            }
+        }
+        for (step, state) in self.steps.slots.iter_mut() {
+            if step.touches(&is_touched) {
+                state.baseline.relearn(block);
+                state.baseline.is_held = false;
+            }
+        }
+        self.fan_outs.release(&is_held);
+        self.chatty.release(&is_held);
+    }
+
     fn series(&self, scope: &Scope) -> Option<&Series> {
         Some(&self.list.get(self.list.find(scope)?)?.series)
     }

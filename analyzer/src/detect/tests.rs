@@ -316,6 +316,23 @@ fn silence_is_no_recovery() {
 }
 
 #[test]
+fn what_is_no_problem_is_learned_anew_and_more_of_it_is_a_problem_again() {
+    let slow = |pay: i64| move |_: i64, number: i64| checkout(Parts { pay, ..Parts::default() }, number);
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, usual).seconds(150, 2, slow(200));
+    let number = run.opened()[0].number;
+    assert!(run.analyzer.dismiss(number + 1).is_none());
+    let change = run.analyzer.dismiss(number).unwrap();
+    assert_eq!((change.event, change.incident.status), (IncidentEvent::Resolved, IncidentStatus::Resolved));
+    assert!(change.incident.summary.starts_with("Closed by hand as not a problem"), "{}", change.incident.summary);
+    assert!(run.analyzer.dismiss(number).is_none(), "it is closed");
+    run.seconds(2_400, 2, slow(200));
+    assert_eq!(run.opened().len(), 1, "{}", run.story());
+    run.seconds(150, 2, slow(900));
+    assert_eq!(run.opened().len(), 2, "{}", run.story());
+}
+
+#[test]
 fn slow_again_after_an_incident_is_an_incident_again() {
     let parts = |pay: i64| move |_: i64, number: i64| checkout(Parts { pay, ..Parts::default() }, number);
     let mut run = Run::new();

@@ -232,6 +232,18 @@ impl Place {
         excluded.retain(|(_, end)| *end >= oldest);
     }
 
+    /// Forgets what was before a block, and that an incident was open.
+    pub(super) fn relearn(&mut self, from: i64) {
+        self.blocks.retain(|(number, _)| *number >= from);
+        (self.older, self.held_from) = (0.0, None);
+        self.excluded.clear();
+        for rate in &mut self.rates {
+            rate.blocks.retain(|(number, _)| *number >= from);
+            rate.pending.clear();
+            (rate.older, rate.past, rate.held, rate.hot_ticks) = (0.0, 0.0, None, 0);
+        }
+    }
+
     /// Returns the blocks that tell what is usual, for a window that begins with `first`: before an incident that is open.
     pub(in crate::detect) fn usual_blocks(&self, first: i64) -> (i64, i64) {
         let end = self.held_from.unwrap_or(first).min(first - super::judge::GUARD_BLOCKS);

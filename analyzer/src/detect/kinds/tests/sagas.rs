@@ -64,3 +64,12 @@ fn who_has_a_database_undo_is_charged_and_not_the_database() {
     run.seconds(HISTORY_S, 2, draw(100)).seconds(420, 2, draw(30));
     assert_eq!(told(&run), ["incomplete_compensation: flow POST /order, self"], "{}", run.story());
 }
+
+#[test]
+fn sagas_that_need_not_be_undone_any_more_are_no_problem_once_that_is_said() {
+    let mut run = run(8, 8, 30);
+    let number = run.opened()[0].number;
+    assert!(run.analyzer.dismiss(number).is_some());
+    run.seconds(1_200, 2, |_, number| order(number, is_in(number, 8), is_in(number / 3, 30)));
+    assert_eq!(run.opened().len(), 1, "{}", run.story());
+}

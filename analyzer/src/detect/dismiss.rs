@@ -1,0 +1,29 @@
+//! "Not a problem": an operator says that what an incident is about is as it should be. The incident is closed, and what it
+//! touches learns anew what is usual. Called by whoever asks the analysis; the rest of detection goes on as it was.
+
+use super::{Detector, IncidentChange, block_start_ns};
+use crate::incident::{IncidentEvent, IncidentStatus};
+use crate::time::rfc3339;
+
+impl Detector {
+    /// Closes an open incident that is no problem; what it touches, and no other incident does, is learned anew from now
+    /// on. Nothing if no incident with this number is open.
+    pub fn dismiss(&mut self, number: u64) -> Option<IncidentChange> {
+        let block = self.judged?;
+        let index = self.open.iter().position(|open| open.incident.number == number)?;
+        let dismissed = self.open.remove(index);
+        dismissed.take_shapes_as_usual(&mut self.signals);
+        let others = &self.open;
+        let is_of_others = |service: &str| others.iter().any(|open| open.touches(service));
+        let is_its_own = |service: &str| dismissed.touches(service) && !is_of_others(service);
+        self.signals.relearn(is_its_own, is_of_others, block + 1);
+        self.rates.relearn(is_its_own, dismissed.onset);
+        let mut incident = dismissed.incident;
+        incident.status = IncidentStatus::Resolved;
+        incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
+        incident.summary =
+            format!("Closed by hand as not a problem: what it touches is learned anew. {}", incident.summary);
+        self.keep_resolved(incident.clone());
+        Some(IncidentChange { event: IncidentEvent::Resolved, incident })
+    }
+}
