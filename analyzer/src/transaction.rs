@@ -347,6 +347,11 @@ impl Transaction {
         self.traces.get(self.trace_number(index)).copied().unwrap_or(self.id)
     }
 
+    /// Returns whether only a key tells that a span's trace belongs here.
+    pub(crate) fn is_joined_by_key(&self, index: usize) -> bool {
+        self.joins.iter().any(|join| join.to == index && !join.rule.is_of_messages())
+    }
+
     /// Returns what takes back a transaction that was given out as `part` and is a trace of this one now. It has this
     /// one's spans: only its id, revision and what it is superseded by are of use.
     pub fn superseding(&self, part: TraceId, revision: u32) -> Self {

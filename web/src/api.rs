@@ -21,7 +21,7 @@ use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
-use crate::{State, format, hazards, incident, logs, map, progress, search, table, trace, whole};
+use crate::{Dismissal, State, format, hazards, incident, logs, map, progress, search, table, trace, whole};
 
 /// Largest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -39,6 +39,7 @@ pub(crate) fn routes() -> Router<Arc<State>> {
     Router::new()
         .route("/incidents", get(incidents))
         .route("/incidents/{id}", get(one_incident))
+        .route("/incidents/{id}/dismiss", post(dismiss_incident))
         .route("/transactions", get(transactions))
         .route("/transactions/{id}", get(one_transaction))
         .route("/traces/{trace_id}", get(one_trace))
@@ -121,6 +122,17 @@ async fn one_incident(state: Shared, path: PathText) -> ApiResult {
     let found = incident::find(&summary, &id);
     let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such incident"))?;
     Ok(Json(found).into_response())
+}
+
+async fn dismiss_incident(state: Shared, path: PathText) -> ApiResult {
+    let id = read_path(path)?;
+    let number = incident::find(&state.summary.borrow(), &id).map(|incident| incident.number);
+    let number = number.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such incident"))?;
+    match (state.dismiss)(number).await {
+        Dismissal::Closed(incident) => Ok(Json(incident).into_response()),
+        Dismissal::NotOpen => Err(Problem::new(StatusCode::CONFLICT, "the incident is not open")),
+        Dismissal::Unavailable => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the analysis does not answer")),
+    }
 }
 
 async fn transactions(state: Shared, filter: Result<Query<Filter>, QueryRejection>) -> ApiResult {

@@ -9,7 +9,7 @@ use analyzer::{Incident, Summary};
 use askama::Template;
 use axum::Json;
 use axum::extract::{Path, Query};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
 use crate::chart::{BeforeAfter, Minutes, MinutesInput};
@@ -17,7 +17,7 @@ use crate::error::PageError;
 use crate::incidents::{Badge, age, cause_phrase, cause_place, kind_words};
 use crate::page::{Frame, PageResult, Shared, plain, render};
 use crate::webhooks::{DeliveryLine, DeliveryQuery};
-use crate::{format, text, tx};
+use crate::{Dismissal, format, text, tx};
 
 /// Deliveries shown on the page.
 const DELIVERIES_MAX: usize = 20;
@@ -129,12 +129,7 @@ pub(crate) async fn incident(state: Shared, Path(name): Path<String>, Query(para
         Some((wanted, form @ ("json" | "txt"))) => (wanted, form),
         _ => (name.as_str(), ""),
     };
-    let Some(incident) = find(&summary, wanted) else {
-        return Err(PageError::NotFound {
-            what: format!("There is no incident {wanted}"),
-            hint: "Open incidents and the latest resolved ones can be shown.".to_owned(),
-        });
-    };
+    let incident = find(&summary, wanted).ok_or_else(|| unknown(wanted))?;
     match form {
         "json" => return Ok(Json(incident).into_response()),
         "txt" => return Ok(plain(as_text(incident))),
@@ -148,6 +143,24 @@ pub(crate) async fn incident(state: Shared, Path(name): Path<String>, Query(para
     let now_ns = (state.now_ns)();
     let deliveries = deliveries.iter().map(|delivery| DeliveryLine::new(delivery, now_ns)).collect();
     Ok(render(&page(frame, incident, &summary, deliveries, now_ns)))
+}
+
+/// `POST /incidents/{number}/dismiss`: closes it as no problem and shows it.
+pub(crate) async fn dismiss(state: Shared, Path(name): Path<String>) -> PageResult {
+    let number = find(&state.summary.borrow(), &name).map(|incident| incident.number);
+    let number = number.ok_or_else(|| unknown(&name))?;
+    match (state.dismiss)(number).await {
+        // Somebody else may have closed it a moment ago: the page shows how it is.
+        Dismissal::Closed(_) | Dismissal::NotOpen => Ok(Redirect::to(&format!("/incidents/{number}")).into_response()),
+        Dismissal::Unavailable => Err(PageError::Unavailable),
+    }
+}
+
+fn unknown(wanted: &str) -> PageError {
+    PageError::NotFound {
+        what: format!("There is no incident {wanted}"),
+        hint: "Open incidents and the latest resolved ones can be shown.".to_owned(),
+    }
 }
 
 /// Returns the incident with this number or id.

@@ -42,14 +42,14 @@ use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 pub use ingest::{IngestView, Refusal, SenderView, SignalView, StoreView};
 pub use source::{
     Answer, EdgeBy, EdgeEnds, EdgeNumbers, EdgePart, EdgeRow, LogQuery, ProcessRow, Source, SourceError, StoreSource,
     StoredTrace, TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces,
 };
-pub use state::{Endpoints, OtlpJson, Setting, State};
+pub use state::{Dismiss, Dismissal, Endpoints, OtlpJson, Setting, State};
 pub use webhooks::{
     AddWebhookError, DeliveryQuery, DeliveryView, NewWebhook, TestOutcome, TestWebhook, TestWebhookError, WebhookView,
     Webhooks,
@@ -62,6 +62,7 @@ pub fn router(state: State) -> Router {
         .route("/", get(overview::overview))
         .route("/incidents", get(incidents::incidents))
         .route("/incidents/{number}", get(incident::incident))
+        .route("/incidents/{number}/dismiss", post(incident::dismiss))
         .route("/tx", get(tx::types))
         // Operations contain slashes, and proxies like to decode them.
         .route("/tx/{service}/{*operation}", get(tx_type::tx_type))

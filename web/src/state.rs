@@ -2,15 +2,30 @@
 
 use std::sync::Arc;
 
-use analyzer::Summary;
 use analyzer::stitch::StitcherLimits;
+use analyzer::{Incident, Summary};
 use collector_table::SpanTable;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::{IngestView, Source, Webhooks};
 
 /// Writes spans as OTLP/JSON.
 pub type OtlpJson = Arc<dyn Fn(&[SpanTable]) -> serde_json::Value + Send + Sync>;
+
+/// What became of an incident that was called no problem.
+#[derive(Debug)]
+pub enum Dismissal {
+    /// It is closed; how it is now.
+    Closed(Box<Incident>),
+    /// It was not open any more.
+    NotOpen,
+    /// The analysis does not answer now.
+    Unavailable,
+}
+
+/// Closes an open incident, by number, as no problem.
+pub type Dismiss = Arc<dyn Fn(u64) -> BoxFuture<'static, Dismissal> + Send + Sync>;
 
 /// What the daemon hands to [`crate::router`].
 pub struct State {
@@ -20,6 +35,8 @@ pub struct State {
     pub summary: watch::Receiver<Arc<Summary>>,
     /// Returns what was received and refused so far; called once a page, must not block.
     pub ingest: Arc<dyn Fn() -> IngestView + Send + Sync>,
+    /// Closes incidents that are no problem.
+    pub dismiss: Dismiss,
     /// Webhook targets and their deliveries.
     pub webhooks: Arc<dyn Webhooks>,
     /// Returns the daemon's own metrics in the Prometheus text format.

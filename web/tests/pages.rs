@@ -426,6 +426,25 @@ async fn webhooks_are_added_and_tested_and_refusals_say_why() {
 }
 
 #[tokio::test]
+async fn an_open_incident_is_closed_as_no_problem_but_not_by_another_site() {
+    let router = shop();
+    let (open, resolved) = ("/incidents/142", "/incidents/97");
+    let (own, other) = (("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site"));
+    assert!(get(&router, open).await.text().contains(r#"action="/incidents/142/dismiss""#));
+    assert!(!get(&router, resolved).await.text().contains("/dismiss"));
+    let page = post(&router, &format!("{open}/dismiss"), &[own], "").await;
+    assert_eq!((page.status, page.header("location")), (StatusCode::SEE_OTHER, open));
+    assert_eq!(post(&router, "/incidents/7/dismiss", &[own], "").await.status, StatusCode::NOT_FOUND);
+    for (path, status) in
+        [(open, StatusCode::OK), (resolved, StatusCode::CONFLICT), ("/incidents/7", StatusCode::NOT_FOUND)]
+    {
+        let path = format!("/api/v1{path}/dismiss");
+        assert_eq!(post(&router, &path, &[], "").await.status, status, "{path}");
+        assert_eq!(post(&router, &path, &[other], "").await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_webhook_is_tested_without_a_body_but_not_by_another_site() {
     let router = shop();
     let test = async |headers: &[(&str, &str)], body: &str| {

@@ -22,7 +22,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
 use collector_store::{AppendError, Committed, CommittedReceiver, QueryResult, Store};
 use collector_table::{LogTable, SpanTable, TableName};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -52,6 +52,16 @@ const CHANGES_MAX: usize = 1_000;
 /// After this time every transaction that began before the start is closed, also for late spans.
 const STORED_BEFORE_MATTERS: Duration = Duration::from_secs(15 * 60);
 
+/// Incidents that wait to be closed as no problem; who asks for more waits.
+const DISMISSALS_MAX: usize = 16;
+
+/// Asks for an incident to be closed as no problem; the answer is how it is now, or nothing if it is not open.
+#[derive(Debug)]
+pub struct Dismissing {
+    number: u64,
+    answer: oneshot::Sender<Option<Incident>>,
+}
+
 /// The analysis and everything it writes to.
 pub struct Analysis {
     analyzer: Analyzer,
@@ -65,6 +75,7 @@ pub struct Analysis {
     public_url: String,
     /// As SQL shows it now.
     hazards_shown: Option<Arc<HazardReport>>,
+    dismissals: mpsc::Receiver<Dismissing>,
 }
 
 /// What others see of the analysis.
@@ -78,6 +89,23 @@ pub struct Watched {
     pub lag: watch::Receiver<Duration>,
     /// What went wrong while changes of incidents were saved.
     pub telling: Arc<TellingCounts>,
+    /// Takes incidents that are no problem.
+    pub dismissals: mpsc::Sender<Dismissing>,
+}
+
+impl Watched {
+    /// Closes an incident as no problem.
+    pub async fn dismiss(self, number: u64) -> web::Dismissal {
+        let (answer, answered) = oneshot::channel();
+        if self.dismissals.send(Dismissing { number, answer }).await.is_err() {
+            return web::Dismissal::Unavailable;
+        }
+        match answered.await {
+            Ok(Some(incident)) => web::Dismissal::Closed(Box::new(incident)),
+            Ok(None) => web::Dismissal::NotOpen,
+            Err(_) => web::Dismissal::Unavailable,
+        }
+    }
 }
 
 impl Analysis {
@@ -99,17 +127,30 @@ impl Analysis {
         let (summary, watched_summary) = watch::channel(Arc::new(Summary::default()));
         let (published, watched_published) = watch::channel(Instant::now());
         let (lag, watched_lag) = watch::channel(Duration::ZERO);
+        let (asking, dismissals) = mpsc::channel(DISMISSALS_MAX);
         let watched = Watched {
             summary: watched_summary,
             published: watched_published,
             lag: watched_lag,
             telling: teller.counts(),
+            dismissals: asking,
         };
         let analyzer = Analyzer::new(limits);
         let (stored, derived) = (StoredBefore::default(), Derived::default());
         let hazards_shown = None;
-        let mut analysis =
-            Self { analyzer, store, stored, derived, teller, lag, summary, published, public_url, hazards_shown };
+        let mut analysis = Self {
+            analyzer,
+            store,
+            stored,
+            derived,
+            teller,
+            lag,
+            summary,
+            published,
+            public_url,
+            hazards_shown,
+            dismissals,
+        };
         let last_ns = analysis.last_span_ns().await;
         let history = last_ns.map(|last_ns| (history::from_ns(last_ns, &incidents), last_ns));
         let judged_ns = last_ns.map_or(i64::MIN, |last_ns| last_ns - JUDGED_MARGIN_NS);
@@ -143,6 +184,7 @@ impl Analysis {
                     Some(received) => self.take(received).await,
                     None => break,
                 },
+                Some(asked) = self.dismissals.recv() => self.dismiss(asked),
                 _ = tick.tick() => {
                     let outcome = self.analyzer.advance(now_ns());
                     self.keep(outcome).await;
@@ -156,6 +198,18 @@ impl Analysis {
                 }
             }
         }
+    }
+
+    /// Closes an incident that is no problem, and shows that before it answers.
+    fn dismiss(&mut self, asked: Dismissing) {
+        let change = self.analyzer.dismiss(asked.number);
+        let incident = change.as_ref().map(|change| with_url(&self.public_url, change.incident.clone()));
+        if let Some(change) = change {
+            self.tell(change);
+            self.publish();
+        }
+        // Who asked may be gone.
+        let _ = asked.answer.send(incident);
     }
 
     async fn take(&mut self, committed: Committed) {

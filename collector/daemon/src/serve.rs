@@ -106,8 +106,9 @@ impl Daemon {
         let (ingest, metrics, ready) = (views.clone(), views.clone(), views);
         let pages = web::router(web::State {
             source: Arc::new(StoreSource::new(store.reader().clone())),
-            summary: watched.summary,
+            summary: watched.summary.clone(),
             ingest: Arc::new(move || ingest.ingest()),
+            dismiss: Arc::new(move |number| Box::pin(watched.clone().dismiss(number))),
             webhooks: Arc::new(notifier),
             metrics: Arc::new(move || metrics.metrics()),
             ready: Arc::new(move || ready.ready()),

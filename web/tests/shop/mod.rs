@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use analyzer::Summary;
+use analyzer::incident::{Incident, IncidentStatus};
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use collector_store::QueryResult;
@@ -14,9 +15,10 @@ use collector_table::{
 };
 use futures::future::BoxFuture;
 use web::{
-    AddWebhookError, Answer, DeliveryQuery, DeliveryView, EdgeBy, EdgeEnds, EdgePart, EdgeRow, Endpoints, IngestView,
-    LogQuery, NewWebhook, ProcessRow, Setting, Source, SourceError, State, StoredTrace, TestOutcome, TestWebhook,
-    TestWebhookError, TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces, WebhookView, Webhooks,
+    AddWebhookError, Answer, DeliveryQuery, DeliveryView, Dismissal, EdgeBy, EdgeEnds, EdgePart, EdgeRow, Endpoints,
+    IngestView, LogQuery, NewWebhook, ProcessRow, Setting, Source, SourceError, State, StoredTrace, TestOutcome,
+    TestWebhook, TestWebhookError, TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces,
+    WebhookView, Webhooks,
 };
 
 pub(crate) mod findings;
@@ -407,13 +409,24 @@ pub(crate) fn state(source: Fake, summary: Summary, ingest: IngestView, webhooks
     state_with(Arc::new(source), summary, ingest, webhooks)
 }
 
+/// Closes an incident as the analysis would.
+fn dismissal(incidents: &[Incident], number: u64) -> Dismissal {
+    let is_open = |one: &&Incident| one.number == number && one.status == IncidentStatus::Open;
+    match incidents.iter().find(is_open) {
+        Some(open) => Dismissal::Closed(Box::new(Incident { status: IncidentStatus::Resolved, ..open.clone() })),
+        None => Dismissal::NotOpen,
+    }
+}
+
 /// As [`state`], for tests that look at the source afterwards.
 pub(crate) fn state_with(source: Arc<Fake>, summary: Summary, ingest: IngestView, webhooks: FakeWebhooks) -> State {
+    let incidents = summary.incidents.clone();
     let (_, receiver) = tokio::sync::watch::channel(Arc::new(summary));
     State {
         source,
         summary: receiver,
         ingest: Arc::new(move || ingest.clone()),
+        dismiss: Arc::new(move |number| Box::pin(std::future::ready(dismissal(&incidents, number)))),
         webhooks: Arc::new(webhooks),
         metrics: Arc::new(|| {
             "# HELP throughline_up Always 1.\n# TYPE throughline_up gauge\nthroughline_up 1\n".to_owned()

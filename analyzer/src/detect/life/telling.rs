@@ -12,6 +12,8 @@ use crate::detect::story::{self, Facts};
 use crate::detect::{Detector, kinds, reopen, shapes, slow};
 use crate::incident::IncidentKind;
 
+/// Factor by which a suspect's mean must have grown: less is what chance leaves where nobody is to blame.
+const GROWTH_MIN: f64 = 1.05;
 /// Blocks for which an origin is remembered: while it goes back, what it led to may stand out for longer.
 const ORIGIN_BLOCKS: i64 = 30;
 
@@ -116,7 +118,8 @@ impl Detector {
         let extra_total_ms = suspects.iter().map(|suspect| suspect.extra_ms).sum();
         let open = &mut self.open[index];
         open.credible.extend(newly_credible);
-        suspects.retain(|suspect| open.credible.contains(&suspect.service));
+        let has_grown = |suspect: &Suspect| suspect.now_ms >= GROWTH_MIN * suspect.usual_ms;
+        suspects.retain(|suspect| open.credible.contains(&suspect.service) && has_grown(suspect));
         let onset = self.open[index].onset;
         if let Some(step) = slow::clock_step(&self.signals, &suspects, onset + 1, block) {
             self.signals.relearn_wait(step, onset);

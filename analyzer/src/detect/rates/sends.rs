@@ -291,7 +291,9 @@ impl Rates {
             if is_new && !self.sends.waiting.contains_key(&sent_by) {
                 self.wait_for(sent_by, sender, transaction, now_ns);
             }
-            let Some(callee) = hop.callee.map(|callee| &transaction.spans[callee]) else { continue };
+            // Where a key alone tells that it came, a trace that is not kept looks like a message that was not taken.
+            let callee = hop.callee.filter(|callee| !transaction.is_joined_by_key(*callee));
+            let Some(callee) = callee.map(|callee| &transaction.spans[callee]) else { continue };
             self.came(sent_by, sender, callee, (block, now_ns), transaction.told.hop(number));
         }
     }
