@@ -64,3 +64,27 @@ fn reach(edges: &Edges, from: &str) -> BTreeSet<Arc<str>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edges(pairs: &[(&str, &str)]) -> Edges {
+        let mut edges = Edges::new();
+        for (from, to) in pairs {
+            edges.entry((*from).into()).or_default().push((*to).into());
+        }
+        edges
+    }
+
+    #[test]
+    fn what_is_reached_is_found_once_also_around_a_circle_and_up_to_a_bound() {
+        let circle = edges(&[("a", "b"), ("b", "c"), ("c", "a"), ("c", "d"), ("x", "a")]);
+        let names: Vec<Arc<str>> = reach(&circle, "b").into_iter().collect();
+        assert_eq!(names, ["a", "b", "c", "d"].map(Arc::<str>::from));
+        assert!(reach(&circle, "d").is_empty());
+        let star: Vec<String> = (0..STEPS_MAX + 9).map(|number| format!("s{number}")).collect();
+        let star: Vec<(&str, &str)> = star.iter().map(|name| ("hub", name.as_str())).collect();
+        assert_eq!(reach(&edges(&star), "hub").len(), STEPS_MAX);
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::OpenIncident;
 use crate::detect::blame::{self, Suspect};
+use crate::detect::kinds::Charge;
 use crate::detect::rate_story::{self, RateFacts};
 use crate::detect::series::Verdict;
 use crate::detect::shape_story::{self, ShapeFacts};
@@ -60,21 +61,26 @@ impl Detector {
         kinds::fails_below(service, &open.charges, &self.graph)
     }
 
+    /// Returns who is slow below the one that a charge is against, so that what it says follows from that, and when that
+    /// was last seen.
+    fn origin(&self, open: &OpenIncident, lead: &Charge, block: i64) -> Option<(i64, Suspect)> {
+        if !slow::may_follow(lead.kind) {
+            return None;
+        }
+        let origin = slow::origin_below((&self.signals, &self.graph), &lead.service, open.onset, block);
+        let origin = origin.filter(|origin| !self.fails_below(&origin.service, open));
+        let remembered = || open.origin.clone().filter(|(seen, _)| block - seen < ORIGIN_BLOCKS);
+        origin.map(|origin| (block, origin)).or_else(remembered)
+    }
+
     /// Tells what rates say, unless what was told says more; returns whether there is a rate that says anything.
     fn tell_by_rate(&mut self, index: usize, block: i64, told: u8) -> bool {
         let open = &self.open[index];
         let Some((lead, specificity)) = kinds::lead(&open.charges, &self.graph) else { return false };
         if told <= specificity {
-            let origin = slow::may_follow(lead.kind)
-                .then(|| slow::origin_below((&self.signals, &self.graph), &lead.service, open.onset, block))
-                .flatten();
-            let origin = origin.filter(|origin| !self.fails_below(&origin.service, open));
-            let remembered = || open.origin.clone().filter(|(seen, _)| block - seen < ORIGIN_BLOCKS);
-            let origin = origin.map(|origin| (block, origin)).or_else(remembered);
-            let lead = origin
-                .as_ref()
-                .and_then(|(_, origin)| kinds::same_against(lead, &open.charges, &origin.service))
-                .unwrap_or(lead);
+            let origin = self.origin(open, lead, block);
+            let against = |(_, origin): &(i64, Suspect)| kinds::same_against(lead, &open.charges, &origin.service);
+            let lead = origin.as_ref().and_then(against).unwrap_or(lead);
             let facts = RateFacts {
                 rates: &self.rates,
                 types: &self.types,
@@ -86,12 +92,11 @@ impl Detector {
             };
             let mut incident = open.incident.clone();
             rate_story::tell(&mut incident, lead, &facts);
-            let is_other = |origin: &Suspect| origin.service != lead.service && slow::may_follow(lead.kind);
-            if let Some((_, origin)) = origin.as_ref().filter(|(_, origin)| is_other(origin)) {
+            if let Some((_, origin)) = origin.as_ref().filter(|(_, origin)| origin.service != lead.service) {
                 rate_story::tell_origin(&mut incident, lead, origin);
             }
             self.open[index].incident = incident;
-            self.open[index].origin = origin;
+            self.open[index].origin = origin.or(self.open[index].origin.take());
         }
         true
     }
