@@ -14,7 +14,7 @@ use crate::detect::{Detector, kinds, reopen, shapes, slow};
 use crate::incident::IncidentKind;
 
 /// Factor by which a suspect's mean must have grown: less is what chance leaves where nobody is to blame.
-const GROWTH_MIN: f64 = 1.05;
+const GROWTH_MIN: f64 = 1.1;
 /// Blocks for which an origin is remembered: while it goes back, what it led to may stand out for longer.
 const ORIGIN_BLOCKS: i64 = 30;
 
