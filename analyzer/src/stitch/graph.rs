@@ -18,6 +18,8 @@ use crate::span::Span;
 
 /// Stands for a fact whose span was not looked up yet.
 pub(super) const NOWHERE: u32 = u32::MAX;
+/// Time by which clocks may differ where links and messages say what came first.
+const CLOCKS_DIFFER_NS: i64 = 10_000_000_000;
 /// Traces that are asked, at most, whether one caused the other.
 const REACH_MAX: usize = 256;
 
@@ -293,6 +295,7 @@ impl Graph {
         let mut traces: Vec<(i64, TraceId)> =
             group.traces.iter().filter_map(|id| Some((self.nodes.get(id)?.ready.as_ref()?.start_ns, *id))).collect();
         traces.sort_unstable();
+        let is_in_order = !self.put_causes_first(limits, &mut traces);
         let pause_max_ns = self.discovery.pause_max_ns(key).min(limits.join_distance_ns);
         let mut first = 0;
         for later in 1..traces.len() {
@@ -305,16 +308,31 @@ impl Graph {
                 }
                 continue;
             }
-            let earlier: Vec<TraceId> = (first..later)
-                .map(|index| traces[index].1)
-                .filter(|other| !self.reaches_strongly(limits, id, *other))
-                .collect();
+            let is_no_effect = |(at_ns, other): &&(i64, TraceId)| {
+                is_in_order && start_ns - at_ns <= CLOCKS_DIFFER_NS || !self.reaches_strongly(limits, id, *other)
+            };
+            let earlier: Vec<TraceId> = traces[first..later].iter().filter(is_no_effect).map(|(_, id)| *id).collect();
             if let Some((from, from_at)) = self.last_carrier(&earlier, token, start_ns) {
                 for to_at in self.entries(id, token, key) {
                     edges.push(Edge { from, to: id, to_at, rule, from_at, key });
                 }
             }
         }
+    }
+
+    /// Puts traces that links and messages say to have caused others before them, where clocks put them a little after;
+    /// returns whether any was moved. `traces` are sorted by start.
+    fn put_causes_first(&mut self, limits: &StitcherLimits, traces: &mut [(i64, TraceId)]) -> bool {
+        let mut has_moved = false;
+        for later in 1..traces.len() {
+            let (start_ns, id) = traces[later];
+            let near = traces[..later].partition_point(|(at_ns, _)| start_ns.saturating_sub(*at_ns) > CLOCKS_DIFFER_NS);
+            if let Some(effect) = (near..later).find(|index| self.reaches_strongly(limits, id, traces[*index].1)) {
+                traces[effect..=later].rotate_right(1);
+                has_moved = true;
+            }
+        }
+        has_moved
     }
 
     /// Returns the span that carried a token last before a moment; else the root of the first of the traces.

@@ -615,6 +615,28 @@ fn attempts_of_calls_made_at_the_same_time_are_told_apart_and_a_sequence_is_none
 }
 
 #[test]
+fn sender_whose_clock_is_ahead_still_comes_before_what_a_key_joins_to_its_taker() {
+    let text = "
+        mail consumer placed 100..150 messaging.system=jms messaging.destination.name=placed messaging.message.id=m-1 order.id=o1
+
+        pay POST /hook 200..240 order.id=o1
+
+        shop POST /order 300..350 order.id=o1
+          shop producer placed 320..325 messaging.system=jms messaging.destination.name=placed messaging.message.id=m-1
+    ";
+    assert_snapshot!(joined(&["order.id"], text), @r"
+    3 by 50 ms
+      3 shop POST /order
+      3   shop placed
+      1     mail placed
+      2       pay POST /hook
+      message_id 0.98: shop placed -> mail placed
+      named_key order.id 0.9: mail placed -> pay POST /hook
+      path shop self 20, shop self 5, shop self 25
+    ");
+}
+
+#[test]
 fn call_that_lost_its_context_is_a_hop_again_when_a_key_joins_it() {
     let text = "
         web POST /pay 0..100 order.id=o-17
