@@ -41,10 +41,10 @@ const WAIT_SLACK: f64 = 1.1;
 /// something comes, whenever that is, or all at the same time.
 fn longest_wait_ms(usual: &Sketch) -> Option<f64> {
     let longest_ms = usual.quantile(0.995).filter(|longest_ms| *longest_ms >= WAIT_MS_MIN)?;
-    let n = usual.count() as f64;
+    let (bins, n) = (usual.bins(1), usual.count() as f64);
     let share = |is_of: &dyn Fn(f64) -> bool| {
-        let bins = usual.bins(1).into_iter().filter(|(upper_ms, _)| is_of(*upper_ms / longest_ms));
-        bins.map(|(_, count)| count as f64).sum::<f64>() / n
+        let bins = bins.iter().filter(|(upper_ms, _)| is_of(*upper_ms / longest_ms));
+        bins.map(|(_, count)| *count as f64).sum::<f64>() / n
     };
     let (full, short) = (share(&|part| part >= WAIT_FULL), share(&|part| part <= WAIT_SHORT));
     let between = share(&|part| (WAIT_BETWEEN..WAIT_FULL).contains(&part));

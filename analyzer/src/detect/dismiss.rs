@@ -1,9 +1,7 @@
 //! "Not a problem": an operator says that what an incident is about is as it should be. The incident is closed, and what it
 //! touches learns anew what is usual. Called by whoever asks the analysis; the rest of detection goes on as it was.
 
-use super::{Detector, IncidentChange, block_start_ns};
-use crate::incident::{IncidentEvent, IncidentStatus};
-use crate::time::rfc3339;
+use super::{Detector, IncidentChange};
 
 impl Detector {
     /// Closes an open incident that is no problem; what it touches, and no other incident does, is learned anew from now
@@ -18,12 +16,7 @@ impl Detector {
         let is_its_own = |service: &str| dismissed.touches(service) && !is_of_others(service);
         self.signals.relearn(is_its_own, is_of_others, block + 1);
         self.rates.relearn(is_its_own, dismissed.onset);
-        let mut incident = dismissed.incident;
-        incident.status = IncidentStatus::Resolved;
-        incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
-        incident.summary =
-            format!("Closed by hand as not a problem: what it touches is learned anew. {}", incident.summary);
-        self.keep_resolved(incident.clone());
-        Some(IncidentChange { event: IncidentEvent::Resolved, incident })
+        let reason = "Closed by hand as not a problem: what it touches is learned anew.";
+        Some(self.close(dismissed.incident, block, Some(reason)))
     }
 }

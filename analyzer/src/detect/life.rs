@@ -344,15 +344,19 @@ impl Detector {
         };
         let resolved = self.open.remove(index);
         resolved.take_shapes_as_usual(&mut self.signals);
-        let OpenIncident { mut incident, onset, .. } = resolved;
+        self.let_go(resolved.onset, block);
+        Some(self.close(resolved.incident, block, reason))
+    }
+
+    /// Ends an incident that is open no more with a block; `reason` says why, if it is not that everything is back.
+    pub(super) fn close(&mut self, mut incident: Incident, block: i64, reason: Option<&str>) -> IncidentChange {
         incident.status = IncidentStatus::Resolved;
         incident.resolved_at = Some(rfc3339(block_start_ns(block + 1)));
         if let Some(reason) = reason {
             incident.summary = format!("{reason} {}", incident.summary);
         }
-        self.let_go(onset, block);
         self.keep_resolved(incident.clone());
-        Some(IncidentChange { event: IncidentEvent::Resolved, incident })
+        IncidentChange { event: IncidentEvent::Resolved, incident }
     }
 
     /// Returns whether all that stood out is back, or nothing if too little happened to tell.

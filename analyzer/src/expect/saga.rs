@@ -165,16 +165,15 @@ pub(super) fn of(model: &TypeModel, declared: &[Declared]) -> Option<Saga> {
 }
 
 fn learn(model: &TypeModel) -> Option<Saga> {
-    let numbers = || (1..model.stages.len()).filter_map(|number| u8::try_from(number).ok());
     let is_entry = |number: &u8| !model.stage(*number).is_outgoing();
-    let undoing: Vec<u8> = numbers().filter(is_entry).filter(|number| undoes(model, *number)).collect();
+    let undoing: Vec<u8> = numbers(model).filter(is_entry).filter(|number| undoes(model, *number)).collect();
     let undoing_set = undoing.iter().fold(0, |set, number| set | bit(*number));
     let mut compensations = Vec::new();
     let mut undone: StageSet = 0;
     // In order of time, so that of two that fit, each undoes another.
     for by in in_order(model, undoing) {
         let taken = undone | undoing_set;
-        let candidates = numbers().filter(|number| taken & bit(*number) == 0).filter(is_entry);
+        let candidates = numbers(model).filter(|number| taken & bit(*number) == 0).filter(is_entry);
         if let Some(of) = undone_by(model, by, candidates) {
             compensations.push(Compensation { by, of, declared: None });
             undone |= bit(of);
@@ -199,8 +198,13 @@ fn learn(model: &TypeModel) -> Option<Saga> {
                 || is_usual && !is_reading(&stage.site) && (is_beside || failing & bit(*number) != 0))
     };
     let is_shown = |number: &u8| is_entry(number) || undone & bit(*number) != 0;
-    let stages = in_order(model, numbers().filter(is_shown).filter(is_of).collect());
+    let stages = in_order(model, numbers(model).filter(is_shown).filter(is_of).collect());
     Some(Saga { name: None, stages, compensations })
+}
+
+/// Returns the numbers of all stages below the root.
+fn numbers(model: &TypeModel) -> impl Iterator<Item = u8> {
+    (1..model.stages.len()).filter_map(|number| u8::try_from(number).ok())
 }
 
 /// Returns how many transactions did not fail; counts of stages fade with them only when types do.
@@ -250,16 +254,15 @@ fn is_likely_undone(model: &TypeModel, by: u8, of: u8) -> bool {
 /// Returns the calls that undo something at a peer that sends no telemetry, such as a database, each with the stage that it
 /// undoes: one that called the same peer, or else, if there are several, in reverse order what the same caller did.
 fn undone_unseen(model: &TypeModel, undoing: StageSet, mut taken: StageSet) -> Vec<(u8, u8)> {
-    let numbers = || (1..model.stages.len()).filter_map(|number| u8::try_from(number).ok());
     let is_within = |number: u8| undoing & bit(entry_above(model, number)) != 0;
     let is_call = |number: &u8| is_unseen(model, *number) && undoes(model, *number) && !is_within(*number);
-    let calls = in_order(model, numbers().filter(is_call).collect());
+    let calls = in_order(model, numbers(model).filter(is_call).collect());
     let mut pairs = Vec::new();
     for &by in &calls {
         let site = &model.stage(by).site;
         let acts = |of: u8| !model.stage(of).is_outgoing() || is_unseen(model, of);
         let is_free = |of: &u8| acts(*of) && (taken | undoing) & bit(*of) == 0 && !calls.contains(of);
-        let likely = numbers().filter(is_free).filter(|of| is_likely_undone(model, by, *of));
+        let likely = numbers(model).filter(is_free).filter(|of| is_likely_undone(model, by, *of));
         let likely = in_order(model, likely.collect());
         let calls_same =
             |of: &&u8| is_unseen(model, **of) && site.peer.is_some() && model.stage(**of).site.peer == site.peer;

@@ -1,6 +1,6 @@
 //! Attempts of one logical call: calls one after the other, to one target, by one operation, under one parent, each but
-//! the last failed, or the next said to be a repetition; others may be called at the same time. A loop of calls that succeed is none. Called by `tree`; feeds
-//! hops and the critical path. Holds nothing but room.
+//! the last failed, or the next said to be a repetition; others may be called at the same time. A loop of calls that
+//! succeed is none. Called by `tree`; feeds hops and the critical path. Holds nothing but room.
 
 use collector_table::SpanKind;
 
