@@ -349,7 +349,8 @@ impl Transaction {
 
     /// Returns whether only a key tells that a span's trace belongs here.
     pub(crate) fn is_joined_by_key(&self, index: usize) -> bool {
-        self.joins.iter().any(|join| join.to == index && !join.rule.is_of_messages())
+        let mut rules = self.joins.iter().filter(|join| join.to == index).map(|join| join.rule).peekable();
+        rules.peek().is_some() && !rules.any(Rule::is_of_messages)
     }
 
     /// Returns what takes back a transaction that was given out as `part` and is a trace of this one now. It has this

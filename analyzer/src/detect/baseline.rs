@@ -17,9 +17,11 @@ const PERIODS_MAX: usize = 8;
 const RECENT_BLOCKS: i64 = 90;
 
 /// Standard deviation, as a share of the distance between the usual tenth and ninetieth percentile and as a share of the
-/// shift, up to which calls are moved by a constant.
+/// shift, up to which calls are moved by a constant; and as a share of the shift alone, which says enough where a few
+/// calls always take far longer than the others.
 const MOVED_SPREAD: f64 = 1.0;
 const MOVED_SHARE: f64 = 0.35;
+const MOVED_SHARE_ALONE: f64 = 0.01;
 /// A wait that ends by itself is at least a second long; so many of the calls last until then, and no less than a few of the
 /// others are far shorter or nearly all last as long.
 const WAIT_MS_MIN: f64 = 1_000.0;
@@ -154,7 +156,8 @@ impl Baseline {
         let Some((low_ms, high_ms)) = usual.quantile(0.1).zip(usual.quantile(0.9)) else { return false };
         let moved_ms = calls.ms / calls.n.max(1.0) - usual.mean().unwrap_or(0.0);
         let now_ms = calls.deviation_ms();
-        now_ms <= MOVED_SPREAD * (high_ms - low_ms).max(1.0) && now_ms <= MOVED_SHARE * moved_ms
+        let is_as_usual = now_ms <= MOVED_SPREAD * (high_ms - low_ms).max(1.0);
+        is_as_usual && now_ms <= MOVED_SHARE * moved_ms || now_ms <= MOVED_SHARE_ALONE * moved_ms
     }
 
     /// Learns anew from `block` on what is usual.
@@ -196,6 +199,31 @@ mod tests {
         assert_eq!(wait_of(|number| if number % 15 == 0 { 3_000.0 } else { 40.0 + f64::from(number % 10) }), None);
         // However regular, shorter than a second.
         assert_eq!(wait_of(|number| f64::from(number % 40 + 1) * 20.0), None);
+    }
+
+    /// Returns whether waits that took what `usually` says, and now what `now` says, are moved by a constant.
+    fn is_moved(usually: impl Fn(u32) -> f64, now: impl Fn(u32) -> f64) -> bool {
+        let mut baseline = Baseline::default();
+        (0..5_000).for_each(|number| baseline.add(usually(number), 0.0, i64::from(number) / 10));
+        (0..40).for_each(|number| baseline.add(now(number), 0.0, 500));
+        baseline.is_moved(500, 500)
+    }
+
+    #[test]
+    fn waits_that_are_longer_by_a_constant_are_moved_also_where_a_few_take_longer() {
+        let usually = |number: u32| 3.0 + f64::from(number % 10) / 10.0;
+        let with_tail = |number: u32| usually(number) + if number.is_multiple_of(20) { 9.0 } else { 0.0 };
+        assert!(is_moved(usually, |number| 400.0 + usually(number)));
+        assert!(is_moved(with_tail, |number| 3_000.0 + with_tail(number)));
+    }
+
+    #[test]
+    fn waits_that_differ_more_than_before_are_not_moved() {
+        let usually = |number: u32| 3.0 + f64::from(number % 10) / 10.0;
+        // As in a queue that grows, and where takers look every few seconds.
+        assert!(!is_moved(usually, |number| 2_500.0 + 40.0 * f64::from(number)));
+        assert!(!is_moved(usually, |number| 100.0 * f64::from(number % 30)));
+        assert!(!is_moved(usually, |number| usually(number) + 0.2));
     }
 
     #[test]
