@@ -107,6 +107,8 @@ enum Patience {
 pub(super) struct Joiner {
     pub(super) graph: Graph,
     lives: Map<TraceId, Life>,
+    /// Origins that wait, so that nobody has to go through all that is kept to list them.
+    waiting: Set<TraceId>,
     /// Traces that were closed at a bound: later spans of them are not of what is held. Few, so that asking is cheap.
     sealed: Set<TraceId>,
     /// Traces that closed for the first time since this was last asked.
@@ -286,8 +288,10 @@ impl Joiner {
     fn give_out_one(&mut self, step: &mut Step<'_>, origin: TraceId, patience: Patience) {
         let parts = self.graph.closure(step.limits, origin);
         if patience == Patience::Usual && self.must_wait(step, origin, &parts) {
+            self.waiting.insert(origin);
             return;
         }
+        self.waiting.remove(&origin);
         let signature = self.graph.signature(&parts);
         let Some(life) = self.lives.get_mut(&origin) else { return };
         let is_known = life.revision > 0 && life.signature == signature && life.superseded_by.is_none();

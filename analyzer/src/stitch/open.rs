@@ -26,6 +26,8 @@ use crate::transaction::{CloseReason, Transaction};
 const LATEST_MAX: usize = 1_000;
 /// Nanoseconds of arrival between two looks for names and sites that nothing uses.
 const FREE_EVERY_NS: i64 = 60_000_000_000;
+/// Spans for which a transaction has room at first.
+const ROOM_FIRST_MAX: usize = 16;
 
 /// A transaction that still waits for spans, for lists.
 #[derive(Debug, Clone)]
@@ -278,7 +280,9 @@ impl Held {
 
     /// Opens a transaction: the closed one with this id again, or a new one.
     fn open(&mut self, id: TraceId, now_ns: i64) {
-        let (spans, before) = (Vec::new(), None);
+        // Room for as many as a trace has on average, so that few are copied as more come.
+        let usual = usize::try_from(self.stats.spans / self.stats.closed.max(1)).unwrap_or(ROOM_FIRST_MAX);
+        let (spans, before) = (Vec::with_capacity(usual.min(ROOM_FIRST_MAX)), None);
         let mut open = Open { spans, before, duplicates: 0, revision: 0, opened_ns: now_ns, arrived_ns: now_ns };
         if let Some(Reopened { spans, duplicates, opened_ns }) = self.joiner.reopen(id) {
             self.stats.reopened += 1;

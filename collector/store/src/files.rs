@@ -220,6 +220,10 @@ impl Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.part.capacity() == 0 {
+            // Pages that are not written to are not resident, while growing by doubling copies all of it.
+            self.part.reserve_exact(PART_BYTES + bytes.len());
+        }
         self.part.extend_from_slice(bytes);
         if self.part.len() >= PART_BYTES {
             self.put_part()?;

@@ -27,9 +27,10 @@ pub(crate) struct HeldBack<'a> {
 }
 
 impl Joiner {
-    /// Returns traces that wait for others and were never given out, at most `max` of them, the oldest first.
+    /// Returns origins that wait for other traces and were never given out, at most `max` of them, the oldest first.
     pub(in crate::stitch) fn held_back(&self, max: usize) -> Vec<HeldBack<'_>> {
-        let held = self.lives.values().filter(|life| life.revision == 0 && life.superseded_by.is_none());
+        let held = self.waiting.iter().filter_map(|id| self.lives.get(id));
+        let held = held.filter(|life| life.revision == 0 && life.superseded_by.is_none());
         let mut held: Vec<(&Life, &Transaction)> =
             held.filter_map(|life| Some((life, life.pending.as_deref()?))).collect();
         held.sort_by_key(|(life, whole)| (life.ready_ns, whole.id));
@@ -140,6 +141,7 @@ impl Joiner {
     /// Forgets a trace and all it said.
     pub(in crate::stitch) fn remove(&mut self, id: TraceId) {
         self.lives.remove(&id);
+        self.waiting.remove(&id);
         self.sealed.remove(&id);
         let Some(node) = self.graph.nodes.remove(&id) else { return };
         self.kept_spans -= node.ready.as_ref().map_or(0, |ready| ready.spans.len());

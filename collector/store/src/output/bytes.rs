@@ -4,6 +4,7 @@
 //! packed bits of entry numbers; plain values where a dictionary does not pay. Used by `output` only.
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, Type, ZstdLevel};
@@ -93,6 +94,7 @@ impl ByteColumn {
         while from < column.len() {
             let to = column.len().min(from + PAGE_ROWS_MAX - self.page.rows());
             let nulls = nulls.as_ref().map(|nulls| nulls.slice(from, to - from));
+            self.page.reserve(to - from - nulls.as_ref().map_or(0, NullBuffer::null_count));
             let mut at = from;
             match &nulls {
                 None => {

@@ -63,6 +63,13 @@ impl OpenPage {
         self.rows
     }
 
+    /// Makes room for so many further values, where they are numbers.
+    pub(super) fn reserve(&mut self, values: usize) {
+        if let Values::Numbers(numbers) = &mut self.values {
+            numbers.reserve(values);
+        }
+    }
+
     /// Counts rows whose values were added; of `nulls` the first ones are theirs.
     pub(super) fn note_rows(&mut self, rows: usize, nulls: Option<&NullBuffer>) {
         if nulls.is_some() || self.are_valid.is_some() {
