@@ -950,3 +950,31 @@ fn too_many_links_to_one_trace_join_none() {
     let refused: Vec<_> = stitcher.refused().iter().map(|one| (one.rule.as_str(), one.why.as_str())).collect();
     assert_eq!(refused, [("link", "fan_in")]);
 }
+
+#[test]
+fn only_a_key_tells_of_what_neither_link_nor_message_tells() {
+    // The producer's clock is three seconds ahead, so that by their key one consumer seems to cause the other.
+    let tables = [fixture::table(&lines(
+        "
+        web POST /order 5000..5100
+          web producer send 5050..5060 @sent messaging.message.id=m-0000000000000000-1 order.id=77-1
+
+        mail consumer take 2061..2070 link=@sent order.id=77-1
+
+        bill consumer take 2080..2090 messaging.message.id=m-0000000000000000-1 order.id=77-1
+
+        desk GET /order 6000..6010 order.id=77-1
+        ",
+    ))];
+    let transactions = assemble_with(limits(&["order.id"]), &tables);
+    let whole = transactions.iter().find(|one| one.traces.len() == 4).expect("all four belong together");
+    let is_by_key = |service: &str| {
+        let index = whole.spans.iter().position(|span| span.service() == service).unwrap();
+        whole.is_joined_by_key(index)
+    };
+    let by_key = |service: &str| {
+        whole.joins.iter().any(|join| whole.spans[join.to].service() == service && !join.rule.is_of_messages())
+    };
+    assert!(by_key("bill") && !is_by_key("bill"), "{:?}", whole.joins);
+    assert!(!is_by_key("mail") && is_by_key("desk") && !is_by_key("web"));
+}
