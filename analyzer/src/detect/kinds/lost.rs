@@ -31,10 +31,11 @@ pub(super) fn charge(court: &Court<'_>, scope: &RateScope, verdict: &RateVerdict
     Some(Charge::of(scope, verdict, to, "queue_wait"))
 }
 
-/// Share of the usual traffic up to which fewer traces may be kept, and how the share of messages that still come may compare
-/// with that.
+/// Share of the usual traffic up to which fewer traces may be kept, how the share of messages that still come may compare
+/// with that, and by how many standard deviations it may differ by chance where there are few.
 const SAMPLED_TRAFFIC_MAX: f64 = 0.6;
 const SAMPLED_FACTORS: std::ops::RangeInclusive<f64> = 0.4..=1.6;
+const SAMPLED_Z: f64 = 3.0;
 /// Blocks that are looked at for that, beside the window, which may reach back to before.
 const SAMPLED_BLOCKS: [i64; 3] = [3, 6, 60];
 
@@ -50,8 +51,11 @@ pub(super) fn is_sampled(court: &Court<'_>, scope: &RateScope, verdict: &RateVer
         let missing = |wrong: Wrong| place.rate(wrong).map_or(0.0, |rate| f64::from(rate.between(from, to).count));
         let comes = 1.0 - (missing(Wrong::Lost) + missing(Wrong::Behind)) / of.max(1.0);
         let traffic = of / (usual_of * blocks as f64).max(f64::MIN_POSITIVE);
-        let factor = comes / (1.0 - verdict.usual()).max(f64::MIN_POSITIVE) / traffic.max(f64::MIN_POSITIVE);
-        traffic <= SAMPLED_TRAFFIC_MAX && SAMPLED_FACTORS.contains(&factor)
+        let expected = (1.0 - verdict.usual()) * traffic;
+        let is_by_chance =
+            || (comes - expected).abs() <= SAMPLED_Z * (expected * (1.0 - expected) / of.max(1.0)).sqrt();
+        let is_alike = SAMPLED_FACTORS.contains(&(comes / expected.max(f64::MIN_POSITIVE)));
+        traffic <= SAMPLED_TRAFFIC_MAX && (is_alike || is_by_chance())
     };
     SAMPLED_BLOCKS.into_iter().chain([verdict.blocks]).any(is_sampled_in)
 }
