@@ -19,10 +19,15 @@ const LABEL: (f64, f64) = (6.3, 13.0);
 /// Half the width of an arrow's head, and its length.
 const HEAD: (f64, f64) = (4.0, 9.0);
 
+/// Pixels up to which a map is made smaller where the page is not as wide; wider ones are scrolled, to stay legible.
+const FITTED_WIDTH_MAX: f64 = 1_560.0;
+
 /// The drawing.
 pub(super) struct Drawing {
     pub(super) width: String,
     pub(super) height: String,
+    /// Whether it is made smaller where the page is not as wide.
+    pub(super) is_fitted: bool,
     pub(super) nodes: Vec<NodeShape>,
     pub(super) edges: Vec<EdgeShape>,
     /// Edges that are only in the table.
@@ -101,16 +106,24 @@ impl Drawing {
         }
         let mut labels = Labels::new(&placed);
         let folded = view.to_others.values().chain(view.from_others.values());
+        let mut routes: Vec<(usize, &[(f64, f64)])> =
+            placed.routes.iter().map(Vec::as_slice).enumerate().filter(|(_, route)| route.len() > 1).collect();
+        // What is slow gets its label first, and is drawn last: over what it crosses.
+        let is_slow = |index: usize| drawn.get(index).is_some_and(|&edge| map.edges[edge].is_slow());
+        routes.sort_by_key(|(index, _)| !is_slow(*index));
+        let slow = routes.iter().take_while(|(index, _)| is_slow(*index)).count();
         let mut edges = Vec::new();
-        for (index, route) in placed.routes.iter().enumerate().filter(|(_, route)| route.len() > 1) {
+        for (index, route) in routes {
             edges.push(match drawn.get(index) {
                 Some(&edge) => edge_shape((map, edge), route, marks, links, &mut labels),
                 None => folded_shape(route, folded.clone().nth(index - drawn.len()), marks, &mut labels),
             });
         }
+        edges.rotate_left(slow);
         Self {
             width: pixels(placed.width),
             height: pixels(placed.height),
+            is_fitted: placed.width <= FITTED_WIDTH_MAX,
             nodes,
             edges,
             edges_left_out: view.edges.len() - drawn.len(),
