@@ -9,8 +9,9 @@ use crate::detect::kinds::Charge;
 use crate::detect::rate_story::{self, RateFacts};
 use crate::detect::series::Verdict;
 use crate::detect::shape_story::{self, ShapeFacts};
+use crate::detect::shapes::{self, Shape};
 use crate::detect::story::{self, Facts};
-use crate::detect::{Detector, kinds, reopen, shapes, slow};
+use crate::detect::{Detector, kinds, reopen, slow};
 use crate::incident::IncidentKind;
 
 /// Factor by which a suspect's mean must have grown: less is what chance leaves where nobody is to blame.
@@ -33,10 +34,12 @@ impl Detector {
         let follows = is_waiting && open.culprit().is_some_and(|culprit| self.fails_below(culprit, open));
         let by_itself = if follows { IncidentKind::LatencyShift } else { open.incident.kind };
         let of_time = open.verdict.filter(|_| by_time).map_or(0, |_| kinds::specificity(by_itself));
-        let of_rate = kinds::lead(&open.charges, &self.graph).map_or(0, |(_, specificity)| specificity);
+        let lead = kinds::lead(&open.charges, &self.graph);
+        let of_rate = lead.map_or(0, |(_, specificity)| specificity);
         let shape = shapes::lead(&open.shapes);
         let of_shape = shape.map_or(0, |shape| kinds::specificity(shape.kind()));
-        if let Some(shape) = shape.filter(|_| of_shape >= of_rate && of_shape >= of_time) {
+        let is_origin = shape.zip(lead).is_some_and(|(shape, (lead, _))| self.leads_to(shape, lead));
+        if let Some(shape) = shape.filter(|_| (of_shape >= of_rate || is_origin) && of_shape >= of_time) {
             let facts = ShapeFacts {
                 signals: &self.signals,
                 types: &self.types,
@@ -55,6 +58,15 @@ impl Detector {
         }
         self.touch_culprit(index);
         true
+    }
+
+    /// Returns whether what a charge says may follow from a shape: who makes more calls takes longer, and who waits for it
+    /// gives up and tries again.
+    fn leads_to(&self, shape: &Shape, charge: &Charge) -> bool {
+        let is_below = || self.graph.below(&charge.service).contains(shape.service());
+        matches!(shape, Shape::Chatter(..))
+            && slow::may_follow(charge.kind)
+            && (charge.service == *shape.service() || is_below())
     }
 
     fn fails_below(&self, service: &str, open: &OpenIncident) -> bool {
