@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use collector_otlp::{Encoding, Limits, PayloadKind, Signal, decode};
+use collector_store::Store;
+use collector_table::TableName;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::Value;
 use throughline::demo::shop::{Shop, Slowdown};
@@ -70,6 +74,70 @@ fn every_form_of_a_recording_gives_the_same_incident() {
     }
     let piped = analyze(&["--traces", "-", "--incidents", "-"], &FRAMES);
     assert_eq!(String::from_utf8(piped.stdout).unwrap(), usual, "standard input gives other incidents than a file");
+}
+
+#[test]
+fn stored_data_gives_the_incident_of_the_recording_it_came_from_and_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = objects(&incidents_of(folder.path(), "frames.otlp", &FRAMES));
+    let data = folder.path().join("data");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Sealed twice, with segments that overlap in time and out of order, and the end is only in the log. It stays open,
+    // as that of a running daemon is.
+    let store = runtime.block_on(store_of(&data, 17));
+    let before = content_of(&data);
+    let args = ["--stored", "--data-dir", data.to_str().unwrap(), "--incidents", "-"];
+    let ended = analyze(&args, &[]);
+    expect_success(&ended);
+    assert!(content_of(&data) == before, "analyze changed the data folder");
+    let found = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(story(&objects(&found)), story(&recorded));
+    let spans: usize = REQUESTS.iter().map(|request| spans_of(request).count()).sum();
+    assert!(String::from_utf8(ended.stderr).unwrap().starts_with(&format!("{spans} spans, ")));
+    runtime.block_on(store.close());
+
+    // How the store has laid it out makes no difference, and all of it is sealed by now.
+    let again = analyze(&args, &[]);
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), found);
+    let other = folder.path().join("other");
+    runtime.block_on(async { store_of(&other, 1).await.close().await });
+    let args = ["--stored", "--data-dir", other.to_str().unwrap(), "--incidents", "-"];
+    assert_eq!(String::from_utf8(analyze(&args, &[]).stdout).unwrap(), found);
+}
+
+#[test]
+fn stored_data_is_replayed_between_two_times_with_another_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { store_of(&data, 1).await.close().await });
+    let counted = |more: &[&str]| {
+        let args = ["--stored", "--data-dir", data.to_str().unwrap(), "--incidents", "-"];
+        let ended = analyze(&[&args[..], more].concat(), &[]);
+        expect_success(&ended);
+        objects(&String::from_utf8(ended.stdout).unwrap()).len()
+    };
+    let at = |second: u64| analyzer::time::rfc3339(i64::try_from(START_NS + second * SECOND_NS).unwrap());
+    assert_eq!(counted(&["--until", &at(SLOW_AFTER_S)]), 0, "nothing had happened by then");
+    assert_eq!(counted(&["--from", &at(SLOW_AFTER_S)]), 0, "what is usual is not known");
+    let by_budget = ["0.001", "1", "20"].map(|budget| counted(&["--false-alarms-per-week", budget]));
+    assert!(by_budget.is_sorted() && by_budget[1] == 1, "{by_budget:?}");
+
+    let complaint = |args: &[&str]| {
+        let ended = analyze(args, &[]);
+        assert!(!ended.status.success(), "{args:?}");
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let dir = data.to_str().unwrap();
+    let stored = ["--stored", "--incidents", "-", "--data-dir"];
+    let after = complaint(&[&stored[..], &[dir, "--from", &at(LENGTH_S + 60)]].concat());
+    assert!(after.contains("no span started between these times") && after.contains(&at(0)[..16]), "{after}");
+    let nowhere = complaint(&[&stored[..], &["/nowhere"]].concat());
+    assert!(nowhere.contains("/nowhere is no folder"), "{nowhere}");
+    let both = complaint(&[&stored[..], &[dir, "--traces", "-"]].concat());
+    assert!(both.contains("cannot be used with"), "{both}");
+    let never = complaint(&[&stored[..], &[dir, "--from", "never"]].concat());
+    assert!(never.contains("2026-11-21T12:00:00Z"), "{never}");
 }
 
 #[test]
@@ -143,6 +211,52 @@ fn incidents_of(folder: &Path, name: &str, content: &[u8]) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
+/// Opens a store that holds the recording: sealed twice, the end of it only in the log. Requests go in out of order, by
+/// so many.
+async fn store_of(dir: &Path, stride: usize) -> Store {
+    let (store, _) = Store::open(collector_store::Config::new(dir), |_, _| None).await.unwrap();
+    let order: Vec<usize> = (0..stride).flat_map(|first| (first..REQUESTS.len()).step_by(stride)).collect();
+    for (done, number) in order.into_iter().enumerate() {
+        let payload = REQUESTS[number].encode_to_vec();
+        let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Protobuf };
+        let rows = decode(kind, &payload, &Limits::default()).unwrap().rows;
+        store.append(kind.to_byte(), payload.into(), TableName::Spans, rows).await.unwrap();
+        if done == REQUESTS.len() / 3 || done == REQUESTS.len() * 2 / 3 {
+            store.seal().await;
+        }
+    }
+    store
+}
+
+/// Returns every file below a folder, with its content.
+fn content_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.clone(), fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// Returns what incidents say, without what depends on which seconds' spans had arrived when they were judged: a request
+/// of the recording brings five seconds at once.
+fn story(incidents: &[Value]) -> Vec<Value> {
+    let mut incidents = incidents.to_vec();
+    for incident in &mut incidents {
+        incident.as_object_mut().unwrap().remove("detected_at");
+        incident["evidence"].as_object_mut().unwrap().remove("statistic");
+        incident["exemplars"].as_array_mut().unwrap().retain(|one| one["role"] == "affected");
+    }
+    incidents
+}
+
 /// Runs the real program with this on its standard input.
 fn analyze(args: &[&str], input: &[u8]) -> Output {
     let mut process = Command::new(env!("CARGO_BIN_EXE_throughline"))
@@ -173,7 +287,14 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 fn sent_span_ids() -> BTreeSet<String> {
-    let resources = REQUESTS.iter().flat_map(|request| &request.resource_spans);
-    let spans = resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
-    spans.map(|span| span.span_id.iter().map(|byte| format!("{byte:02x}")).collect()).collect()
+    REQUESTS
+        .iter()
+        .flat_map(spans_of)
+        .map(|span| span.span_id.iter().map(|byte| format!("{byte:02x}")).collect())
+        .collect()
+}
+
+fn spans_of(request: &ExportTraceServiceRequest) -> impl Iterator<Item = &Span> {
+    let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+    scopes.flat_map(|scope| &scope.spans)
 }

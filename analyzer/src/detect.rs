@@ -39,6 +39,7 @@ mod trend;
 mod types;
 mod who;
 
+pub use series::BLOCK_S;
 pub use sketch::Sketch;
 
 use std::collections::VecDeque;
@@ -51,7 +52,7 @@ use self::life::OpenIncident;
 use self::rates::Rates;
 use self::recent::{Brief, Recent};
 use self::season::Season;
-use self::series::{BLOCK_S, Verdict};
+use self::series::Verdict;
 use self::signals::{Scope, Signal, Signals};
 use self::traits::Traits;
 use self::types::{TransactionType, TypeName, Types};
@@ -94,29 +95,31 @@ impl Default for DetectorLimits {
 
 /// What a signal must reach to stand out.
 #[derive(Debug, Clone, Copy)]
-struct Thresholds {
+pub struct Thresholds {
     /// Standard score.
-    z: f64,
+    pub z: f64,
     /// Shift of the mean log ratio: 0.5 is 65 % longer.
-    shift: f64,
+    pub shift: f64,
     /// Share of transactions that take long, beyond the usual share.
-    tail_share: f64,
+    pub tail_share: f64,
     /// Extra milliseconds of a transaction.
-    extra_ms: f64,
+    pub extra_ms: f64,
     /// Extra time as a share of the whole transaction.
-    extra_share: f64,
+    pub extra_share: f64,
     /// Transactions in the window.
-    n: f64,
+    pub n: f64,
     /// Transactions in the reference.
-    reference_n: f64,
+    pub reference_n: f64,
     /// Minutes in the reference.
-    reference_windows: usize,
+    pub reference_windows: usize,
 }
 
 impl Thresholds {
+    /// Returns what is needed with so many false incidents a week.
+    ///
     /// Scores of 6 gave no incident in the certified-quiet time of the recordings that were at hand; each factor of
     /// e in the budget moves it by half. The scores' tails are those of the signal's own minutes, not a normal's.
-    fn of_budget(false_alarms_per_week: f64) -> Self {
+    pub fn of_budget(false_alarms_per_week: f64) -> Self {
         let z = (6.0 - 0.5 * false_alarms_per_week.max(1e-3).ln()).clamp(4.5, 9.0);
         Self {
             z,
@@ -144,7 +147,7 @@ impl Thresholds {
 /// Transactions that must make a shift: one, however long it took, is no trend.
 const MAKERS_MIN: f64 = 2.5;
 /// Ticks in a row for which a signal must stand out: a pause of one block is no incident.
-const PERSISTENCE_TICKS: u32 = 2;
+pub const PERSISTENCE_TICKS: u32 = 2;
 /// Share of the largest score of the signal's own past that a score must reach, whatever the threshold.
 const PAST_Z_FACTOR: f64 = 0.8;
 /// Factors on the thresholds of signals finer than a service.

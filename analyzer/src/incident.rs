@@ -3,6 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::parse_rfc3339;
+
+/// An id begins with this and 16 hexadecimal digits: when the incident began for the first time, unix nanoseconds.
+pub(crate) const ID_PREFIX: &str = "inc-";
+
 /// What kind of slow failure an incident is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +45,25 @@ pub enum IncidentKind {
 }
 
 impl IncidentKind {
+    /// Every kind, in the order of its declaration.
+    pub const ALL: [Self; 15] = [
+        Self::LatencyShift,
+        Self::Cascade,
+        Self::Straggler,
+        Self::QueueLag,
+        Self::FacadeCreep,
+        Self::ChattyCalls,
+        Self::RetryStorm,
+        Self::WastedWork,
+        Self::DuplicateProcessing,
+        Self::LostMessage,
+        Self::OutOfOrder,
+        Self::IncompleteCompensation,
+        Self::BrokenContext,
+        Self::DegradedResponse,
+        Self::ErrorBurst,
+    ];
+
     /// Returns the word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -133,6 +157,15 @@ pub struct Incident {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Page of this incident; filled in by the daemon, which knows its public address.
     pub url: String,
+}
+
+impl Incident {
+    /// Returns when it began for the first time, unix nanoseconds: what came back keeps its id, which says so.
+    pub fn began_ns(&self) -> Option<i64> {
+        let digits = self.id.strip_prefix(ID_PREFIX).and_then(|rest| rest.get(..16));
+        let first_ns = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        first_ns.or_else(|| parse_rfc3339(&self.started_at))
+    }
 }
 
 /// A transaction type by its root operation.

@@ -17,11 +17,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::backtest::BacktestAnswer;
 use crate::error::{PageError, Problem};
 use crate::page::{self, Period, Shared, on_blocking_thread};
+use crate::rules::RETRY_AFTER_S;
 use crate::search::Filter;
 use crate::webhooks::{AddWebhookError, DeliveryQuery, NewWebhook, TestWebhookError};
-use crate::{Dismissal, State, format, hazards, incident, logs, map, progress, search, table, trace, whole};
+use crate::{Dismissal, State, backtest, format, hazards, incident, logs, map, progress, search, table, trace, whole};
 
 /// Largest body of a request, bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -46,6 +48,7 @@ pub(crate) fn routes() -> Router<Arc<State>> {
         .route("/services", get(services))
         .route("/map", get(map))
         .route("/hazards", get(list_hazards))
+        .route("/backtest", get(backtest))
         .route("/logs", get(list_logs))
         .route("/sql", post(sql))
         .route("/ingest", get(ingest))
@@ -195,6 +198,32 @@ async fn map(state: Shared, params: Result<Query<map::Params>, QueryRejection>) 
 struct HazardParams {
     #[serde(default)]
     service: String,
+}
+
+async fn backtest(state: Shared, params: Result<Query<backtest::Params>, QueryRejection>) -> ApiResult {
+    let params = read_query(params)?;
+    let in_force = state.false_alarms_per_week;
+    if params.are_empty() {
+        return Ok(Json(json!({ "state": "idle", "false_alarms_per_week": in_force })).into_response());
+    }
+    let bad = |text| Problem::new(StatusCode::BAD_REQUEST, text);
+    if !params.t.is_empty() {
+        return Err(bad("name from and until: what ends now is another question each time".to_owned()));
+    }
+    let question = params.question(in_force, (state.now_ns)()).map_err(bad)?;
+    let retry = [(header::RETRY_AFTER, RETRY_AFTER_S.to_string())];
+    match (state.backtest)(question) {
+        BacktestAnswer::Done(result) => Ok(Json(backtest::result_json(&result)).into_response()),
+        BacktestAnswer::Running(progress) => {
+            let body = Json(backtest::progress_json(&question, progress));
+            Ok((StatusCode::ACCEPTED, retry, body).into_response())
+        }
+        BacktestAnswer::Busy(other, progress) => {
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, backtest::busy_words(&other, progress));
+            Ok((retry, problem).into_response())
+        }
+        BacktestAnswer::Failed(why) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)),
+    }
 }
 
 async fn list_hazards(state: Shared, params: Result<Query<HazardParams>, QueryRejection>) -> ApiResult {

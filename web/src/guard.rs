@@ -90,7 +90,7 @@ fn is_foreign(request: &Request) -> bool {
 
 /// Returns whether an address lets the asker say how much work it is.
 fn is_costly(path: &str) -> bool {
-    path == "/sql" || path.starts_with("/api/")
+    matches!(path, "/sql" | "/rules") || path.starts_with("/api/")
 }
 
 /// Returns whether the browser says that a person follows a link: the answer becomes the page, not a part of one.

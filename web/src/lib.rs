@@ -1,11 +1,13 @@
 //! Throughline's pages and HTTP API. The daemon builds a [`State`] and serves [`router`] on its web port.
 //! Pages are rendered on the server, every state is a GET URL, and nothing here changes data except the webhook API.
-//! Must never know how spans arrive or how webhooks are sent: the daemon hands that in as plain data and closures.
+//! Must never know how spans arrive, how they are replayed or how webhooks are sent: the daemon hands that in as plain
+//! data and closures.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod api;
 mod assets;
+mod backtest;
 mod chart;
 mod colour;
 mod compare;
@@ -22,6 +24,7 @@ mod map;
 mod overview;
 mod page;
 mod progress;
+mod rules;
 mod search;
 mod settings;
 mod source;
@@ -44,6 +47,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+pub use backtest::{Backtest, BacktestAnswer, BacktestProgress, BacktestQuestion, BacktestResult};
 pub use ingest::{IngestView, Refusal, SenderView, SignalView, StoreView};
 pub use source::{
     Answer, EdgeBy, EdgeEnds, EdgeNumbers, EdgePart, EdgeRow, LogQuery, ProcessRow, Source, SourceError, StoreSource,
@@ -71,6 +75,7 @@ pub fn router(state: State) -> Router {
         .route("/compare", get(compare::compare))
         .route("/map", get(map::map))
         .route("/hazards", get(hazards::hazards))
+        .route("/rules", get(rules::rules))
         .route("/logs", get(logs::logs))
         .route("/sql", get(sql::sql))
         .route("/ingest", get(ingest::ingest))

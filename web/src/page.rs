@@ -25,9 +25,10 @@ pub(crate) struct NavEntry {
     pub(crate) is_current: bool,
 }
 
-const NAV: [(&str, &str); 11] = [
+const NAV: [(&str, &str); 12] = [
     ("/", "Overview"),
     ("/incidents", "Incidents"),
+    ("/rules", "Rules"),
     ("/tx", "Types"),
     ("/search", "Search"),
     ("/map", "Map"),

@@ -8,7 +8,7 @@ use collector_table::SpanTable;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::{IngestView, Source, Webhooks};
+use crate::{Backtest, IngestView, Source, Webhooks};
 
 /// Writes spans as OTLP/JSON.
 pub type OtlpJson = Arc<dyn Fn(&[SpanTable]) -> serde_json::Value + Send + Sync>;
@@ -37,6 +37,10 @@ pub struct State {
     pub ingest: Arc<dyn Fn() -> IngestView + Send + Sync>,
     /// Closes incidents that are no problem.
     pub dismiss: Dismiss,
+    /// False incidents a week that are tolerated.
+    pub false_alarms_per_week: f64,
+    /// Says what another such budget would have told.
+    pub backtest: Backtest,
     /// Webhook targets and their deliveries.
     pub webhooks: Arc<dyn Webhooks>,
     /// Returns the daemon's own metrics in the Prometheus text format.

@@ -25,6 +25,8 @@ async function refresh() {
   document.getElementById("main").replaceWith(document.adoptNode(main));
   document.querySelectorAll(".scroll").forEach((element, index) => { element.scrollLeft = scrolled[index] || 0; });
   document.title = fresh.title;
+  // What was being computed may be there by now.
+  document.body.dataset.live = fresh.body.dataset.live || "";
   addCopyButtons();
 }
 
@@ -57,7 +59,7 @@ function addCopyButtons() {
 
 /* Keys: "/" searches, "g" and a letter goes to a page, links and fields with data-key answer to that key. */
 
-const pages = { o: "/", i: "/incidents", t: "/tx", s: "/search", m: "/map", l: "/logs", q: "/sql", n: "/ingest", w: "/webhooks" };
+const pages = { o: "/", i: "/incidents", r: "/rules", t: "/tx", s: "/search", m: "/map", l: "/logs", q: "/sql", n: "/ingest", w: "/webhooks" };
 let isGoing = false;
 
 function rows() {
@@ -73,7 +75,7 @@ function step(by) {
 
 function help() {
   const dialog = document.createElement("dialog");
-  const lines = [["/", "search"], ["g then o i t s m l q n w", "go to a page"], ["j k", "next and previous row"]];
+  const lines = [["/", "search"], ["g then o i r t s m l q n w", "go to a page"], ["j k", "next and previous row"]];
   for (const element of document.querySelectorAll("[data-key]")) {
     lines.push([element.dataset.key, element.textContent || element.placeholder || element.name]);
   }

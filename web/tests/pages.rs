@@ -12,7 +12,7 @@ use axum::http::{Request, StatusCode, header};
 use tower::ServiceExt;
 
 /// Every page and its states, of the made-up shop.
-const PAGES: [&str; 29] = [
+const PAGES: [&str; 33] = [
     "/",
     "/?live=0",
     "/incidents",
@@ -34,6 +34,10 @@ const PAGES: [&str; 29] = [
     "/map?from=2026-11-21T12:00:00Z&to=2026-11-21T13:00:00Z",
     "/hazards",
     "/hazards?service=payment",
+    "/rules",
+    "/rules?budget=2&from=2026-11-21T11:00:00Z&until=2026-11-21T12:09:00Z",
+    "/rules?budget=4&from=2026-11-21T11:00:00Z&until=2026-11-21T12:09:00Z",
+    "/rules?budget=0.5&from=2026-11-21T11:00:00Z&until=2026-11-21T12:09:00Z",
     "/logs",
     "/logs?trace=4bf92f3577b34da60000000000000001",
     "/sql",
@@ -334,6 +338,115 @@ async fn the_hazards_of_a_hop_are_told_with_their_numbers_and_examples() {
     assert_eq!(get(&router, "/hazards?hop=none").await.status, StatusCode::NOT_FOUND);
     let empty = get(&web::router(shop::empty()), "/hazards").await;
     assert!(empty.text().contains("No hop was seen yet"));
+}
+
+const WINDOW: &str = "from=2026-11-21T11:00:00Z&until=2026-11-21T12:09:00Z";
+
+#[tokio::test]
+async fn the_rules_in_force_are_said_in_words() {
+    let page = get(&shop(), "/rules").await;
+    for words in [
+        "1 false incident a week, over everything together",
+        "detection.false_alarms_per_week is set by throughline.yaml:31",
+        "Watched now: 4 transaction types, of which 1 is still being learned",
+        "at least 6.0 times",
+        "at least 5.0 ms and 10% of its usual time",
+        "15 kinds are watched",
+        "in 2 blocks of 10 s in a row",
+    ] {
+        assert!(page.text().contains(words), "{words}\n{}", page.text());
+    }
+    assert!(!page.text().contains("data-live"), "nothing is being computed");
+    assert!(get(&shop(), "/incidents").await.text().contains("href=\"/rules\""));
+}
+
+#[tokio::test]
+async fn a_window_that_ends_now_becomes_an_address_that_stays_the_same() {
+    let asked = get(&shop(), "/rules?budget=0.5&t=6h").await;
+    assert_eq!(asked.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        asked.header("location"),
+        "/rules?budget=0.5&from=2026-11-21T06%3A09%3A00Z&until=2026-11-21T12%3A09%3A00Z"
+    );
+    let in_force = get(&shop(), "/rules?t=1h").await;
+    assert!(in_force.header("location").starts_with("/rules?budget=1&"));
+}
+
+#[tokio::test]
+async fn what_would_have_opened_stands_beside_what_did() {
+    let page = get(&shop(), &format!("/rules?budget=0.5&{WINDOW}")).await;
+    let text = page.text();
+    let order = [
+        "2 incidents would have been open, 2 were",
+        "only with this budget",
+        "reserving &lt;stock&gt; is slow",
+        "no longer",
+        "#97 GET /products",
+        "opened both ways",
+        "#142 POST /checkout",
+        "would have been 30.0 s later",
+    ];
+    let places: Vec<usize> =
+        order.iter().map(|words| text.find(words).unwrap_or_else(|| panic!("{words}\n{text}"))).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(text.contains("The first stored span is of 2026-11-21 10:50:00 UTC"), "{text}");
+    assert!(!text.contains("data-live"), "it is known");
+    let cut = get(&shop(), &format!("/rules?budget=100&{WINDOW}")).await;
+    assert!(cut.text().contains("Cut short: a replay may take 900 s"));
+    let none = get(&shop(), &format!("/rules?budget=0.001&{WINDOW}")).await;
+    assert!(none.text().contains("No incident was open") && none.text().contains("No span of that time is stored"));
+    let in_force = get(&shop(), &format!("/rules?budget=1&{WINDOW}")).await;
+    assert!(in_force.text().contains("This is the budget in force now"));
+}
+
+#[tokio::test]
+async fn a_backtest_that_has_no_result_says_why_and_what_to_do() {
+    let router = shop();
+    let running = get(&router, &format!("/rules?budget=2&{WINDOW}")).await;
+    assert!(running.text().contains("12 of 105 minutes are replayed, 48,211 spans so far"));
+    assert!(running.text().contains("http-equiv=\"refresh\"") && running.text().contains("data-live=\"5\""));
+    let busy = get(&router, &format!("/rules?budget=3&{WINDOW}")).await;
+    assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "5"));
+    assert!(busy.text().contains("Another one is being computed, of 2 false alarms a week"), "{}", busy.text());
+    assert!(busy.text().contains("See how far it is"));
+    let failed = get(&router, &format!("/rules?budget=4&{WINDOW}")).await;
+    assert!(failed.text().contains("could not be computed: the disk &lt;is&gt; gone"), "{}", failed.text());
+    for (query, why) in [
+        ("budget=many&t=1h", "“many” is no budget"),
+        ("budget=<b>&t=1h", "“&lt;b&gt;” is no budget"),
+        ("budget=1&t=soon", "“soon” is not a time"),
+        ("budget=1&from=2026-11-21T11:00:00Z", "until is “”"),
+    ] {
+        let wrong = get(&router, &format!("/rules?{query}").replace('<', "%3C").replace('>', "%3E")).await;
+        assert_eq!(wrong.status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(wrong.text().contains(why), "{query}: {}", wrong.text());
+    }
+}
+
+#[tokio::test]
+async fn the_api_tells_of_backtests_what_the_page_does() {
+    let router = shop();
+    let ask = |budget: &str| format!("/api/v1/backtest?budget={budget}&{WINDOW}");
+    let done = get(&router, &ask("0.5")).await;
+    assert_eq!(done.status, StatusCode::OK);
+    let verdicts: Vec<String> = done.json()["incidents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {}", one["verdict"], one["opened"]["number"]))
+        .collect();
+    assert_eq!(verdicts, ["\"only_with_this_budget\" null", "\"no_longer\" 97", "\"both_ways\" 142"]);
+    let running = get(&router, &ask("2")).await;
+    assert_eq!((running.status, running.header("retry-after")), (StatusCode::ACCEPTED, "5"));
+    assert_eq!((running.json()["state"].as_str(), running.json()["minutes"].as_u64()), (Some("running"), Some(12)));
+    let busy = get(&router, &ask("3")).await;
+    assert_eq!((busy.status, busy.header("content-type")), (StatusCode::TOO_MANY_REQUESTS, "application/problem+json"));
+    assert_eq!(busy.header("retry-after"), "5");
+    assert_eq!(get(&router, &ask("4")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    for query in ["budget=0", "budget=1&t=1h", "from=2026-11-21T11:00:00Z"] {
+        let wrong = get(&router, &format!("/api/v1/backtest?{query}")).await;
+        assert_eq!(wrong.status, StatusCode::BAD_REQUEST, "{query}");
+    }
 }
 
 #[tokio::test]

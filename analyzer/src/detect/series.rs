@@ -13,7 +13,7 @@ use super::slots::item_of;
 use super::tail::{LONG_RATIOS, Long, Tail, UsualLong};
 
 /// Seconds in a block.
-pub(super) const BLOCK_S: i64 = 10;
+pub const BLOCK_S: i64 = 10;
 /// Blocks in a minute.
 pub(super) const MINUTE_BLOCKS: i64 = 60 / BLOCK_S;
 /// Blocks that are judged together.

@@ -16,7 +16,7 @@ use super::types::{TypeId, Types};
 use super::who::{self, Over};
 use super::{Thresholds, block_start_ns, slow};
 use crate::incident::{
-    Affected, Change, Evidence, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread,
+    Affected, Change, Evidence, ID_PREFIX, Impact, Incident, IncidentKind, IncidentStatus, RootCause, Severity, Spread,
     TransactionRef,
 };
 use crate::time::{in_words, parse_rfc3339, rfc3339};
@@ -64,7 +64,7 @@ pub(super) fn begin(number: u64, services: &BTreeSet<Arc<str>>, started_ns: i64,
         id = (id ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     Incident {
-        id: format!("inc-{started_ns:016x}-{id:016x}-{number}"),
+        id: format!("{ID_PREFIX}{started_ns:016x}-{id:016x}-{number}"),
         number,
         kind: IncidentKind::LatencyShift,
         status: IncidentStatus::Open,

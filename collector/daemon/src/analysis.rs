@@ -18,9 +18,7 @@ use analyzer::hazards::HazardReport;
 use analyzer::incident::{Incident, IncidentEvent};
 use analyzer::{Analyzer, AnalyzerLimits, Outcome, Summary};
 use anyhow::Context as _;
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::TimestampNanosecondType;
-use collector_store::{AppendError, Committed, CommittedReceiver, QueryResult, Store};
+use collector_store::{AppendError, Committed, CommittedReceiver, Store};
 use collector_table::{LogTable, SpanTable, TableName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -28,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::now_ns;
 use crate::notify::Notifier;
+use crate::slices::only_time;
 use crate::state::{Happening, State};
 use crate::telemetry::error_chain;
 use crate::{hazard_table, incident_table};
@@ -294,12 +293,6 @@ impl Analysis {
         self.summary.send_replace(Arc::new(summary));
         self.published.send_replace(Instant::now());
     }
-}
-
-/// Returns the value of a result that is one time, or nothing if it is null.
-fn only_time(found: &QueryResult) -> Option<i64> {
-    let times = found.batches.first()?.column(0).as_primitive_opt::<TimestampNanosecondType>()?;
-    (!times.is_empty() && times.is_valid(0)).then(|| times.value(0))
 }
 
 fn with_url(public_url: &str, mut incident: Incident) -> Incident {

@@ -1,5 +1,6 @@
-//! `throughline analyze`: replays recordings at event time, as fast as it can, with the same analysis as the daemon.
-//! Reads what the OpenTelemetry Collector's file exporter writes; deterministic: the same input gives the same output.
+//! `throughline analyze`: replays recordings or a data folder at event time, as fast as it can, with the same analysis as
+//! the daemon. Reads what the OpenTelemetry Collector's file exporter writes, or what a daemon stored; deterministic: the
+//! same input gives the same output.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,21 +16,41 @@ use indicatif::{ProgressBar, ProgressStyle};
 use transactions::Transactions;
 
 mod missing;
+mod stored;
 mod transactions;
 
 /// What to replay and what to write.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Recordings of traces, replayed one after the other; `-` is standard input.
-    pub traces: Vec<PathBuf>,
-    /// Recordings of logs, replayed beside the traces.
-    pub logs: Vec<PathBuf>,
+    /// Where spans and log records come from.
+    pub input: Input,
     /// Where incidents go, one JSON object a line; `-` is standard output.
     pub incidents: PathBuf,
     /// Where transactions go, one JSON object a line: a file has each once, a stream has every revision.
     pub transactions: Option<PathBuf>,
     /// Bounds and settings of the analysis.
     pub limits: AnalyzerLimits,
+}
+
+/// What is replayed.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Recordings.
+    Recordings {
+        /// Of traces, replayed one after the other; `-` is standard input.
+        traces: Vec<PathBuf>,
+        /// Of logs, replayed beside the traces.
+        logs: Vec<PathBuf>,
+    },
+    /// What is stored.
+    Stored {
+        /// The data folder; a daemon may be using it.
+        dir: PathBuf,
+        /// Unix nanoseconds; spans that started earlier are left out.
+        from_ns: Option<i64>,
+        /// Unix nanoseconds; spans that started then or later are left out.
+        until_ns: Option<i64>,
+    },
 }
 
 /// What was read and found.
@@ -41,6 +62,8 @@ pub struct Report {
     pub logs: u64,
     /// Items left out because they are invalid.
     pub rejected: u64,
+    /// Stretches of stored data that held more than a query returns.
+    pub truncated: u64,
     /// Transactions written; to a stream with revisions included.
     pub transactions: u64,
     /// Lines of transactions that a later line replaces or takes back, because too many were revised to tell.
@@ -49,10 +72,10 @@ pub struct Report {
     pub incidents: u64,
 }
 
-/// Replays the recordings and writes what the analysis finds.
+/// Replays the input and writes what the analysis finds.
 ///
 /// # Errors
-/// When a file cannot be read or written, or is not a recording.
+/// When a file or the data folder cannot be read, or a file is not a recording or cannot be written.
 pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     let mut replay = Replay {
         analyzer: Analyzer::new(plan.limits.clone()),
@@ -62,17 +85,12 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         report: Report::default(),
     };
     let mut incidents = create(&plan.incidents)?;
-    let progress = progress_of(plan);
-    let mut logs = Logs::new(&plan.logs, &progress);
-    for path in &plan.traces {
-        for batch in read(path, Signal::Traces, &progress)? {
-            replay.take(batch?, &mut logs)?;
-        }
+    match &plan.input {
+        Input::Recordings { traces, logs } => replay.take_recordings(traces, logs)?,
+        Input::Stored { dir, from_ns, until_ns } => stored::replay(dir, (*from_ns, *until_ns), &mut replay)?,
     }
-    replay.take_logs(&mut logs, i64::MAX)?;
     let outcome = replay.analyzer.finish(replay.arrival.now_ns);
     replay.keep(outcome)?;
-    progress.finish_and_clear();
     for incident in replay.incidents.values() {
         write_line(&mut incidents, incident)?;
         replay.report.incidents += 1;
@@ -117,6 +135,19 @@ impl Arrival {
 }
 
 impl Replay {
+    fn take_recordings(&mut self, traces: &[PathBuf], logs: &[PathBuf]) -> anyhow::Result<()> {
+        let progress = progress_of(traces.iter().chain(logs));
+        let mut logs = Logs::new(logs, &progress);
+        for path in traces {
+            for batch in read(path, Signal::Traces, &progress)? {
+                self.take(batch?, &mut logs)?;
+            }
+        }
+        self.take_logs(&mut logs, i64::MAX)?;
+        progress.finish_and_clear();
+        Ok(())
+    }
+
     fn take(&mut self, batch: DecodedBatch, logs: &mut Logs<'_>) -> anyhow::Result<()> {
         self.report.spans += batch.accepted as u64;
         self.report.rejected += batch.rejected_count();
@@ -257,12 +288,13 @@ fn write_line(out: &mut impl Write, value: &impl serde::Serialize) -> anyhow::Re
 }
 
 /// A bar over the bytes of all files; hidden where standard error is no terminal.
-fn progress_of(plan: &Plan) -> ProgressBar {
-    let files = plan.traces.iter().chain(&plan.logs);
+fn progress_of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> ProgressBar {
     let bytes = files.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
-    let bar = ProgressBar::new(bytes);
-    match style {
+    styled(ProgressBar::new(bytes), "{bar:40} {bytes} of {total_bytes}, {eta} left")
+}
+
+fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
+    match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

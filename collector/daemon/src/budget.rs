@@ -45,7 +45,7 @@ const QUERIES: Share = Share {
 const REST: Share = Share {
     name: "everything else",
     parts: 6,
-    meaning: "the program, its threads, connections, state, signals, and what the allocator keeps",
+    meaning: "the program, its threads, connections, state, signals, a backtest, and what the allocator keeps",
 };
 
 /// Bytes for each part of the daemon.

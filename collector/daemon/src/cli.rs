@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::sync::watch;
 
+use crate::clock::now_ns;
 use crate::config::{Complaint, Config, Override};
 use crate::query::{Format, Place};
 use crate::serve::{Addresses, Daemon, stitcher_limits};
@@ -47,10 +48,17 @@ enum Command {
     Serve,
     /// Run the daemon on a temporary folder with a simulated shop that turns slow after a while.
     Demo,
-    /// Replay recordings at event time and write the incidents found.
+    /// Replay recordings or stored data at event time and write the incidents found.
     ///
-    /// Reads what the OpenTelemetry Collector's file exporter writes: frames of [4-byte big-endian length][request
-    /// protobuf], or OTLP/JSON lines; gzip and zstd are seen through; "-" is standard input or output.
+    /// With --traces, reads what the OpenTelemetry Collector's file exporter writes: frames of [4-byte big-endian
+    /// length][request protobuf], or OTLP/JSON lines; gzip and zstd are seen through; "-" is standard input or output.
+    ///
+    /// With --stored, reads the spans and log records in a data folder, of a running daemon or not, and changes nothing
+    /// there. A span counts as arrived when it ended. So it can be tried what another configuration or another budget of
+    /// false alarms would have told:
+    ///
+    ///   throughline analyze --stored --data-dir /var/lib/throughline --from 24h --false-alarms-per-week 5 --incidents -
+    #[command(verbatim_doc_comment)]
     Analyze(AnalyzeArgs),
     /// Run one read-only SQL statement over stored data.
     ///
@@ -74,11 +82,22 @@ enum Command {
 #[derive(Args)]
 struct AnalyzeArgs {
     /// Recordings of traces, replayed one after the other.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "stored", num_args = 1.., value_name = "FILE")]
     traces: Vec<PathBuf>,
     /// Recordings of logs, replayed beside the traces: keys in them join traces.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     logs: Vec<PathBuf>,
+    /// Replay what the data folder holds instead of recordings; see --data-dir.
+    #[arg(long, conflicts_with_all = ["traces", "logs"])]
+    stored: bool,
+    /// Stored spans that started at this time or later: 2026-11-21T12:00:00Z, or 6h for six hours ago.
+    ///
+    /// What is usual is learned from then on, which takes half an hour: begin an hour before what you look for.
+    #[arg(long, requires = "stored", value_name = "TIME", value_parser = moment)]
+    from: Option<i64>,
+    /// Stored spans that started before this time.
+    #[arg(long, requires = "stored", value_name = "TIME", value_parser = moment)]
+    until: Option<i64>,
     /// Where incidents go, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     incidents: PathBuf,
@@ -290,16 +309,34 @@ fn run_analyze(settings: &Settings, args: AnalyzeArgs) -> Result<(), Failure> {
     let mut limits = AnalyzerLimits { stitcher, sagas: stitching.sagas, ..AnalyzerLimits::default() };
     limits.detector.false_alarms_per_week =
         args.false_alarms_per_week.unwrap_or(config.detection.false_alarms_per_week);
-    let AnalyzeArgs { traces, logs, incidents, transactions, .. } = args;
-    let report = analyze::run(&analyze::Plan { traces, logs, incidents, transactions, limits })?;
+    let AnalyzeArgs { traces, logs, stored, from, until, incidents, transactions, .. } = args;
+    let input = if stored {
+        analyze::Input::Stored { dir: config.data_dir, from_ns: from, until_ns: until }
+    } else {
+        analyze::Input::Recordings { traces, logs }
+    };
+    let report = analyze::run(&analyze::Plan { input, incidents, transactions, limits })?;
     eprintln!(
         "{} spans, {} log records, {} items rejected; {} transactions, {} incidents",
         report.spans, report.logs, report.rejected, report.transactions, report.incidents
     );
+    if report.truncated > 0 {
+        eprintln!("{} times there was more at once than one query returns; the rest is left out", report.truncated);
+    }
     if report.outdated > 0 {
         eprintln!("too many transactions were revised: {} lines replace or take back others", report.outdated);
     }
     Ok(())
+}
+
+/// Reads a time, or how long ago it was, as Unix nanoseconds.
+fn moment(text: &str) -> Result<i64, String> {
+    if let Some(at_ns) = analyzer::time::parse_rfc3339(text) {
+        return Ok(at_ns);
+    }
+    let wrong = |_| format!("{text:?} is no time; write one as 2026-11-21T12:00:00Z, or 6h for six hours ago");
+    let ago = crate::config::duration_of(text).map_err(wrong)?;
+    Ok(now_ns().saturating_sub(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX)))
 }
 
 fn run_sql(settings: &Settings, args: SqlArgs) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use crate::notify::{AllowRule, Target};
 use crate::telemetry::LogFormat;
 use analyzer::expect::Declared;
 use reader::Reader;
+pub(crate) use units::duration_of;
 use written::Written;
 
 /// The commented example; it states every default, and there is no other place for one.

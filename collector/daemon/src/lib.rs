@@ -15,11 +15,13 @@ pub mod serve;
 pub mod state;
 pub mod telemetry;
 
+mod backtest;
 mod clock;
 mod columns;
 mod hazard_table;
 mod incident_table;
 mod intake;
 mod memory;
+mod slices;
 mod stored;
 mod views;

@@ -71,7 +71,7 @@ impl Memory {
         }
     }
 
-    fn note(&self, resident_bytes: u64) {
+    pub(crate) fn note(&self, resident_bytes: u64) {
         self.0.resident_bytes.store(resident_bytes, Relaxed);
         self.0.is_over.store(resident_bytes > self.0.limit_bytes, Relaxed);
     }

@@ -12,8 +12,6 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::pretty::pretty_format_batches_with_schema;
-use collector_otlp::Limits;
-use collector_store::{QueryLimits, Reader};
 use parquet::arrow::ArrowWriter;
 
 use crate::state::State;
@@ -66,14 +64,7 @@ pub async fn run(sql: &str, place: &Place, format: Format, out: &mut (impl Write
 }
 
 async fn ask_folder(sql: &str, dir: &Path) -> anyhow::Result<Rows> {
-    if !dir.is_dir() {
-        bail!("{} is no folder; name the daemon's with --data-dir, or a running daemon with --url", dir.display());
-    }
-    let limits = stored::limits(&Limits::default());
-    let replay = |kind, payload: &[u8]| stored::rows(kind, payload, &limits);
-    let (reader, _) = Reader::open(dir.to_owned(), QueryLimits::default(), replay)
-        .await
-        .with_context(|| format!("opening {}", dir.display()))?;
+    let reader = stored::open(dir).await?;
     let incidents = State::peek_incidents(dir, INCIDENTS_MAX).unwrap_or_else(|cause| {
         eprintln!("the table incidents is empty: {}", error_chain(&cause));
         Vec::new()

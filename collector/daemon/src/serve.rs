@@ -15,12 +15,14 @@ use collector_otlp::Limits as OtlpLimits;
 use collector_receiver::Bound;
 use collector_store::{Durability, Retention, Store};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use web::{Endpoints, Setting, StoreSource};
 
 use crate::analysis::Analysis;
+use crate::backtest::{self, Backtests};
 use crate::budget::Budget;
 use crate::clock::now_ns;
 use crate::config::{Config, Kept, Stitching, Sync};
@@ -42,6 +44,8 @@ const CLOSED_SPANS: Held = Held { parts: 3, bytes: 48 };
 const JOINABLE_SPANS: Held = Held { parts: 3, bytes: 50 };
 const JOINABLE_TRACES: Held = Held { parts: 5, bytes: 500 };
 const JOIN_VALUES: Held = Held { parts: 4, bytes: 150 };
+/// A backtest's analysis has this part of the analysis' share; it is taken from what is left for everything else.
+const BACKTEST_PART: usize = 4;
 /// How often segments are merged and expired.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -56,6 +60,7 @@ pub struct Daemon {
     /// Ends when the analysis has ended and its changes of incidents are saved.
     telling: JoinHandle<()>,
     notifier: JoinHandle<()>,
+    backtests: Backtests,
     stop: watch::Sender<bool>,
 }
 
@@ -91,7 +96,8 @@ impl Daemon {
         let notify = NotifyConfig::new(config.webhooks.targets.clone(), config.webhooks.egress_allow.clone());
         let (notifier, deliveries) =
             Notifier::start(state.clone(), notify, stopped).await.context("starting the notifier")?;
-        let limits = analyzer_limits(&config);
+        let analysis_bytes = Budget::of(config.limits.memory_bytes).analysis_bytes;
+        let limits = analyzer_limits(&config, analysis_bytes);
         let (analysis, watched, telling) =
             Analysis::start(limits, store.clone(), &state, notifier.clone(), public_url.clone()).await?;
         let analysis = tokio::spawn(analysis.run(committed));
@@ -99,6 +105,17 @@ impl Daemon {
         let memory = Memory::new(config.limits.memory_bytes);
         tokio::spawn(memory.clone().watch(store.clone()));
         tokio::spawn(maintain(store.clone()));
+        let backtests = Backtests::new(
+            backtest::Means {
+                reader: store.reader().clone(),
+                state: state.clone(),
+                limits: analyzer_limits(&config, analysis_bytes / BACKTEST_PART),
+                memory: memory.clone(),
+                stopped: stop.subscribe(),
+                bounds: backtest::Bounds::USUAL,
+            },
+            Handle::current(),
+        );
         let owners = Owners { ledger: receiver.ledger(), watched: watched.clone(), memory: memory.clone(), state };
         let budget = Budget::of(config.limits.memory_bytes);
         let views = Views::new(owners, store.clone(), &store_config(&config), &budget);
@@ -109,6 +126,11 @@ impl Daemon {
             summary: watched.summary.clone(),
             ingest: Arc::new(move || ingest.ingest()),
             dismiss: Arc::new(move |number| Box::pin(watched.clone().dismiss(number))),
+            false_alarms_per_week: config.detection.false_alarms_per_week,
+            backtest: Arc::new({
+                let backtests = backtests.clone();
+                move |question| backtests.ask(question)
+            }),
             webhooks: Arc::new(notifier),
             metrics: Arc::new(move || metrics.metrics()),
             ready: Arc::new(move || ready.ready()),
@@ -125,7 +147,8 @@ impl Daemon {
                 public_url,
             },
         });
-        Ok(Self { receiver, store, memory, pages: (listener, pages), analysis, telling, notifier: deliveries, stop })
+        let pages = (listener, pages);
+        Ok(Self { receiver, store, memory, pages, analysis, telling, notifier: deliveries, backtests, stop })
     }
 
     /// Returns the addresses that were bound.
@@ -142,7 +165,8 @@ impl Daemon {
     /// # Errors
     /// When the analysis failed: what is received would no longer be watched, so whoever looks after the daemon must know.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let Self { receiver, store, memory, pages: (listener, pages), mut analysis, telling, notifier, stop } = self;
+        let Self { receiver, store, memory, pages, mut analysis, telling, notifier, backtests, stop } = self;
+        let (listener, pages) = pages;
         let mut until_stop = stop.subscribe();
         let mut until_stop_too = stop.subscribe();
         let pages = tokio::spawn(
@@ -175,6 +199,7 @@ impl Daemon {
             end(telling, until, "saving changes of incidents"),
             end(pages, until, "answering pages"),
             end(notifier, until, "calling webhooks"),
+            end(tokio::spawn(backtests.ended()), until, "a backtest"),
         );
         failed.map_or(Ok(()), Err)
     }
@@ -293,8 +318,7 @@ pub(crate) fn stitcher_limits(stitching: &Stitching) -> StitcherLimits {
     }
 }
 
-fn analyzer_limits(config: &Config) -> AnalyzerLimits {
-    let analysis_bytes = Budget::of(config.limits.memory_bytes).analysis_bytes;
+fn analyzer_limits(config: &Config, analysis_bytes: usize) -> AnalyzerLimits {
     let mut limits = AnalyzerLimits {
         stitcher: StitcherLimits {
             open_spans_max: OPEN_SPANS.count_of(analysis_bytes),

@@ -184,7 +184,8 @@ fn after_bins() -> Vec<(f64, u64)> {
     bounds.into_iter().zip([30, 70, 96, 80, 40, 16, 6, 8, 30, 70, 92, 66, 37, 10]).collect()
 }
 
-fn resolved() -> Incident {
+/// Returns the resolved one.
+pub(crate) fn resolved() -> Incident {
     Incident {
         id: "01939b1c-7d00-7000-8000-000000000061".to_owned(),
         number: 97,

@@ -15,10 +15,10 @@ use collector_table::{
 };
 use futures::future::BoxFuture;
 use web::{
-    AddWebhookError, Answer, DeliveryQuery, DeliveryView, Dismissal, EdgeBy, EdgeEnds, EdgePart, EdgeRow, Endpoints,
-    IngestView, LogQuery, NewWebhook, ProcessRow, Setting, Source, SourceError, State, StoredTrace, TestOutcome,
-    TestWebhook, TestWebhookError, TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces,
-    WebhookView, Webhooks,
+    AddWebhookError, Answer, BacktestAnswer, BacktestProgress, BacktestQuestion, BacktestResult, DeliveryQuery,
+    DeliveryView, Dismissal, EdgeBy, EdgeEnds, EdgePart, EdgeRow, Endpoints, IngestView, LogQuery, NewWebhook,
+    ProcessRow, Setting, Source, SourceError, State, StoredTrace, TestOutcome, TestWebhook, TestWebhookError,
+    TransactionQuery, TransactionRow, TransactionSegment, TransactionTraces, WebhookView, Webhooks,
 };
 
 pub(crate) mod findings;
@@ -418,6 +418,39 @@ fn dismissal(incidents: &[Incident], number: u64) -> Dismissal {
     }
 }
 
+/// Answers by the budget: 2 is being computed, 3 is refused because of it, 4 failed; the others are known.
+fn backtest(question: BacktestQuestion) -> BacktestAnswer {
+    let progress = BacktestProgress { minutes: 12, minutes_total: 105, spans: 48_211 };
+    match question.false_alarms_per_week.to_string().as_str() {
+        "2" => BacktestAnswer::Running(progress),
+        "3" => BacktestAnswer::Busy(BacktestQuestion { false_alarms_per_week: 2.0, ..question }, progress),
+        "4" => BacktestAnswer::Failed("the disk <is> gone".to_owned()),
+        _ => BacktestAnswer::Done(Arc::new(backtested(question))),
+    }
+}
+
+/// Would have opened what did, noticed it a little later, and something about stock beside it.
+fn backtested(question: BacktestQuestion) -> BacktestResult {
+    let slow_bank = findings::slow_bank();
+    let mut stock = Incident { title: "reserving <stock> is slow".to_owned(), ..slow_bank.clone() };
+    stock.root_cause[0].service = "stock".to_owned();
+    let is_at_all = question.false_alarms_per_week > 1e-3;
+    let later = Incident { detected_at: "2026-11-21T12:07:40Z".to_owned(), ..slow_bank.clone() };
+    BacktestResult {
+        question,
+        learned_from_ns: question.from_ns - 2_700_000 * MS,
+        first_span_ns: is_at_all.then_some(question.from_ns - 600_000 * MS),
+        replayed_until_ns: question.until_ns,
+        cut_short: (question.false_alarms_per_week > 99.0).then(|| "a replay may take 900 s".to_owned()),
+        spans: 1_204_118,
+        logs: 0,
+        truncated: 0,
+        would_open: if is_at_all { vec![later, stock] } else { Vec::new() },
+        left_out: 0,
+        opened: if is_at_all { vec![slow_bank, findings::resolved()] } else { Vec::new() },
+    }
+}
+
 /// As [`state`], for tests that look at the source afterwards.
 pub(crate) fn state_with(source: Arc<Fake>, summary: Summary, ingest: IngestView, webhooks: FakeWebhooks) -> State {
     let incidents = summary.incidents.clone();
@@ -427,6 +460,8 @@ pub(crate) fn state_with(source: Arc<Fake>, summary: Summary, ingest: IngestView
         summary: receiver,
         ingest: Arc::new(move || ingest.clone()),
         dismiss: Arc::new(move |number| Box::pin(std::future::ready(dismissal(&incidents, number)))),
+        false_alarms_per_week: 1.0,
+        backtest: Arc::new(backtest),
         webhooks: Arc::new(webhooks),
         metrics: Arc::new(|| {
             "# HELP throughline_up Always 1.\n# TYPE throughline_up gauge\nthroughline_up 1\n".to_owned()
@@ -439,6 +474,11 @@ pub(crate) fn state_with(source: Arc<Fake>, summary: Summary, ingest: IngestView
         stitching: analyzer::stitch::StitcherLimits::default(),
         now_ns: Arc::new(|| NOW_NS),
         settings: vec![
+            Setting {
+                key: "detection.false_alarms_per_week".to_owned(),
+                value: "1".to_owned(),
+                origin: "throughline.yaml:31".to_owned(),
+            },
             Setting {
                 key: "receivers.otlp.protocols.grpc.endpoint".to_owned(),
                 value: "127.0.0.1:4317".to_owned(),

@@ -216,4 +216,7 @@ fn what_comes_back_within_half_an_hour_is_the_same_incident() {
     let [first, second] = &opened[..] else { panic!("{}", run.story()) };
     assert_eq!((&first.id, first.number, first.reopened), (&second.id, second.number, false));
     assert!(second.reopened && second.summary.contains("It came back"), "{}", second.summary);
+    let began_ns = crate::time::parse_rfc3339(&first.started_at);
+    assert_eq!((first.began_ns(), second.began_ns()), (began_ns, began_ns), "the first time");
+    assert!(second.started_at > first.started_at);
 }

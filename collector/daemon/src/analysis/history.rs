@@ -8,13 +8,11 @@ use std::time::Duration;
 use analyzer::incident::{Incident, IncidentStatus};
 use analyzer::time::parse_rfc3339;
 use anyhow::Context as _;
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, not};
-use collector_store::{QueryParam, SqlError};
-use collector_table::{LogTable, SpanTable};
+use collector_store::QueryParam;
 use tokio::time::Instant;
 
-use super::{Analysis, only_time, stored};
+use super::{Analysis, stored};
+use crate::slices::{ROWS_MANY, Slice, Slices};
 
 const SECOND_NS: i64 = 1_000_000_000;
 const MINUTE_NS: i64 = 60 * SECOND_NS;
@@ -24,19 +22,12 @@ const USUAL_NS: i64 = 45 * MINUTE_NS;
 const BEFORE_ONSET_NS: i64 = 40 * MINUTE_NS;
 /// History at most, however long an incident has been open.
 const HISTORY_MAX_NS: i64 = 6 * 60 * MINUTE_NS;
-/// Event time that one query covers, unless that is too much for it.
-const STEP_NS: i64 = 15 * SECOND_NS;
-/// Event time that one query covers at least, however much that is.
-const STEP_MIN_NS: i64 = SECOND_NS / 4;
 /// Longest that reading back may take; then the rest is learned live.
 const TAKES_MAX: Duration = Duration::from_secs(30);
 /// Time after which no span is joined to a transaction any more, and some.
 const JOINED_NS: i64 = 15 * MINUTE_NS;
 /// Longest transaction that is still found to be stored, when it began before the history that is read back.
 const TRANSACTION_MAX_NS: i64 = 24 * 60 * MINUTE_NS;
-
-/// Spans that are held until the step in which they ended; with more, what was read is analysed at once.
-const UNENDED_MAX: usize = 100_000;
 
 /// Returns from when on spans are read back, given the last span's start.
 pub(super) fn from_ns(last_ns: i64, incidents: &[Incident]) -> i64 {
@@ -48,29 +39,13 @@ pub(super) fn from_ns(last_ns: i64, incidents: &[Incident]) -> i64 {
     for_incidents.min(last_ns.saturating_sub(USUAL_NS)).max(last_ns.saturating_sub(HISTORY_MAX_NS))
 }
 
-/// What became of a step.
-enum Step {
-    /// All was read.
-    Whole,
-    /// A query's limit cut rows off.
-    Truncated,
-    /// It is too much for a query; nothing was analysed.
-    TooMuch,
-    /// No span started in it; the next one started then.
-    Empty { next_ns: i64 },
-}
-
-/// Spans that were read before they ended: exporters send a span when it has ended, and so it is analysed here.
-#[derive(Default)]
-struct Unended(Vec<RecordBatch>);
-
 /// What reading back left out.
 #[derive(Default)]
 struct Missing {
-    /// Steps that could not be read, and why the first could not.
+    /// Slices that could not be read, and why the first could not.
     failed: u64,
     first_error: Option<anyhow::Error>,
-    /// Steps of which a query's limit cut rows off.
+    /// Slices of which a query's limit cut rows off.
     truncated: u64,
 }
 
@@ -84,35 +59,32 @@ impl Analysis {
         if let Err(error) = self.find_long(stored_ns).await {
             tracing::warn!("long transactions may be stored twice: {error:#}");
         }
-        let mut unended = Unended::default();
-        let (mut at_ns, mut step_ns) = (from_ns, STEP_NS);
-        while at_ns <= last_ns {
+        let mut slices = Slices::new(self.store.reader().clone(), from_ns..last_ns.saturating_add(1), ROWS_MANY);
+        loop {
             if began.elapsed() > TAKES_MAX {
-                let unread_s = (last_ns - at_ns) / SECOND_NS;
+                let unread_s = (last_ns - slices.read_until_ns()) / SECOND_NS;
                 tracing::warn!(unread_s, "reading back recent spans took too long; the last of them are left out");
                 break;
             }
-            let to_ns = at_ns + step_ns;
-            let started_ns = at_ns..to_ns;
-            at_ns = to_ns;
-            match self.read_step(&mut unended, stored_ns, started_ns.clone(), last_ns).await {
-                Ok(Step::TooMuch) => {
-                    (at_ns, step_ns) = (started_ns.start, (step_ns / 2).max(STEP_MIN_NS));
-                    continue;
-                }
-                Ok(Step::Whole) => stored_ns = to_ns,
-                Ok(Step::Truncated) => (stored_ns, missing.truncated) = (to_ns, missing.truncated + 1),
-                Ok(Step::Empty { next_ns }) => at_ns = next_ns,
+            match slices.next().await {
+                Ok(Some(slice)) => match self.find_stored(stored_ns..slice.started_ns.end).await {
+                    Ok(is_whole) => {
+                        stored_ns = slice.started_ns.end;
+                        missing.truncated += u64::from(!is_whole);
+                        self.analyse(slice).await;
+                        self.stored.forget_before(stored_ns - JOINED_NS);
+                    }
+                    // Without knowing what is stored, it would be stored twice.
+                    Err(error) => missing.note(error),
+                },
+                Ok(None) => break,
                 Err(error) => {
-                    missing.failed += 1;
-                    missing.first_error.get_or_insert(error);
+                    slices.skip();
+                    missing.note(error);
                 }
             }
-            self.stored.forget_before(to_ns - JOINED_NS);
         }
-        if let Err(error) = self.analyse(unended.ended(Vec::new(), i64::MAX), last_ns).await {
-            missing.first_error.get_or_insert(error);
-        }
+        missing.truncated += slices.truncated();
         self.keep_derived().await;
         missing.warn();
         if self.stored.left_out() > 0 {
@@ -134,89 +106,43 @@ impl Analysis {
         Ok(())
     }
 
-    /// Reads the spans of one step and, before they are analysed, which transactions are stored that started between
-    /// `stored_ns` and the step's end.
-    async fn read_step(
-        &mut self,
-        unended: &mut Unended,
-        stored_ns: i64,
-        started_ns: Range<i64>,
-        last_ns: i64,
-    ) -> anyhow::Result<Step> {
-        let range = |from_ns| vec![QueryParam::TimestampNs(from_ns), QueryParam::TimestampNs(started_ns.end)];
-        let sql = "SELECT * FROM spans WHERE start_time >= $1 AND start_time < $2";
-        let can_be_less = started_ns.end - started_ns.start > STEP_MIN_NS;
-        let spans = match self.store.query_with(sql, range(started_ns.start)).await {
-            Ok(spans) if spans.truncated && can_be_less => return Ok(Step::TooMuch),
-            Err(SqlError::Memory { .. }) if can_be_less => return Ok(Step::TooMuch),
-            spans => spans.context("reading back spans")?,
-        };
-        if spans.batches.iter().all(|batch| batch.num_rows() == 0) {
-            // Quiet time, as when the daemon did not run, is not worth a query for each of its steps.
-            let sql = "SELECT min(start_time) FROM spans WHERE start_time >= $1";
-            let from = vec![QueryParam::TimestampNs(started_ns.end)];
-            let next = self.store.query_with(sql, from).await.context("finding the next span")?;
-            return Ok(Step::Empty { next_ns: only_time(&next).unwrap_or(i64::MAX) });
-        }
-        let stored = self.store.query_with(stored::QUERY, range(stored_ns)).await.context("finding what is stored")?;
+    /// Finds out which transactions are stored that started then, before they are derived again. Returns whether all were
+    /// read.
+    async fn find_stored(&mut self, started_ns: Range<i64>) -> anyhow::Result<bool> {
+        let params = [started_ns.start, started_ns.end].map(QueryParam::TimestampNs).into();
+        let stored = self.store.query_with(stored::QUERY, params).await.context("finding what is stored")?;
         for batch in &stored.batches {
             self.stored.add(batch);
         }
-        let is_whole = self.read_logs(range(started_ns.start), started_ns.end.min(last_ns)).await?;
-        let is_whole = is_whole && !stored.truncated && !spans.truncated;
-        self.analyse(unended.ended(spans.batches, started_ns.end), started_ns.end.min(last_ns)).await?;
-        Ok(if is_whole { Step::Whole } else { Step::Truncated })
+        Ok(!stored.truncated)
     }
 
-    /// Reads the log records that were written in a step: keys in them join traces. Returns whether all were read.
-    async fn read_logs(&mut self, written: Vec<QueryParam>, now_ns: i64) -> anyhow::Result<bool> {
-        let sql = "SELECT * FROM logs WHERE time >= $1 AND time < $2 AND trace_id IS NOT NULL";
-        let logs = self.store.query_with(sql, written).await.context("reading back log records")?;
-        for batch in logs.batches {
-            let table = LogTable::from_batch(batch).context("reading back log records")?;
-            self.analyzer.push_logs(&table, now_ns);
+    async fn analyse(&mut self, slice: Slice) {
+        for arrival in slice.arrivals {
+            if let Some(logs) = &arrival.logs {
+                self.analyzer.push_logs(logs, arrival.now_ns);
+            }
+            if let Some(spans) = &arrival.spans {
+                let outcome = self.analyzer.push(spans, arrival.now_ns);
+                self.keep(outcome).await;
+            }
         }
-        Ok(!logs.truncated)
-    }
-
-    async fn analyse(&mut self, spans: anyhow::Result<Vec<SpanTable>>, now_ns: i64) -> anyhow::Result<()> {
-        for table in spans? {
-            let outcome = self.analyzer.push(&table, now_ns);
-            self.keep(outcome).await;
-        }
-        Ok(())
-    }
-}
-
-impl Unended {
-    /// Adds spans; returns, and no longer holds, those that ended before `until_ns`.
-    fn ended(&mut self, mut spans: Vec<RecordBatch>, until_ns: i64) -> anyhow::Result<Vec<SpanTable>> {
-        spans.splice(0..0, self.0.drain(..));
-        let is_too_much = spans.iter().map(RecordBatch::num_rows).sum::<usize>() > UNENDED_MAX;
-        let mut ended = Vec::new();
-        for batch in spans {
-            let table = SpanTable::from_batch(batch).context("reading back spans")?;
-            let columns = table.columns();
-            let ends_ns =
-                columns.starts_ns.iter().zip(columns.durations_ns).map(|(start, ns)| start.saturating_add(*ns));
-            let has_ended: BooleanArray = ends_ns.map(|end_ns| Some(is_too_much || end_ns < until_ns)).collect();
-            let has_not_ended = not(&has_ended).context("reading back spans")?;
-            let of = |wanted| filter_record_batch(table.batch(), wanted).context("reading back spans");
-            self.0.extend(Some(of(&has_not_ended)?).filter(|batch| batch.num_rows() > 0));
-            ended.push(SpanTable::from_batch(of(&has_ended)?).context("reading back spans")?);
-        }
-        Ok(ended)
     }
 }
 
 impl Missing {
+    fn note(&mut self, error: anyhow::Error) {
+        self.failed += 1;
+        self.first_error.get_or_insert(error);
+    }
+
     fn warn(&self) {
         if let Some(error) = &self.first_error {
-            tracing::warn!(steps = self.failed, "recent spans could not be read back: {error:#}");
+            tracing::warn!(slices = self.failed, "recent spans could not be read back: {error:#}");
         }
         if self.truncated > 0 {
             tracing::warn!(
-                steps = self.truncated,
+                slices = self.truncated,
                 "recent spans or log records were too many to read back all of them"
             );
         }

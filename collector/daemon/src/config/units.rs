@@ -74,9 +74,13 @@ pub(super) fn size(value: &Value) -> Parsed<usize> {
 
 /// Returns a duration from `250ms`, `30s`, `5m`, `1h` or `7d`; above zero and at most ten years.
 pub(super) fn duration(value: &Value) -> Parsed<Duration> {
-    let text = text(value)?;
+    duration_of(&text(value)?)
+}
+
+/// As [`duration`], of plain text.
+pub(crate) fn duration_of(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration; write a number and a unit, such as 250ms, 30s, 5m, 1h or 7d");
-    let (number, unit) = number_and_unit(&text).ok_or_else(wrong)?;
+    let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
     let factor = match unit {
         "ms" => 0.001,
         "s" => 1.0,
