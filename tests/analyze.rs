@@ -32,7 +32,14 @@ const REAL_FILES: usize = 12;
 /// What the shop sent.
 static REQUESTS: LazyLock<Vec<ExportTraceServiceRequest>> = LazyLock::new(|| {
     let from_ns = START_NS + SLOW_AFTER_S * SECOND_NS;
-    let slowdown = Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns };
+    let slowdown = Slowdown {
+        service: "payment",
+        operation: "POST /charges",
+        factor: 8.0,
+        version: "2.9.0",
+        log: "waited {wait} ms",
+        from_ns,
+    };
     let shop = Shop::new(1, 6.0, Some(slowdown));
     let begins = (0..LENGTH_S).step_by(REQUEST_S as usize).map(|second| START_NS + second * SECOND_NS);
     let spans = begins.map(|from_ns| shop.telemetry_between(from_ns, from_ns + REQUEST_S * SECOND_NS).spans);

@@ -107,7 +107,14 @@ fn expect_page(chrome: &Chrome, daemon: &Daemon, path: &str, words: &[&str]) {
 fn send_a_shop_that_turns_slow(daemon: &Daemon) {
     let now_ns = now_ns();
     let from_ns = now_ns - 4 * MINUTE_NS;
-    let slowdown = Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns };
+    let slowdown = Slowdown {
+        service: "payment",
+        operation: "POST /charges",
+        factor: 8.0,
+        version: "2.9.0",
+        log: "waited {wait} ms",
+        from_ns,
+    };
     let shop = Shop::new(1, 6.0, Some(slowdown));
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", daemon.grpc)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

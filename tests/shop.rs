@@ -5,7 +5,8 @@
 
 use analyzer::{Analyzer, AnalyzerLimits, Incident, IncidentEvent};
 use collector_otlp::{Encoding, Limits, PayloadKind, Signal};
-use collector_table::SpanTable;
+use collector_table::{LogTable, SpanTable};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use throughline::demo::shop::{Shop, Slowdown};
@@ -18,8 +19,14 @@ const HISTORY_S: u64 = 12 * 60;
 #[test]
 fn slow_payment_is_named_within_two_minutes_of_its_onset() {
     let onset_ns = START_NS + HISTORY_S * SECOND_NS;
-    let slowdown =
-        Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns: onset_ns };
+    let slowdown = Slowdown {
+        service: "payment",
+        operation: "POST /charges",
+        factor: 8.0,
+        version: "2.9.0",
+        log: "no connection left, waited {wait} ms",
+        from_ns: onset_ns,
+    };
     let opened = opened(&Shop::new(1, 6.0, Some(slowdown)), HISTORY_S + 150);
     assert_eq!(opened.len(), 1, "{opened:#?}");
     let incident = &opened[0];
@@ -34,6 +41,11 @@ fn slow_payment_is_named_within_two_minutes_of_its_onset() {
     let detected_ns = analyzer::time::parse_rfc3339(&incident.detected_at).unwrap();
     let delay_s = (detected_ns - onset_ns.cast_signed()) / SECOND_NS.cast_signed();
     assert!((0..=120).contains(&delay_s), "detected {delay_s} s after the onset");
+    let logs = &incident.evidence.logs;
+    assert_eq!(logs.len(), 1, "{logs:#?}");
+    assert_eq!((logs[0].template.as_str(), logs[0].change.as_str()), ("no connection left, waited <*> ms", "new"));
+    assert_eq!((logs[0].service.as_str(), logs[0].severity.as_str(), logs[0].before), ("payment", "warn", 0));
+    assert!(logs[0].examples.iter().all(|line| line.trace_id.is_some() && line.instance.is_some()), "{logs:#?}");
 }
 
 #[test]
@@ -45,15 +57,19 @@ fn quiet_shop_opens_nothing() {
 /// Returns the incidents that open while the shop is watched, as they were when they opened.
 fn opened(shop: &Shop, seconds: u64) -> Vec<Incident> {
     let mut analyzer = Analyzer::new(AnalyzerLimits::default());
-    let kind = PayloadKind { signal: Signal::Traces, encoding: Encoding::Protobuf };
+    let kind = |signal| PayloadKind { signal, encoding: Encoding::Protobuf };
     let mut opened = Vec::new();
     for second in 0..seconds {
         let from_ns = START_NS + second * SECOND_NS;
-        let request =
-            ExportTraceServiceRequest { resource_spans: shop.telemetry_between(from_ns, from_ns + SECOND_NS).spans };
-        let decoded = collector_otlp::decode(kind, &request.encode_to_vec(), &Limits::default()).unwrap();
-        assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+        let telemetry = shop.telemetry_between(from_ns, from_ns + SECOND_NS);
         let now_ns = (from_ns + SECOND_NS).cast_signed();
+        let logs = ExportLogsServiceRequest { resource_logs: telemetry.logs }.encode_to_vec();
+        let logs = collector_otlp::decode(kind(Signal::Logs), &logs, &Limits::default()).unwrap();
+        analyzer.push_logs(&LogTable::from_batch(logs.rows).unwrap(), now_ns);
+        let request = ExportTraceServiceRequest { resource_spans: telemetry.spans };
+        let decoded =
+            collector_otlp::decode(kind(Signal::Traces), &request.encode_to_vec(), &Limits::default()).unwrap();
+        assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
         let table = SpanTable::from_batch(decoded.rows).unwrap();
         let outcome = analyzer.push(&table, now_ns);
         // The first ones began before anyone watched.

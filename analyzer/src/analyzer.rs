@@ -88,9 +88,17 @@ impl Analyzer {
         self.step(closed, now_ns)
     }
 
-    /// Takes in log records that arrived at `now_ns`: the business keys that they carry may join their traces.
+    /// Takes in log records that arrived at `now_ns`: the business keys that they carry may join their traces, and what
+    /// they say may be evidence.
     pub fn push_logs(&mut self, table: &LogTable, now_ns: i64) {
         self.stitcher.push_logs(table, now_ns);
+        self.detector.read_logs(table, now_ns);
+    }
+
+    /// States that log records written before `until_ns` may not have been pushed, as when reading back ended early: until
+    /// there was time to watch since then, nothing is taken for new.
+    pub fn miss_logs(&mut self, until_ns: i64) {
+        self.detector.miss_logs(until_ns);
     }
 
     /// Returns the transactions that a log record belongs to; see [`Stitcher::transactions_of_log`].

@@ -18,6 +18,7 @@ mod graph;
 mod instances;
 mod kinds;
 mod life;
+mod logs;
 mod rate_story;
 mod rates;
 mod recent;
@@ -44,11 +45,12 @@ pub use sketch::Sketch;
 
 use std::collections::VecDeque;
 
-use collector_table::SpanTable;
+use collector_table::{LogTable, SpanTable};
 
 use self::changes::Changes;
 use self::graph::Graph;
 use self::life::OpenIncident;
+use self::logs::Logs;
 use self::rates::Rates;
 use self::recent::{Brief, Recent};
 use self::season::Season;
@@ -174,6 +176,7 @@ pub struct Detector {
     recent: Recent,
     changes: Changes,
     traits: Traits,
+    logs: Logs,
     /// Last block that was judged.
     judged: Option<i64>,
     /// Nothing opens before this event time: it was judged before a restart.
@@ -204,6 +207,7 @@ impl Detector {
             recent: Recent::default(),
             changes: Changes::default(),
             traits: Traits::default(),
+            logs: Logs::default(),
             judged: None,
             opens_from_ns: i64::MIN,
             open: Vec::new(),
@@ -230,6 +234,16 @@ impl Detector {
     /// Reads who sends, and for whom, from spans as they arrive.
     pub fn read(&mut self, table: &SpanTable) {
         self.traits.read(table);
+    }
+
+    /// Mines the templates of log records that arrived at `now_ns`; they become evidence, and never an incident.
+    pub fn read_logs(&mut self, table: &LogTable, now_ns: i64) {
+        self.logs.read(table, now_ns);
+    }
+
+    /// States that log records written before `until_ns` may be missing, so that what is new is not known from them.
+    pub(crate) fn miss_logs(&mut self, until_ns: i64) {
+        self.logs.miss(until_ns);
     }
 
     /// Takes in a closed transaction whose root ended at `ended_ns`; not later than it arrived, or a sender whose clock
@@ -363,6 +377,7 @@ impl Detector {
             ("transactions_of_folded_types", self.types.slots.left_out),
         ];
         at_bounds.extend(self.rates.at_bounds());
+        at_bounds.extend(self.logs.at_bounds());
         at_bounds
     }
 }

@@ -271,6 +271,69 @@ pub struct Evidence {
     /// Counts, of kinds that are about how often something goes wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateEvidence>,
+    /// What the logs of its services say near the onset, the most telling first; never a reason to open it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogEvidence>,
+}
+
+/// A template of log lines that is new, surges or fell silent near the onset.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LogEvidence {
+    /// Service that writes it.
+    pub service: String,
+    /// `fatal`, `error`, `warn`, `info`, `debug`, `trace` or `unknown`.
+    pub severity: String,
+    /// What like lines share, with `<*>` for each part that varies.
+    pub template: String,
+    /// Event name of the records.
+    pub event: Option<String>,
+    /// `exception.type` of the records.
+    pub exception: Option<String>,
+    /// `new`: never seen before; `surging`: more often than traffic explains; `silent`: not written any more.
+    pub change: String,
+    /// Lines before the onset.
+    pub before: u64,
+    /// Length of that time, seconds.
+    pub before_s: i64,
+    /// Lines a minute then.
+    pub before_per_minute: f64,
+    /// Lines since the onset, of what is new since a minute before it.
+    pub now: u64,
+    /// Length of that time, seconds.
+    pub now_s: i64,
+    /// Lines a minute in it.
+    pub now_per_minute: f64,
+    /// How many times as often as traffic explains; none if there were no lines before.
+    pub factor: Option<f64>,
+    /// Minus the decimal logarithm of the chance that nothing changed.
+    pub surprise: f64,
+    /// When the first line was written, as far back as was watched.
+    pub first_seen: String,
+    /// Lines as they were written, those of hurt transactions first.
+    pub examples: Vec<LogExample>,
+}
+
+impl LogEvidence {
+    /// Returns whether both are about the same template.
+    pub(crate) fn is_about(&self, other: &Self) -> bool {
+        let name = |one: &Self| (one.service.clone(), one.severity.clone(), one.event.clone(), one.exception.clone());
+        self.template == other.template && name(self) == name(other)
+    }
+}
+
+/// A log line.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LogExample {
+    /// When it was written.
+    pub at: String,
+    /// Its beginning.
+    pub text: String,
+    /// Trace in which it was written, hex.
+    pub trace_id: Option<String>,
+    /// Span in which it was written, hex.
+    pub span_id: Option<String>,
+    /// Instance that wrote it.
+    pub instance: Option<String>,
 }
 
 /// How often something goes wrong, now and usually.

@@ -16,7 +16,14 @@ const BATCH_NS: u64 = 5 * SECOND_NS;
 
 /// Returns a shop whose payment service is slow from then on.
 pub(crate) fn slow_shop(from_ns: u64) -> Shop {
-    let slowdown = Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns };
+    let slowdown = Slowdown {
+        service: "payment",
+        operation: "POST /charges",
+        factor: 8.0,
+        version: "2.9.0",
+        log: "waited {wait} ms",
+        from_ns,
+    };
     Shop::new(1, 6.0, Some(slowdown))
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// Fields that only some incidents have.
-const OPTIONAL: [&str; 1] = ["incident.evidence.rate"];
+const OPTIONAL: [&str; 2] = ["incident.evidence.logs", "incident.evidence.rate"];
 const SCHEMA: &str = include_str!("../../docs/incident.schema.json");
 
 /// Fails unless the value has exactly the fields of the schema, optional ones aside, at every depth, and only words that it knows.

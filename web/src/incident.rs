@@ -1,6 +1,8 @@
 //! `/incidents/{number}`: where, since when, who, what changed, is it spreading, what to do; and the evidence for it.
 //! Also as `.json` (the contract) and `.txt` (for an incident channel).
 
+mod logs;
+
 use std::fmt::Write;
 
 use analyzer::incident::{Evidence, RateEvidence, RootCause};
@@ -54,6 +56,7 @@ struct IncidentPage {
     quantiles: Vec<QuantileLine>,
     evidence: Vec<(&'static str, String)>,
     exemplars: Vec<ExemplarLine>,
+    logs: Vec<logs::LogLines>,
     compare_url: Option<String>,
     suggestions: Vec<String>,
     deliveries: Vec<DeliveryLine>,
@@ -230,6 +233,7 @@ fn page(
         quantiles: quantiles(&incident.evidence),
         evidence: evidence(&incident.evidence),
         exemplars: exemplars(incident),
+        logs: incident.evidence.logs.iter().map(|log| logs::LogLines::new(log, &incident.started_at)).collect(),
         compare_url: compare_url(incident),
         suggestions: incident.suggestions.clone(),
         deliveries,
@@ -382,6 +386,9 @@ fn as_text(incident: &Incident) -> String {
             None => line(format!("cause {}       {phrase}", row.rank)),
         }
         line(format!("              {}", cause.evidence));
+    }
+    for log in &incident.evidence.logs {
+        logs::as_text(log, &incident.started_at).into_iter().for_each(&mut line);
     }
     for change in &incident.changes {
         line(format!("changed       {} {}", format::stated_moment(&change.at), change.text));

@@ -9,6 +9,7 @@ use std::io::Read;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
+use collector_table::SpanId;
 use tower::ServiceExt;
 
 /// Every page and its states, of the made-up shop.
@@ -177,6 +178,30 @@ async fn an_incident_answers_the_six_questions() {
     let twin = get(&shop(), "/incidents/142.txt").await;
     assert!(twin.header("content-type").starts_with("text/plain"));
     assert!(twin.text().contains("waiting for bank:9103, which sends no telemetry: 15 ms → 815 ms (+800 ms, 98%)"));
+}
+
+#[tokio::test]
+async fn an_incident_shows_what_the_logs_say_and_leads_to_the_transactions() {
+    let text = get(&shop(), "/incidents/142").await.text().to_owned();
+    let span = SpanId(5_u64.to_be_bytes());
+    let timeline = format!("/trace/{}?span={span}#{span}", shop::trace_id(1));
+    for shown in [
+        "What the logs say",
+        "pool exhausted after <var>&lt;*&gt;</var> ms, waiting for a connection to bank:<var>&lt;*&gt;</var> &lt;b&gt;now&lt;/b&gt;",
+        "pool exhausted after 812 ms, waiting for a connection to bank:9103 &lt;b&gt;now&lt;/b&gt;",
+        "0 in 30 min before, 214 in 6 min 40 s since; first seen 12:02:52 UTC",
+        "6.9 times more",
+        "java.sql.SQLTransientConnectionException",
+        &timeline,
+        "/logs?q=ms%2C%20waiting%20for%20a%20connection%20to%20bank%3A&amp;service=payment&amp;severity=13",
+    ] {
+        assert!(text.contains(shown), "{shown}");
+    }
+    let twin = get(&shop(), "/incidents/142.txt").await.text().to_owned();
+    assert!(twin.contains("log           warn payment, new: pool exhausted after <*> ms"), "{twin}");
+    assert!(twin.contains("(0 → 32 a minute)") && twin.contains("12:03:14 pool exhausted after 812 ms"), "{twin}");
+    let resolved = get(&shop(), "/incidents/97").await.text().to_owned();
+    assert!(!resolved.contains("What the logs say"), "nothing is shown of an incident without");
 }
 
 #[tokio::test]

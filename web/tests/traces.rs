@@ -4,6 +4,7 @@
 
 mod shop;
 
+use analyzer::incident::LogExample;
 use analyzer::{JoinSummary, Proposal, Refusal, Refused, Rule, Summary};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -96,6 +97,15 @@ async fn hostile_text_stays_text_wherever_it_comes_from() {
         hostile.clone_into(&mut incident.root_cause[0].evidence);
         hostile.clone_into(&mut incident.impact.who[0]);
         hostile.clone_into(&mut incident.exemplars[0].trace_id);
+        for log in &mut incident.evidence.logs {
+            let some = || Some(hostile.to_owned());
+            let (at, text) = (hostile.to_owned(), hostile.to_owned());
+            log.examples = vec![LogExample { at, text, trace_id: some(), span_id: some(), instance: some() }];
+            (log.event, log.exception) = (some(), some());
+            for text in [&mut log.service, &mut log.severity, &mut log.template, &mut log.change, &mut log.first_seen] {
+                hostile.clone_into(text);
+            }
+        }
         hostile.clone_into(&mut incident.started_at);
     }
     hostile.clone_into(&mut summary.types[0].operation);

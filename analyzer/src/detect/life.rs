@@ -44,7 +44,7 @@ pub(super) struct OpenIncident {
     opened_by: Vec<Watch>,
     pub(super) onset: i64,
     /// Block in which it was opened; what grew slowly began long before.
-    opened: i64,
+    pub(super) opened: i64,
     /// Services and peers that were seen to be off their baseline themselves; only they can be blamed.
     credible: BTreeSet<Arc<str>>,
     /// Strongest verdict on a signal of time, and the largest shift and excess of long ones of all.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub(super) use judge::{RateVerdict, needed};
 pub(super) use occasion::{Example, Name, Occasion, Occasions, Of, Place, Wrong};
+pub(super) use odds::log10_binomial_tail;
 
 use crate::hash::{Map, Set};
 use crate::span::Site;

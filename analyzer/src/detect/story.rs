@@ -328,6 +328,7 @@ fn evidence(facts: &Facts<'_>, type_id: TypeId, hurt: &[&Brief], causes: &[RootC
         after: tally(onset_minute, minute + 1).unwrap_or_default(),
         unexplained_ms: (extra_ms / hurt.len().max(1) as f64 * (1.0 - explained)).max(0.0),
         rate: None,
+        logs: Vec::new(),
     }
 }
 

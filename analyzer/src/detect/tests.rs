@@ -2,6 +2,7 @@
 //! The shop's numbers are made by arithmetic, so that every run is the same.
 
 mod kinds;
+mod logs;
 
 use std::fmt::Write as _;
 

@@ -45,6 +45,8 @@ pub(crate) struct Slices {
 pub(crate) struct Slice {
     /// The stretch that was read.
     pub(crate) started_ns: Range<i64>,
+    /// Whether there were too many log records, and some that are of no trace are left out.
+    pub(crate) lacks_logs: bool,
     /// In order of time.
     pub(crate) arrivals: Vec<Arrival>,
 }
@@ -99,8 +101,7 @@ impl Slices {
                 self.step_ns /= 2;
                 continue;
             };
-            let Some(logs) = self.read(LOGS, &started_ns, can_be_less).await.context("reading back log records")?
-            else {
+            let Some((logs, lacks_logs)) = self.read_logs(&started_ns, can_be_less).await? else {
                 self.step_ns /= 2;
                 continue;
             };
@@ -117,11 +118,12 @@ impl Slices {
             self.truncated += u64::from(spans.truncated || logs.truncated);
             let arrivals = self.arrivals(spans.batches, &logs.batches, self.at_ns)?;
             if !arrivals.is_empty() {
-                return Ok(Some(Slice { started_ns: started_ns.start..self.at_ns, arrivals }));
+                return Ok(Some(Slice { started_ns: started_ns.start..self.at_ns, lacks_logs, arrivals }));
             }
         }
         let arrivals = self.arrivals(Vec::new(), &[], i64::MAX)?;
-        Ok((!arrivals.is_empty()).then_some(Slice { started_ns: self.until_ns..self.until_ns, arrivals }))
+        let started_ns = self.until_ns..self.until_ns;
+        Ok((!arrivals.is_empty()).then_some(Slice { started_ns, lacks_logs: false, arrivals }))
     }
 
     /// Slices end where arrivals do, so that none is torn.
@@ -147,6 +149,23 @@ impl Slices {
             Err(SqlError::Memory { .. }) => Ok(None),
             found => found.map(Some),
         }
+    }
+
+    /// Does what [`Self::read`] does with log records; of too many that cannot be asked for in less, those of traces, which
+    /// keys in them may join. Also returns whether others are left out.
+    async fn read_logs(
+        &self,
+        written_ns: &Range<i64>,
+        can_be_less: bool,
+    ) -> anyhow::Result<Option<(QueryResult, bool)>> {
+        let found = self.read(LOGS, written_ns, can_be_less).await;
+        if can_be_less || found.as_ref().is_ok_and(|logs| logs.as_ref().is_some_and(|logs| !logs.truncated)) {
+            return Ok(found.context("reading back log records")?.map(|logs| (logs, false)));
+        }
+        // What it holds is room that the next one needs.
+        drop(found);
+        let found = self.read(&format!("{LOGS} AND trace_id IS NOT NULL"), written_ns, false).await;
+        Ok(found.context("reading back log records of traces")?.map(|logs| (logs, true)))
     }
 
     /// Returns when something starts again.
@@ -201,10 +220,9 @@ impl Slices {
 }
 
 const SPANS: &str = "SELECT * FROM spans WHERE start_time >= $1 AND start_time < $2";
-/// Those outside of any trace join none.
-const LOGS: &str = "SELECT * FROM logs WHERE time >= $1 AND time < $2 AND trace_id IS NOT NULL";
+const LOGS: &str = "SELECT * FROM logs WHERE time >= $1 AND time < $2";
 const NEXT_SPAN: &str = "SELECT min(start_time) FROM spans WHERE start_time >= $1 AND start_time < $2";
-const NEXT_LOG: &str = "SELECT min(time) FROM logs WHERE time >= $1 AND time < $2 AND trace_id IS NOT NULL";
+const NEXT_LOG: &str = "SELECT min(time) FROM logs WHERE time >= $1 AND time < $2";
 
 /// Rows by when they arrive.
 type Piece = (i64, RecordBatch);

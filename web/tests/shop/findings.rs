@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use analyzer::incident::{
-    Affected, Change, Distribution, Evidence, Exemplar, Impact, Incident, IncidentKind, IncidentStatus, RootCause,
-    Severity, Spread, TransactionRef,
+    Affected, Change, Distribution, Evidence, Exemplar, Impact, Incident, IncidentKind, IncidentStatus, LogEvidence,
+    LogExample, RootCause, Severity, Spread, TransactionRef,
 };
 use analyzer::stitch::OpenTransaction;
 use analyzer::summary::{Summary, TypeState, TypeSummary};
+use collector_table::SpanId;
 use web::{DeliveryView, IngestView, Refusal, SenderView, SignalView, StoreView};
 
 use super::{NOW_NS, trace_id};
@@ -167,10 +168,58 @@ pub(crate) fn slow_bank() -> Incident {
             after: distribution(651, [480.0, 1_120.0, 1_388.0], &after_bins()),
             unexplained_ms: 11.0,
             rate: None,
+            logs: vec![exhausted_pool(), more_retries()],
         },
         exemplars: vec![exemplar(1, "affected", 1_142.0), exemplar(4, "affected", 1_111.0), exemplar(2, "usual", 61.0)],
         labels: BTreeMap::new(),
         url: "http://127.0.0.1:8317/incidents/142".to_owned(),
+    }
+}
+
+fn exhausted_pool() -> LogEvidence {
+    let example = |second, trace, ms| LogExample {
+        at: format!("2026-11-21T12:03:{second}.120Z"),
+        text: format!("pool exhausted after {ms} ms, waiting for a connection to bank:9103 <b>now</b>"),
+        trace_id: Some(trace_id(trace).to_string()),
+        span_id: Some(SpanId(5_u64.to_be_bytes()).to_string()),
+        instance: Some("payment-2".to_owned()),
+    };
+    LogEvidence {
+        service: "payment".to_owned(),
+        severity: "warn".to_owned(),
+        template: "pool exhausted after <*> ms, waiting for a connection to bank:<*> <b>now</b>".to_owned(),
+        event: None,
+        exception: Some("java.sql.SQLTransientConnectionException".to_owned()),
+        change: "new".to_owned(),
+        before: 0,
+        before_s: 1_800,
+        before_per_minute: 0.0,
+        now: 214,
+        now_s: 400,
+        now_per_minute: 32.1,
+        factor: None,
+        surprise: 160.2,
+        first_seen: "2026-11-21T12:02:52.480Z".to_owned(),
+        examples: vec![example(14, 1, 812), example(41, 4, 790)],
+    }
+}
+
+fn more_retries() -> LogEvidence {
+    LogEvidence {
+        service: "gateway".to_owned(),
+        severity: "info".to_owned(),
+        template: "retrying <*> of <*>".to_owned(),
+        exception: None,
+        change: "surging".to_owned(),
+        before: 62,
+        before_per_minute: 2.1,
+        now: 97,
+        now_per_minute: 14.6,
+        factor: Some(6.9),
+        surprise: 34.0,
+        first_seen: "2026-11-21T11:30:02Z".to_owned(),
+        examples: Vec::new(),
+        ..exhausted_pool()
     }
 }
 
@@ -194,6 +243,7 @@ pub(crate) fn resolved() -> Incident {
         title: "GET /products is slow because of pricing GET /price/:sku".to_owned(),
         started_at: "2026-11-21T09:11:00Z".to_owned(),
         resolved_at: Some("2026-11-21T09:52:00Z".to_owned()),
+        evidence: Evidence { logs: Vec::new(), ..slow_bank().evidence },
         ..slow_bank()
     }
 }

@@ -20,9 +20,18 @@ const GROWTH_MIN: f64 = 1.1;
 const ORIGIN_BLOCKS: i64 = 30;
 
 impl Detector {
-    /// Renews the incident's numbers and words; returns whether there is someone to blame and someone hurt. What is more
-    /// specific names it: a rate, or the signals of time.
+    /// Renews the incident's numbers and words, and what logs say; returns whether there is someone to blame and someone hurt.
     pub(super) fn tell(&mut self, index: usize, block: i64) -> bool {
+        let logs = self.open[index].incident.evidence.logs.clone();
+        let is_told = self.tell_story(index, block);
+        // Stories begin their evidence anew.
+        self.open[index].incident.evidence.logs = logs;
+        self.attach_logs(index, block);
+        is_told
+    }
+
+    /// What is more specific names it: a rate, or the signals of time.
+    fn tell_story(&mut self, index: usize, block: i64) -> bool {
         let by_time = match self.open[index].verdict {
             Some(verdict) => self.tell_by_time(index, block, verdict),
             // What was opened before a restart keeps its words until something is seen of it.

@@ -1,5 +1,6 @@
 //! How unlikely a count is, given what was counted before: the tail of the beta-binomial distribution. Called by the
-//! test of rates. Never takes a rate for known: how little was seen before is part of the answer.
+//! test of rates, which never takes a rate for known: how little was seen before is part of the answer. The tail of the
+//! plain binomial is for counts of which the share is known, as for two times of known length.
 
 /// Terms of the tail that are added, at most; those beyond are far below a float's precision.
 const TERMS_MAX: usize = 20_000;
@@ -70,6 +71,29 @@ fn log10_tail(k: f64, n: f64, a: f64, b: f64) -> f64 {
     ((first + sum.ln()) / std::f64::consts::LN_10).min(0.0)
 }
 
+/// Returns the decimal logarithm of the chance of `k` or more of `n`, each with the chance `p`.
+pub(in crate::detect) fn log10_binomial_tail(k: f64, n: f64, p: f64) -> f64 {
+    if k <= 0.0 || p >= 1.0 {
+        return 0.0;
+    }
+    let p = p.max(f64::MIN_POSITIVE);
+    let first = ln_choose(n, k) + k * p.ln() + (n - k) * (-p).ln_1p();
+    let (mut term, mut sum, mut at) = (1.0, 1.0, k);
+    for _ in 0..TERMS_MAX {
+        let factor = (n - at) / (at + 1.0) * p / (1.0 - p);
+        if factor <= 0.0 {
+            break;
+        }
+        term *= factor;
+        sum += term;
+        at += 1.0;
+        if factor < 1.0 && term < sum * TERM_SHARE_MIN {
+            break;
+        }
+    }
+    ((first + sum.ln()) / std::f64::consts::LN_10).min(0.0)
+}
+
 fn ln_choose(n: f64, k: f64) -> f64 {
     ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0)
 }
@@ -119,6 +143,18 @@ mod tests {
         // Nearly a binomial when much was seen: 8 or more of 10 at a half.
         let binomial = (56.0f64 / 1_024.0).log10();
         assert!((log10_tail(8.0, 10.0, 5e7, 5e7) - binomial).abs() < 1e-5);
+    }
+
+    #[test]
+    fn tail_of_the_binomial_is_the_sum_of_its_terms() {
+        // 8 or more of 10 at a half; 3 of 3 at a tenth; surely none or more.
+        for (k, n, p, chance) in [(8.0, 10.0, 0.5, 56.0 / 1_024.0), (3.0, 3.0, 0.1, 1e-3), (0.0, 5.0, 0.2, 1.0)] {
+            assert!((log10_binomial_tail(k, n, p) - f64::log10(chance)).abs() < 1e-9, "{k} of {n}");
+        }
+        for (k, n, p) in [(1.0, 1e9, 1e-9), (1e9, 1e9, 0.0), (5.0, 5.0, 1.0), (2.5, 3.1, 0.3), (7.0, 3.0, 0.5)] {
+            let chance = log10_binomial_tail(k, n, p);
+            assert!(chance <= 0.0 && !chance.is_nan(), "{k} of {n}: {chance}");
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Analysis {
             if began.elapsed() > TAKES_MAX {
                 let unread_s = (last_ns - slices.read_until_ns()) / SECOND_NS;
                 tracing::warn!(unread_s, "reading back recent spans took too long; the last of them are left out");
+                self.analyzer.miss_logs(last_ns);
                 break;
             }
             match slices.next().await {
@@ -80,6 +81,7 @@ impl Analysis {
                 Ok(None) => break,
                 Err(error) => {
                     slices.skip();
+                    self.analyzer.miss_logs(slices.read_until_ns());
                     missing.note(error);
                 }
             }
@@ -118,6 +120,9 @@ impl Analysis {
     }
 
     async fn analyse(&mut self, slice: Slice) {
+        if slice.lacks_logs {
+            self.analyzer.miss_logs(slice.started_ns.end);
+        }
         for arrival in slice.arrivals {
             if let Some(logs) = &arrival.logs {
                 self.analyzer.push_logs(logs, arrival.now_ns);

@@ -104,9 +104,12 @@ async fn tell_all(
     }
 }
 
-/// Has the traces that an incident names outlive ordinary retention: affected ones and usual ones.
+/// Has the traces that an incident names outlive ordinary retention: affected ones, usual ones, and those of log lines.
 async fn keep_evidence(store: &Store, incident: &Incident) {
-    let traces: Vec<TraceId> = incident.exemplars.iter().filter_map(|one| one.trace_id.parse().ok()).collect();
+    let lines = incident.evidence.logs.iter().flat_map(|log| &log.examples);
+    let named =
+        incident.exemplars.iter().map(|one| &one.trace_id).chain(lines.filter_map(|line| line.trace_id.as_ref()));
+    let traces: Vec<TraceId> = named.filter_map(|id| id.parse().ok()).collect();
     if traces.is_empty() {
         return;
     }

@@ -69,6 +69,9 @@ async fn period_of(
 }
 
 fn take(slice: Slice, replay: &mut Replay) -> anyhow::Result<()> {
+    if slice.lacks_logs {
+        replay.analyzer.miss_logs(slice.started_ns.end);
+    }
     for Arrival { now_ns, logs, spans } in slice.arrivals {
         replay.arrival.now_ns = now_ns;
         if let Some(logs) = logs {

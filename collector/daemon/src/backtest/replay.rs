@@ -62,6 +62,9 @@ pub(super) async fn replay(
             break;
         }
         let Some(slice) = slices.next().await? else { break };
+        if slice.lacks_logs {
+            found.analyzer.miss_logs(slice.started_ns.end);
+        }
         for arrival in slice.arrivals {
             found.take(&arrival, &mut result);
         }

@@ -85,7 +85,8 @@ impl Bench {
 
 fn requests(length_s: u64) -> Vec<ExportTraceServiceRequest> {
     let from_ns = START_NS + SLOW_AFTER_S * SECOND_NS;
-    let slowdown = Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns };
+    let (service, operation, log) = ("payment", "POST /charges", "waited {wait} ms");
+    let slowdown = Slowdown { service, operation, factor: 8.0, version: "2.9.0", log, from_ns };
     let shop = Shop::new(1, 4.0, Some(slowdown));
     let request = |second: u64| {
         let from_ns = START_NS + second * SECOND_NS;

@@ -4,8 +4,14 @@
 use super::shop::Slowdown;
 
 /// What turns slow. The version and the factor show from `from_ns` on, which the plan sets.
-pub(super) const SLOW: Slowdown =
-    Slowdown { service: "payment", operation: "POST /charges", factor: 8.0, version: "2.9.0", from_ns: u64::MAX };
+pub(super) const SLOW: Slowdown = Slowdown {
+    service: "payment",
+    operation: "POST /charges",
+    factor: 8.0,
+    version: "2.9.0",
+    log: "connection pool exhausted, waited {wait} ms for one of 2 connections",
+    from_ns: u64::MAX,
+};
 
 /// A service of the shop.
 #[derive(Debug)]

@@ -33,6 +33,8 @@ pub struct Slowdown {
     pub factor: f64,
     /// Version of the service that shows from then on: the roll-out is the reason.
     pub version: &'static str,
+    /// What it writes to its log each time, as a warning.
+    pub log: &'static str,
     /// Unix nanoseconds.
     pub from_ns: u64,
 }
@@ -128,6 +130,10 @@ impl<'a> Play<'a> {
         let own_ns = self.takes_ns(step.own_ms * slow.map_or(1.0, |slow| slow.factor));
         let piece_ns = own_ns / (step.calls.len() as u64 + 1);
         let mut now_ns = arrives_ns + piece_ns;
+        if let Some(slow) = slow {
+            let waited = Played { span_id, parent: caller, kind, start_ns: arrives_ns, end_ns: now_ns };
+            self.told.push(telling::warned(slow.log, place, self.trace_id, &waited));
+        }
         for call in step.calls {
             now_ns = self.call(call, place, span_id, now_ns) + piece_ns;
         }

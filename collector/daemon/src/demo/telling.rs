@@ -82,10 +82,17 @@ pub(super) fn served(
     if is_about_order && played.kind != SpanKind::Consumer {
         attributes.push(text("order.id", &subject.order_id()));
     }
-    let log = step.log.map(|template| log_record(template, trace_id, played, subject));
+    let log = step.log.map(|template| done_record(template, trace_id, played, subject));
     let span = span(step.operation.to_owned(), attributes, trace_id, played);
     let told = |what| Told { end_ns: played.end_ns, place, what };
     [Some(told(What::Span(span))), log.map(|log| told(What::Log(log)))].into_iter().flatten()
+}
+
+/// Returns the log record of a step that waited.
+pub(super) fn warned(template: &str, place: Place, trace_id: [u8; 16], waited: &Played) -> Told {
+    let body = template.replace("{wait}", &((waited.end_ns - waited.start_ns) / 1_000_000).to_string());
+    let log = log_record(body, SeverityNumber::Warn, trace_id, waited);
+    Told { end_ns: waited.end_ns, place, what: What::Log(log) }
 }
 
 /// Returns the span of a call, from the caller's side.
@@ -170,15 +177,19 @@ fn span(name: String, attributes: Vec<KeyValue>, trace_id: [u8; 16], played: &Pl
     }
 }
 
-fn log_record(template: &str, trace_id: [u8; 16], played: &Played, subject: &Subject) -> LogRecord {
+fn done_record(template: &str, trace_id: [u8; 16], played: &Played, subject: &Subject) -> LogRecord {
     let body = template.replace("{order}", &subject.order_id());
+    let attributes = vec![text("order.id", &subject.order_id())];
+    LogRecord { attributes, ..log_record(body, SeverityNumber::Info, trace_id, played) }
+}
+
+fn log_record(body: String, severity: SeverityNumber, trace_id: [u8; 16], played: &Played) -> LogRecord {
     LogRecord {
         time_unix_nano: played.end_ns,
         observed_time_unix_nano: played.end_ns,
-        severity_number: SeverityNumber::Info.into(),
-        severity_text: "INFO".to_owned(),
+        severity_number: severity.into(),
+        severity_text: severity.as_str_name().trim_start_matches("SEVERITY_NUMBER_").to_owned(),
         body: Some(AnyValue { value: Some(Value::StringValue(body)) }),
-        attributes: vec![text("order.id", &subject.order_id())],
         trace_id: trace_id.to_vec(),
         span_id: played.span_id.to_vec(),
         ..LogRecord::default()

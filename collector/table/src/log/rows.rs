@@ -26,8 +26,12 @@ pub struct LogRow<'a> {
     pub severity_text: Option<&'a str>,
     /// Body as text.
     pub body: &'a str,
+    /// Event name.
+    pub event_name: Option<&'a str>,
     /// `service.name`.
     pub service_name: &'a str,
+    /// Instance, pod or host.
+    pub service_instance: Option<&'a str>,
     /// Record's attributes.
     pub attributes: Attributes<'a>,
 }
@@ -75,7 +79,9 @@ impl LogTable {
         let severity_number: &Int32Array = column(batch, "severity_number");
         let severity_text = Texts::of(batch, "severity_text");
         let body: &StringArray = column(batch, "body");
+        let event_name: &StringArray = column(batch, "event_name");
         let service_name = Texts::of(batch, "service_name");
+        let service_instance = Texts::of(batch, "service_instance");
         let attributes = AttributeColumns::of(column(batch, "attributes"));
         (0..batch.num_rows()).map(move |row| LogRow {
             time_ns: time.value(row),
@@ -84,7 +90,9 @@ impl LogTable {
             severity_number: severity_number.value(row),
             severity_text: severity_text.get(row),
             body: body.value(row),
+            event_name: text(event_name, row),
             service_name: service_name.get(row).unwrap_or_default(),
+            service_instance: service_instance.get(row),
             attributes: attributes.row(row),
         })
     }
