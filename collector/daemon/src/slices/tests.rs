@@ -24,7 +24,7 @@ async fn store_in(dir: &std::path::Path) -> Store {
         append(&store, TableName::Spans, decoded(&request)).await;
         if second == 600 {
             append(&store, TableName::Spans, long_span()).await;
-            append(&store, TableName::Logs, log_record()).await;
+            append(&store, TableName::Logs, log_records(&[Some(TraceId([7; 16])), None])).await;
             store.seal().await;
         }
     }
@@ -65,25 +65,28 @@ fn long_span() -> RecordBatch {
     builder.finish().batch().clone()
 }
 
-fn log_record() -> RecordBatch {
+/// Returns log records that were written at the same time, one of each of these traces.
+fn log_records(traces: &[Option<TraceId>]) -> RecordBatch {
     let mut builder = LogTableBuilder::default();
-    builder.append(&LogFields {
-        time_ns: START_NS + 300 * SECOND_NS,
-        observed_ns: 0,
-        trace_id: Some(TraceId([7; 16])),
-        span_id: Some(LONG),
-        flags: 1,
-        severity_number: 9,
-        severity_text: None,
-        body: "half of it",
-        body_type: ValueType::String,
-        event_name: None,
-        service_name: "nightly",
-        service_instance: None,
-        service_version: None,
-        scope_name: None,
-        dropped_attributes_count: 0,
-    });
+    for &trace_id in traces {
+        builder.append(&LogFields {
+            time_ns: START_NS + 300 * SECOND_NS,
+            observed_ns: 0,
+            trace_id,
+            span_id: trace_id.map(|_| LONG),
+            flags: 1,
+            severity_number: 9,
+            severity_text: None,
+            body: "half of it",
+            body_type: ValueType::String,
+            event_name: None,
+            service_name: "nightly",
+            service_instance: None,
+            service_version: None,
+            scope_name: None,
+            dropped_attributes_count: 0,
+        });
+    }
     builder.finish().batch().clone()
 }
 
@@ -108,16 +111,34 @@ async fn everything_arrives_once_when_it_ended_however_it_is_cut() {
     let found = arrived(&store, ROWS_MANY).await;
     let stored = store.query("SELECT count(*) FROM spans").await.unwrap();
     let count = stored.batches[0].column(0).as_primitive::<Int64Type>().value(0);
-    assert_eq!(i64::try_from(found.len()).unwrap(), count + 1, "each span, and the log record");
+    assert_eq!(i64::try_from(found.len()).unwrap(), count + 2, "each span, and both log records");
     assert!(found.is_sorted_by_key(|(now_ns, ended_ns, _)| (*now_ns, *ended_ns)));
     assert!(found.iter().all(|(now_ns, ended_ns, _)| (1..=ARRIVAL_NS).contains(&(now_ns - ended_ns))));
     let long = found.iter().find(|(_, _, id)| *id == Some(LONG)).unwrap();
     assert_eq!(long.1, START_NS + 610 * SECOND_NS, "held until it ended");
-    let log = found.iter().find(|(_, _, id)| id.is_none()).unwrap();
-    assert_eq!(log.1, START_NS + 300 * SECOND_NS, "also in quiet time");
+    let logs = found.iter().filter(|(_, _, id)| id.is_none());
+    assert!(logs.map(|log| log.1).eq([START_NS + 300 * SECOND_NS; 2]), "also in quiet time, and of no trace");
 
     for rows_max in [50, 300, 2_000] {
         assert_eq!(arrived(&store, rows_max).await, found, "{rows_max} rows at most");
     }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn of_too_many_log_records_at_once_those_of_traces_arrive_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = collector_store::Config::new(folder.path());
+    config.query.rows_max = 10;
+    let (store, _) = Store::open(config, |_, _| None).await.unwrap();
+    let traces: Vec<Option<TraceId>> = (0..30).map(|number| (number % 6 == 0).then_some(TraceId([7; 16]))).collect();
+    append(&store, TableName::Logs, log_records(&traces)).await;
+    let mut slices = Slices::new(store.reader().clone(), START_NS..START_NS + 3_600 * SECOND_NS, ROWS_MANY);
+    let slice = slices.next().await.unwrap().unwrap();
+    assert!(slice.lacks_logs);
+    let rows = slice.arrivals.iter().filter_map(|arrival| arrival.logs.as_ref()).flat_map(LogTable::rows);
+    assert!(rows.map(|row| row.trace_id).eq([Some(TraceId([7; 16])); 5]));
+    assert!(slices.next().await.unwrap().is_none());
+    assert_eq!(slices.truncated(), 0, "what keys may join is whole");
     store.close().await;
 }
