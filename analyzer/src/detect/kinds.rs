@@ -259,6 +259,12 @@ pub(super) fn is_layer_above(charge: &Charge, charges: &[Charge]) -> bool {
     called.is_some_and(|(called, _)| of_calls_by(called, charges).next().is_some())
 }
 
+/// Returns whether two charges are about what is not undone after the same stage failed: one saga, whoever undoes.
+pub(super) fn is_same_saga(charge: &Charge, other: &Charge) -> bool {
+    let [a, b] = [&charge.scope.occasion, &other.scope.occasion];
+    a.of == Of::Undoing && b.of == Of::Undoing && a.to.is_some() && a.to == b.to
+}
+
 /// Returns the charges that are about calls of a service.
 fn of_calls_by<'a>(caller: &'a str, charges: &'a [Charge]) -> impl Iterator<Item = &'a Charge> {
     charges.iter().filter(move |charge| {

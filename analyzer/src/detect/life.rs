@@ -170,8 +170,11 @@ impl Detector {
             self.graph = Graph::of(&self.signals, &self.rates);
         }
         let rest = self.join_all(hot, |this, anomaly, open| {
-            let is_above = |charge: &Charge| kinds::is_layer_above(charge, &this.open[open].charges);
-            matches!(&anomaly.found, Found::Rate(charge) if is_above(charge))
+            let charges = &this.open[open].charges;
+            let leads_on = |charge: &Charge| {
+                kinds::is_layer_above(charge, charges) || charges.iter().any(|other| kinds::is_same_saga(charge, other))
+            };
+            matches!(&anomaly.found, Found::Rate(charge) if leads_on(charge))
                 || this.belongs_to(&anomaly.services, &this.open[open])
         });
         for index in (0..self.open.len()).rev() {
@@ -249,10 +252,14 @@ impl Detector {
 
     /// Puts an anomaly to the first group that it touches, or into a new one.
     fn gather(&self, groups: &mut Vec<Vec<Anomaly>>, anomaly: Anomaly) {
+        let is_same_saga = |member: &Anomaly| match (&member.found, &anomaly.found) {
+            (Found::Rate(charge), Found::Rate(other)) => kinds::is_same_saga(charge, other),
+            _ => false,
+        };
         let touched = groups.iter_mut().find(|group| {
             let members: BTreeSet<Arc<str>> = group.iter().flat_map(|member| member.services.iter().cloned()).collect();
             group.iter().all(|member| member.is_slow_growth() == anomaly.is_slow_growth())
-                && self.is_near(&anomaly.services, &members)
+                && (self.is_near(&anomaly.services, &members) || group.iter().any(is_same_saga))
         });
         match touched {
             Some(group) => group.push(anomaly),

@@ -39,6 +39,26 @@ fn failed_sagas_that_are_not_undone_are_charged_to_who_undoes() {
     assert_eq!(run.opened()[0].transaction.operation, "POST /order");
 }
 
+/// The same with money that is held besides, by a service that knows nothing of the stock.
+fn with_money(number: i64, has_failed: bool, is_undone: bool) -> String {
+    let mut text = order(number, has_failed, is_undone);
+    text.push_str("\n  flow client hold 35..45\n    wallet POST /hold 37..43");
+    if has_failed && is_undone {
+        text.push_str("\n  flow client free 155..170\n    wallet POST /free 157..168");
+    }
+    text
+}
+
+#[test]
+fn all_that_is_not_undone_of_a_saga_is_one_incident() {
+    let draw = |undone: i64| move |_: i64, number: i64| with_money(number, is_in(number, 8), is_in(number / 3, undone));
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, draw(100)).seconds(420, 2, draw(30));
+    let told = told(&run);
+    assert_eq!(told.len(), 1, "{}", run.story());
+    assert!(told[0].starts_with("incomplete_compensation: "), "{told:?}");
+}
+
 #[test]
 fn sagas_that_are_undone_as_usual_open_nothing() {
     let run = run(8, 8, 100);
