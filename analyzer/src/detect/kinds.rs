@@ -262,7 +262,7 @@ pub(super) fn is_layer_above(charge: &Charge, charges: &[Charge]) -> bool {
 /// Returns whether two charges are about what is not undone after the same stage failed: one saga, whoever undoes.
 pub(super) fn is_same_saga(charge: &Charge, other: &Charge) -> bool {
     let [a, b] = [&charge.scope.occasion, &other.scope.occasion];
-    a.of == Of::Undoing && b.of == Of::Undoing && a.to.is_some() && a.to == b.to
+    a.of == Of::Undoing && b.of == Of::Undoing && a.to == b.to
 }
 
 /// Returns the charges that are about calls of a service.

@@ -9,6 +9,7 @@ use super::Rates;
 use super::occasion::{Example, Occasion, Of, Wrong};
 use crate::expect::{CompensationState, SagaOutcome, SagaStageState};
 use crate::hash::{Map, Set};
+use crate::span::Site;
 use crate::transaction::Transaction;
 
 /// Transactions whose compensation may still come; beyond it the oldest are decided early.
@@ -58,7 +59,7 @@ impl Rates {
         let Some(saga) = transaction.saga.as_deref().filter(|_| !self.undoings.is_counted(transaction.id)) else {
             return;
         };
-        let to_undo = to_undo(saga);
+        let to_undo = to_undo(saga, &transaction.root_span().site);
         // A stage that failed and was tried again with success leaves nothing to be undone.
         let has_failed = transaction.has_error() || to_undo.iter().any(|one| one.is_undone);
         if to_undo.is_empty() || !has_failed {
@@ -102,17 +103,19 @@ impl Rates {
     }
 }
 
-/// Returns the stages that were done before something failed, and are known to be undone by something. What the verdict on
-/// the one transaction expects fades when it stops coming; that is for the rate to judge.
-fn to_undo(saga: &SagaOutcome) -> Vec<ToUndo> {
+/// Returns the stages that were done before something failed, which is the whole where no stage says that it was it, and are
+/// known to be undone by something. What the verdict on the one transaction expects fades when it stops coming; that is for
+/// the rate to judge.
+fn to_undo(saga: &SagaOutcome, root: &Site) -> Vec<ToUndo> {
     let failed = saga.stages.iter().find(|stage| stage.state == SagaStageState::Failed);
-    let to = failed.map(|stage| (stage.service.clone(), stage.operation.clone()));
+    let stage = failed.map(|stage| (stage.service.clone(), stage.operation.clone()));
+    let failed = stage.unwrap_or_else(|| (root.service.clone(), root.operation.clone()));
     let due = saga.stages.iter().filter_map(|stage| stage.compensation.as_ref()).filter(|undoing| undoing.is_due);
     due.map(|undoing| {
         let own = || (undoing.service.clone(), undoing.operation.clone());
         let by = undoing.conductor.clone().unwrap_or_else(own);
         ToUndo {
-            occasion: Occasion { of: Of::Undoing, by, to: to.clone() },
+            occasion: Occasion { of: Of::Undoing, by, to: Some(failed.clone()) },
             is_undone: undoing.state == CompensationState::Done,
             may_come: undoing.state == CompensationState::Waiting,
         }

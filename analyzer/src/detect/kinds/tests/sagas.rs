@@ -60,6 +60,22 @@ fn all_that_is_not_undone_of_a_saga_is_one_incident() {
 }
 
 #[test]
+fn where_no_stage_says_that_it_failed_the_whole_did() {
+    let only_whole = |text: String| {
+        let lines = text.lines().map(|line| if line.contains("ship") { line.trim_end_matches(" error") } else { line });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let draw = |undone: i64| {
+        move |_: i64, number: i64| only_whole(with_money(number, is_in(number, 8), is_in(number / 3, undone)))
+    };
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, draw(100)).seconds(420, 2, draw(30));
+    let opened = run.opened();
+    assert_eq!(opened.len(), 1, "{}", run.story());
+    assert!(opened[0].summary.contains("flow POST /order fails"), "{}", opened[0].summary);
+}
+
+#[test]
 fn sagas_that_are_undone_as_usual_open_nothing() {
     let run = run(8, 8, 100);
     assert_eq!(told(&run), [""; 0], "{}", run.story());
