@@ -82,6 +82,37 @@ fn storm_that_follows_from_something_below_does_not_name_the_incident() {
     assert_eq!((opened[0].root_cause[0].service.as_str(), opened[0].kind.as_str()), ("store", "wasted_work"));
 }
 
+/// A purchase that asks for a price, which is read in so many reads: with many, each attempt but the last is cut off.
+fn read(number: i64, reads: i64) -> String {
+    let is_cut = reads > 5;
+    let tries = if is_cut { 3 } else { 1 };
+    let mut text = format!("web POST /buy 0..{}", 100 + tries * 140 + number % 7);
+    for attempt in 0..tries {
+        let from = 30 + attempt * 140;
+        let (to, word) = (from + 12 + reads * 10, if attempt + 1 < tries { "error" } else { "" });
+        text.push_str(&format!("\n  web client GET {from}..{to} {word}"));
+        text.push_str(&format!("\n    price GET /price {}..{} {word}", from + 2, to - 2));
+        for read in 0..reads {
+            let at = from + 4 + read * 10;
+            text.push_str(&format!("\n      price client SELECT {at}..{} db.system=mysql peer=price-db", at + 9));
+        }
+    }
+    text
+}
+
+#[test]
+fn storm_at_one_who_makes_more_calls_is_told_as_that() {
+    let usual = |_: i64, number: i64| read(number, 2);
+    let many = |_: i64, number: i64| read(number, if is_in(number, 80) { 11 } else { 2 });
+    let mut run = Run::new();
+    run.seconds(HISTORY_S, 2, usual).seconds(240, 2, many);
+    let opened = run.opened();
+    assert_eq!(opened.len(), 1, "{}", run.story());
+    assert_eq!((opened[0].root_cause[0].service.as_str(), opened[0].kind.as_str()), ("price", "chatty_calls"));
+    let kinds: Vec<&str> = run.told.iter().map(|(.., one)| one.kind.as_str()).collect();
+    assert!(!kinds.contains(&"retry_storm"), "{kinds:?}");
+}
+
 #[test]
 fn usual_retries_open_nothing() {
     let draw = |_: i64, number: i64| purchase(number, if is_in(number, 6) { 2 } else { 1 }, false);
