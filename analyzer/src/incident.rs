@@ -135,6 +135,9 @@ pub struct Incident {
     pub resolved_at: Option<String>,
     /// Whether it was resolved less than half an hour before and came back, under the same id.
     pub reopened: bool,
+    /// Whether somebody closed it as no problem: then it did not go back to usual by itself.
+    #[serde(default)]
+    pub dismissed: bool,
     /// Transaction type that suffers most.
     pub transaction: TransactionRef,
     /// Ranked, most likely first.

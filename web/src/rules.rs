@@ -175,9 +175,10 @@ fn result_view(result: &BacktestResult, in_force: f64) -> ResultView {
     ];
     ResultView {
         heading: format!(
-            "{} would have been open, {} were",
+            "{} would have been open, {} {}",
             format::counted(would, "incident", "incidents"),
-            format::len(result.opened.len())
+            format::len(result.opened.len()),
+            if result.opened.len() == 1 { "was" } else { "were" }
         ),
         facts,
         remarks: words::remarks(result, in_force),

@@ -9,7 +9,8 @@ impl Detector {
     pub fn dismiss(&mut self, number: u64) -> Option<IncidentChange> {
         let block = self.judged?;
         let index = self.open.iter().position(|open| open.incident.number == number)?;
-        let dismissed = self.open.remove(index);
+        let mut dismissed = self.open.remove(index);
+        dismissed.incident.dismissed = true;
         dismissed.take_shapes_as_usual(&mut self.signals);
         let others = &self.open;
         let is_of_others = |service: &str| others.iter().any(|open| open.touches(service));

@@ -326,6 +326,7 @@ fn what_is_no_problem_is_learned_anew_and_more_of_it_is_a_problem_again() {
     let change = run.analyzer.dismiss(number).unwrap();
     assert_eq!((change.event, change.incident.status), (IncidentEvent::Resolved, IncidentStatus::Resolved));
     assert!(change.incident.summary.starts_with("Closed by hand as not a problem"), "{}", change.incident.summary);
+    assert!(change.incident.dismissed && !run.opened()[0].dismissed);
     assert!(run.analyzer.dismiss(number).is_none(), "it is closed");
     run.seconds(2_400, 2, slow(200));
     assert_eq!(run.opened().len(), 1, "{}", run.story());

@@ -123,6 +123,7 @@ pub(crate) fn slow_bank() -> Incident {
         detected_at: "2026-11-21T12:07:10Z".to_owned(),
         resolved_at: None,
         reopened: false,
+        dismissed: false,
         transaction: TransactionRef { service: "gateway".to_owned(), operation: "POST /checkout".to_owned() },
         root_cause: vec![
             cause(
