@@ -55,20 +55,8 @@ fn log10_tail(k: f64, n: f64, a: f64, b: f64) -> f64 {
         return 0.0;
     }
     let first = ln_choose(n, k) + ln_beta(k + a, n - k + b) - ln_beta(a, b);
-    let (mut term, mut sum, mut at) = (1.0, 1.0, k);
-    for _ in 0..TERMS_MAX {
-        if at + 1.0 > n {
-            break;
-        }
-        let factor = (n - at) / (at + 1.0) * (at + a) / (n - at - 1.0 + b);
-        term *= factor;
-        sum += term;
-        at += 1.0;
-        if factor < 1.0 && term < sum * TERM_SHARE_MIN {
-            break;
-        }
-    }
-    ((first + sum.ln()) / std::f64::consts::LN_10).min(0.0)
+    let ratio = |at: f64| (n - at) / (at + 1.0) * (at + a) / (n - at - 1.0 + b);
+    log10_of_terms(first, k, |at| (at + 1.0 <= n).then(|| ratio(at)))
 }
 
 /// Returns the decimal logarithm of the chance of `k` or more of `n`, each with the chance `p`.
@@ -78,12 +66,16 @@ pub(in crate::detect) fn log10_binomial_tail(k: f64, n: f64, p: f64) -> f64 {
     }
     let p = p.max(f64::MIN_POSITIVE);
     let first = ln_choose(n, k) + k * p.ln() + (n - k) * (-p).ln_1p();
+    let ratio = |at: f64| (n - at) / (at + 1.0) * p / (1.0 - p);
+    log10_of_terms(first, k, |at| Some(ratio(at)).filter(|ratio| *ratio > 0.0))
+}
+
+/// Returns the decimal logarithm of the terms of a tail from `k` on: of the first its natural logarithm is given, and of the
+/// one after `at` how many times that it is, or nothing if there is none. At most 0, as it is of a chance.
+fn log10_of_terms(ln_first: f64, k: f64, ratio: impl Fn(f64) -> Option<f64>) -> f64 {
     let (mut term, mut sum, mut at) = (1.0, 1.0, k);
     for _ in 0..TERMS_MAX {
-        let factor = (n - at) / (at + 1.0) * p / (1.0 - p);
-        if factor <= 0.0 {
-            break;
-        }
+        let Some(factor) = ratio(at) else { break };
         term *= factor;
         sum += term;
         at += 1.0;
@@ -91,7 +83,7 @@ pub(in crate::detect) fn log10_binomial_tail(k: f64, n: f64, p: f64) -> f64 {
             break;
         }
     }
-    ((first + sum.ln()) / std::f64::consts::LN_10).min(0.0)
+    ((ln_first + sum.ln()) / std::f64::consts::LN_10).min(0.0)
 }
 
 fn ln_choose(n: f64, k: f64) -> f64 {
