@@ -6,18 +6,14 @@
 mod chrome;
 mod daemon;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chrome::Chrome;
+use daemon::traffic::{MINUTE_NS, SECOND_NS, now_ns, slow_shop};
 use daemon::{Daemon, skip};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use throughline::demo::shop::{Shop, Slowdown};
 
-const SECOND_NS: u64 = 1_000_000_000;
-const MINUTE_NS: u64 = 60 * SECOND_NS;
 /// Says what makes a page scroll sideways: elements that reach beyond it, outside of boxes that scroll by themselves.
 const TOO_WIDE: &str = "
     if (document.documentElement.scrollWidth <= window.innerWidth) return [];
@@ -106,16 +102,7 @@ fn expect_page(chrome: &Chrome, daemon: &Daemon, path: &str, words: &[&str]) {
 /// Sends 15 minutes of a shop, ending now, whose payment service is slow for the last four.
 fn send_a_shop_that_turns_slow(daemon: &Daemon) {
     let now_ns = now_ns();
-    let from_ns = now_ns - 4 * MINUTE_NS;
-    let slowdown = Slowdown {
-        service: "payment",
-        operation: "POST /charges",
-        factor: 8.0,
-        version: "2.9.0",
-        log: "waited {wait} ms",
-        from_ns,
-    };
-    let shop = Shop::new(1, 6.0, Some(slowdown));
+    let shop = slow_shop(now_ns - 4 * MINUTE_NS);
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", daemon.grpc)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -131,8 +118,4 @@ fn send_a_shop_that_turns_slow(daemon: &Daemon) {
             at_ns = until_ns;
         }
     });
-}
-
-fn now_ns() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }
