@@ -1,6 +1,7 @@
 //! Reads a request's body within the bounds of size, time and memory in flight. Called by `intake` for both protocols.
 //! Copies nothing when the body comes in one piece, which is how small requests come.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -16,6 +17,8 @@ use crate::{Config, RefusalReason};
 pub(crate) const GRPC_PREFIX_BYTES: usize = 5;
 /// A length that a sender only claims is believed up to here; a longer body grows as it comes.
 const CLAIMED_BYTES_MAX: usize = 4 << 20;
+/// Bodies whose memory is used again: as many as a core decodes while others are being logged.
+const SPARE_MAX: usize = 4;
 /// How long the rest of a refused body is read and thrown away, so that the sender gets to read the answer: many
 /// clients write the whole request before they look, and a closed connection would hide the code from them.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +38,34 @@ pub(crate) struct ReadBody {
     pub(crate) reservation: Reservation,
 }
 
+/// Memory of bodies that are done with, for the next ones: fresh memory of megabytes costs about as much as filling it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spare(Arc<Mutex<Vec<BytesMut>>>);
+
+impl Spare {
+    /// Returns room for so many bytes.
+    fn take(&self, bytes: usize) -> BytesMut {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = spare.iter_mut().position(|room| room.try_reclaim(bytes));
+        let room = free.map(|free| spare.swap_remove(free));
+        room.unwrap_or_else(|| BytesMut::with_capacity(bytes))
+    }
+
+    /// Returns what was written, and has its memory be used again once nobody reads it any more.
+    fn give(&self, mut written: BytesMut) -> Bytes {
+        let bytes = written.split().freeze();
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.len() <= CLAIMED_BYTES_MAX {
+            // The oldest goes: it is the one that somebody still reads.
+            if spare.len() == SPARE_MAX {
+                spare.remove(0);
+            }
+            spare.push(written);
+        }
+        bytes
+    }
+}
+
 /// Pieces that came so far.
 enum Pieces {
     None,
@@ -48,11 +79,11 @@ enum Pieces {
 /// If it is too large, comes too slowly, breaks off, or there is no room for it.
 pub(crate) async fn read(
     config: &Config,
-    in_flight: &InFlight,
+    (in_flight, spare): (&InFlight, &Spare),
     mut body: Incoming,
     framing: Framing,
 ) -> Result<ReadBody, Refusal> {
-    let read = read_within_bounds(config, in_flight, &mut body, framing).await;
+    let read = read_within_bounds(config, (in_flight, spare), &mut body, framing).await;
     if read.is_err() {
         discard(body).await;
     }
@@ -68,7 +99,7 @@ pub(crate) async fn discard(mut body: Incoming) {
 
 async fn read_within_bounds(
     config: &Config,
-    in_flight: &InFlight,
+    (in_flight, spare): (&InFlight, &Spare),
     body: &mut Incoming,
     framing: Framing,
 ) -> Result<ReadBody, Refusal> {
@@ -84,7 +115,7 @@ async fn read_within_bounds(
         let pause_ends = ends.min(Instant::now() + config.body_idle_timeout);
         let frame = match timeout_at(pause_ends, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Ok(ReadBody { bytes: pieces.into_bytes(), reservation }),
+            Ok(None) => return Ok(ReadBody { bytes: pieces.into_bytes(spare), reservation }),
             Ok(Some(Err(_))) => {
                 return Err(Refusal::new(RefusalReason::Disconnected, "the body ended before its end"));
             }
@@ -98,7 +129,7 @@ async fn read_within_bounds(
         if !reservation.grow(piece.len()) {
             return Err(Refusal::in_flight());
         }
-        pieces.push(piece, claimed);
+        pieces.push(piece, claimed, spare);
     }
 }
 
@@ -131,12 +162,12 @@ impl Pieces {
     }
 
     /// Adds a piece; `claimed` is the length of the whole body, if its sender said.
-    fn push(&mut self, piece: Bytes, claimed: usize) {
+    fn push(&mut self, piece: Bytes, claimed: usize, spare: &Spare) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::One(piece),
             Self::One(first) => {
                 let least = first.len() + piece.len();
-                let mut many = BytesMut::with_capacity(least.max(claimed.min(CLAIMED_BYTES_MAX)));
+                let mut many = spare.take(least.max(claimed.min(CLAIMED_BYTES_MAX)));
                 many.extend_from_slice(&first);
                 many.extend_from_slice(&piece);
                 Self::Many(many)
@@ -148,11 +179,42 @@ impl Pieces {
         };
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_bytes(self, spare: &Spare) -> Bytes {
         match self {
             Self::None => Bytes::new(),
             Self::One(piece) => piece,
-            Self::Many(many) => many.freeze(),
+            Self::Many(many) => spare.give(many),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again_once_nobody_reads_it() {
+        let spare = Spare::default();
+        let body = |byte: u8| {
+            let mut room = spare.take(1_000);
+            room.extend_from_slice(&[byte; 1_000]);
+            spare.give(room)
+        };
+        let first = body(1);
+        let begin = first.as_ptr();
+        let second = body(2);
+        assert!(first.iter().all(|byte| *byte == 1) && second.iter().all(|byte| *byte == 2));
+        drop(first);
+        assert_eq!(body(3).as_ptr(), begin);
+    }
+
+    #[test]
+    fn bodies_that_are_kept_and_large_ones_leave_nothing_behind() {
+        let spare = Spare::default();
+        let kept: Vec<Bytes> = (0..=SPARE_MAX).map(|_| spare.give(BytesMut::zeroed(10))).collect();
+        drop(spare.give(BytesMut::zeroed(CLAIMED_BYTES_MAX + 1)));
+        let rooms = || spare.0.lock().map_or(0, |rooms| rooms.len());
+        assert_eq!((kept.len(), rooms()), (SPARE_MAX + 1, SPARE_MAX));
+        assert_eq!((spare.take(10).capacity(), rooms()), (10, SPARE_MAX));
     }
 }

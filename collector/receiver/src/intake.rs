@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, info_span};
 
-use crate::body::{self, Framing, ReadBody};
+use crate::body::{self, Framing, ReadBody, Spare};
 use crate::compression::{Compression, decompress};
 use crate::in_flight::{InFlight, Reservation};
 use crate::ledger::Kept;
@@ -34,6 +34,7 @@ struct Shared {
     config: Config,
     ledger: Ledger,
     in_flight: InFlight,
+    spare: Spare,
     /// Large bodies that are decoded at the same time: one a core, because each may take `decoded_bytes_max`.
     decoders: Arc<Semaphore>,
 }
@@ -58,7 +59,7 @@ impl<K: Keep> Intake<K> {
     pub(crate) fn new(config: Config, ledger: Ledger, in_flight: InFlight, keep: K) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let decoders = Arc::new(Semaphore::new(cores));
-        Self { keep, shared: Arc::new(Shared { config, ledger, in_flight, decoders }) }
+        Self { keep, shared: Arc::new(Shared { config, ledger, in_flight, spare: Spare::default(), decoders }) }
     }
 
     /// Reads a body, unless nothing can be kept now.
@@ -67,7 +68,8 @@ impl<K: Keep> Intake<K> {
             body::discard(body).await;
             return Err(refused.into());
         }
-        body::read(&self.shared.config, &self.shared.in_flight, body, framing).await
+        let Shared { config, in_flight, spare, .. } = &*self.shared;
+        body::read(config, (in_flight, spare), body, framing).await
     }
 
     /// Returns the body of the answer once the request is kept.

@@ -15,6 +15,7 @@ use arrow::error::ArrowError;
 use collector_table::{SpanKind, StatusCode, TableName};
 
 use crate::layout;
+use crate::output::Column;
 use crate::promote::{ATTRIBUTES, Promoted};
 
 mod attributes;
@@ -69,17 +70,17 @@ impl<'a> Gather<'a> {
         self.attributes.keys_in_rest()
     }
 
-    /// Returns these rows, column by column; texts as dictionaries.
+    /// Returns these rows, column by column; texts as dictionaries, attributes only where there are any.
     ///
     /// # Errors
     /// If a text column is larger than Arrow allows.
-    pub(crate) fn columns(&mut self, rows: Range<usize>) -> Result<Vec<ArrayRef>, ArrowError> {
+    pub(crate) fn columns(&mut self, rows: Range<usize>) -> Result<Vec<Column>, ArrowError> {
         let rows = &self.order[rows];
         let pairs: Vec<(usize, usize)> = rows.iter().map(|row| (row.batch as usize, row.row as usize)).collect();
         let (rest, promoted) = self.attributes.columns(rows);
         let mut columns = Vec::with_capacity(self.sources.len() + promoted.len());
         for source in &self.sources {
-            columns.push(match source {
+            let column: ArrayRef = match source {
                 Source::Ids(arrays) => ids(arrays, rows)?,
                 Source::Texts { keys, entries, values } => texts(rows, values, |row| {
                     entries[row.batch as usize][keys[row.batch as usize][row.row as usize] as usize]
@@ -96,9 +97,10 @@ impl<'a> Gather<'a> {
                 }
                 Source::Others(arrays) => interleave(arrays, &pairs)?,
                 Source::Attributes => Arc::clone(&rest),
-            });
+            };
+            columns.push(Column::Rows(column));
         }
-        columns.extend(promoted);
+        columns.extend(promoted.into_iter().map(Column::Texts));
         Ok(columns)
     }
 }

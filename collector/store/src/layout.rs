@@ -143,14 +143,21 @@ pub(crate) fn properties(table: TableName, schema: &Schema) -> WriterProperties 
 
 fn encoded(properties: WriterPropertiesBuilder, field: &Field, column: ColumnPath) -> WriterPropertiesBuilder {
     match field.data_type() {
-        // Times and durations of neighbours are close to each other, and never the same.
+        // Times and durations of neighbours are close to each other, and never the same: what is left of them when they
+        // are packed hardly becomes smaller.
         DataType::Timestamp(..) | DataType::Int64 => properties
             .set_column_dictionary_enabled(column.clone(), false)
-            .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
+            .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)
+            .set_column_compression(column, Compression::UNCOMPRESSED),
         // Ids of spans are random and all different: neither a dictionary nor compression makes them smaller.
         DataType::FixedSizeBinary(8) => properties
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_compression(column, Compression::UNCOMPRESSED),
+        // What `output` encodes itself it compresses itself. Arrow's writers, of which one is made for every column,
+        // would each make room for a compressor.
+        DataType::Utf8 | DataType::FixedSizeBinary(_) => {
+            properties.set_column_compression(column, Compression::UNCOMPRESSED)
+        }
         _ => properties,
     }
 }

@@ -24,8 +24,10 @@ use crate::layout;
 use crate::promote::{self, KeysInRest};
 
 mod bytes;
+mod column;
 
 use self::bytes::{ByteColumn, Manner};
+pub(crate) use self::column::{Column, SparseTexts};
 
 /// A segment that is being written.
 pub(crate) struct Output {
@@ -63,10 +65,14 @@ impl Output {
         &self.schema
     }
 
-    /// Encodes rows, given by their columns in the order of the schema; texts may be dictionaries,
-    /// within one file always the same.
+    /// Encodes rows, given as arrays in the order of the schema.
     pub(crate) fn encode(&mut self, rows: &[ArrayRef]) -> Result<()> {
-        let rows_count = rows.first().map_or(0, |column| column.len());
+        self.encode_columns(&rows.iter().cloned().map(Column::Rows).collect::<Vec<_>>())
+    }
+
+    /// Encodes rows, given by their columns in the order of the schema.
+    pub(crate) fn encode_columns(&mut self, rows: &[Column]) -> Result<()> {
+        let rows_count = rows.first().map_or(0, Column::len);
         let rows_max = layout::row_group_rows_max(self.table);
         let mut from = 0;
         while from < rows_count {
@@ -77,13 +83,14 @@ impl Output {
             let count = (rows_count - from).min(rows_max - before);
             for ((field, rows), column) in self.schema.fields().iter().zip(rows).zip(&mut columns) {
                 let rows = rows.slice(from, count);
-                match column {
-                    Encoding::Bytes(values) => values.push(&rows, &mut self.compressor)?,
-                    Encoding::Other(writer) => {
-                        for leaf in compute_leaves(field, &rows)? {
+                match (column, &rows) {
+                    (Encoding::Bytes(values), rows) => values.push(rows, &mut self.compressor)?,
+                    (Encoding::Other(writer), Column::Rows(rows)) => {
+                        for leaf in compute_leaves(field, rows)? {
                             writer.write(&leaf)?;
                         }
                     }
+                    (Encoding::Other(_), Column::Texts(_)) => return Err(unlike_first()),
                 }
             }
             from += count;
@@ -95,7 +102,7 @@ impl Output {
         Ok(())
     }
 
-    fn begin_encoding(&self, rows: &[ArrayRef]) -> Result<Vec<Encoding>> {
+    fn begin_encoding(&self, rows: &[Column]) -> Result<Vec<Encoding>> {
         let writers = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
         let leaves = self.file.schema_descr().columns();
         let mut columns = Vec::with_capacity(rows.len());
@@ -158,6 +165,10 @@ impl Output {
         }
         self.file.into_inner()
     }
+}
+
+fn unlike_first() -> ParquetError {
+    ParquetError::General("rows unlike the first ones".to_owned())
 }
 
 fn copy_column(

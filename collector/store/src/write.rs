@@ -50,7 +50,7 @@ fn write_gathered(sink: Sink, table: TableName, batches: &[RecordBatch], promote
     let mut output = Output::new(sink, table, layout::schema(table, promoted))?;
     for from in (0..gather.rows()).step_by(CHUNK_ROWS) {
         let to = (from + CHUNK_ROWS).min(gather.rows());
-        output.encode(&gather.columns(from..to)?)?;
+        output.encode_columns(&gather.columns(from..to)?)?;
     }
     output.keys_in_rest().add(gather.keys_in_rest());
     output.finish()

@@ -20,8 +20,8 @@ const STEP_DEPTH: usize = 5;
 const SPAN_BYTES_MIN: usize = 40;
 /// What room is made for attributes: of one in so many bytes of the request, and for the values a part of them. Columns
 /// that need more grow.
-const ATTRIBUTE_BYTES: usize = 64;
-const VALUES_PARTS: usize = 4;
+const ATTRIBUTE_BYTES: usize = 40;
+const VALUES_PARTS: usize = 3;
 
 /// Returns one row for every valid span.
 pub(crate) fn spans(body: &[u8], limits: &Limits) -> Result<DecodedBatch, Damaged> {

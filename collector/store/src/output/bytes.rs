@@ -3,7 +3,7 @@
 //! have many such columns, that was most of a seal. Pages are as in the Parquet format: a dictionary, then runs and
 //! packed bits of entry numbers; plain values where a dictionary does not pay. Used by `output` only.
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, UInt32Type};
 use bytes::Bytes;
@@ -12,13 +12,14 @@ use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
-use parquet::errors::{ParquetError, Result};
+use parquet::errors::Result;
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
+use super::{Column, unlike_first};
 use crate::layout::{self, PAGE_ROWS_MAX};
 
 use entries::{Entries, Known};
@@ -57,12 +58,15 @@ pub(super) struct ByteColumn {
 enum Rows<'a> {
     Keys(&'a [u32], &'a StringArray),
     Texts(&'a StringArray),
+    /// Only of the rows that have one.
+    Sparse(&'a BinaryArray),
     Ids(&'a FixedSizeBinaryArray),
 }
 
 impl ByteColumn {
     /// Returns whether columns of rows like these are encoded here.
-    pub(super) fn takes(field: &Field, rows: &ArrayRef) -> bool {
+    pub(super) fn takes(field: &Field, rows: &Column) -> bool {
+        let Column::Rows(rows) = rows else { return *field.data_type() == DataType::Utf8 };
         match rows.data_type() {
             DataType::Utf8 => *field.data_type() == DataType::Utf8,
             // An id that may be missing is of something else, as a parent's, and repeats. A span's own never does.
@@ -73,12 +77,15 @@ impl ByteColumn {
     }
 
     /// Returns an empty column for rows like these, which it takes.
-    pub(super) fn new(manner: Manner, rows: &ArrayRef) -> Result<Self> {
-        let is_text = !matches!(rows.data_type(), DataType::FixedSizeBinary(_));
+    pub(super) fn new(manner: Manner, rows: &Column) -> Result<Self> {
+        let (is_text, known) = match rows {
+            Column::Rows(rows) => (!matches!(rows.data_type(), DataType::FixedSizeBinary(_)), Known::of(rows)),
+            Column::Texts(_) => (true, None),
+        };
         let bloom = |bloom: layout::Bloom| Sbbf::new_with_ndv_fpp(layout::BLOOM_VALUES_MAX, bloom.false_share);
         Ok(Self {
             entries: Entries::new(is_text),
-            known: Known::of(rows),
+            known,
             bloom: manner.bloom.map(bloom).transpose()?,
             page: OpenPage::default(),
             closed: Vec::new(),
@@ -87,10 +94,16 @@ impl ByteColumn {
     }
 
     /// Appends rows. Those with a dictionary all refer to the same one.
-    pub(super) fn push(&mut self, column: &ArrayRef, compressor: &mut Compressor<'_>) -> Result<()> {
+    pub(super) fn push(&mut self, column: &Column, compressor: &mut Compressor<'_>) -> Result<()> {
         let rows = self.rows(column)?;
-        let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        let mut from = 0;
+        let nulls = match column {
+            Column::Rows(rows) => rows.logical_nulls(),
+            Column::Texts(texts) => Some(texts.valid().clone()),
+        };
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        let is_sparse = matches!(rows, Rows::Sparse(_));
+        // Of sparse rows the number of the next text.
+        let (mut from, mut next) = (0, 0);
         while from < column.len() {
             let to = column.len().min(from + PAGE_ROWS_MAX - self.page.rows());
             let nulls = nulls.as_ref().map(|nulls| nulls.slice(from, to - from));
@@ -110,7 +123,8 @@ impl ByteColumn {
                             at = from + index;
                             break;
                         }
-                        self.add(&rows, from + index);
+                        self.add(&rows, if is_sparse { next } else { from + index });
+                        next += 1;
                     }
                 }
             }
@@ -123,17 +137,19 @@ impl ByteColumn {
         Ok(())
     }
 
-    fn rows<'a>(&self, column: &'a ArrayRef) -> Result<Rows<'a>> {
-        let keys = |known: &Known| {
+    fn rows<'a>(&self, column: &'a Column) -> Result<Rows<'a>> {
+        let keys = |column: &'a ArrayRef, known: &Known| {
             let rows = column.as_dictionary_opt::<UInt32Type>().filter(|rows| known.is_of(rows.values()))?;
             Some(Rows::Keys(rows.keys().values(), rows.values().as_string_opt()?))
         };
-        let rows = match &self.known {
-            Some(known) => keys(known),
-            None if self.entries.is_text() => column.as_string_opt().map(Rows::Texts),
-            None => column.as_fixed_size_binary_opt().map(Rows::Ids),
+        let rows = match (column, &self.known) {
+            (Column::Rows(column), Some(known)) => keys(column, known),
+            (Column::Rows(column), None) if self.entries.is_text() => column.as_string_opt().map(Rows::Texts),
+            (Column::Rows(column), None) => column.as_fixed_size_binary_opt().map(Rows::Ids),
+            (Column::Texts(texts), None) => Some(Rows::Sparse(texts.texts())).filter(|_| self.entries.is_text()),
+            (Column::Texts(_), Some(_)) => None,
         };
-        rows.ok_or_else(|| ParquetError::General("rows unlike the first ones".to_owned()))
+        rows.ok_or_else(unlike_first)
     }
 
     fn is_page_heavy(&self) -> bool {
@@ -147,9 +163,23 @@ impl ByteColumn {
     #[inline]
     fn add(&mut self, rows: &Rows<'_>, at: usize) {
         let Self { manner, entries, known, bloom, page, .. } = self;
+        if let (Rows::Keys(keys, texts), Some(known), Values::Numbers(numbers)) = (rows, known, &mut page.values) {
+            // Nearly all are met again, and their texts need not be looked at.
+            let key = keys[at];
+            let number = known.number(key).unwrap_or_else(|| {
+                let value = texts.value(key as usize).as_bytes();
+                if let Some(bloom) = bloom {
+                    bloom.insert(value);
+                }
+                known.push(key, value, entries)
+            });
+            numbers.push(number);
+            return;
+        }
         let value = match rows {
             Rows::Keys(keys, texts) => texts.value(keys[at] as usize).as_bytes(),
             Rows::Texts(texts) => texts.value(at).as_bytes(),
+            Rows::Sparse(texts) => texts.value(at),
             Rows::Ids(ids) => ids.value(at),
         };
         let is_new = match &mut page.values {
@@ -162,10 +192,7 @@ impl ByteColumn {
                 true
             }
             Values::Numbers(numbers) => {
-                let (number, is_new) = match (rows, known) {
-                    (Rows::Keys(keys, _), Some(known)) => known.number(keys[at], value, entries),
-                    _ => entries.number(value),
-                };
+                let (number, is_new) = entries.number(value);
                 numbers.push(number);
                 is_new
             }

@@ -155,14 +155,16 @@ impl Known {
         Arc::ptr_eq(&self.dictionary, dictionary)
     }
 
-    /// Returns the number of a key with this value, and whether it occurs here first.
+    /// Returns the number of a key that was met.
     #[inline]
-    pub(super) fn number(&mut self, key: u32, value: &[u8], entries: &mut Entries) -> (u32, bool) {
-        let number = &mut self.numbers[key as usize];
-        let is_new = *number == NO_NUMBER;
-        if is_new {
-            *number = entries.push(value);
-        }
-        (*number, is_new)
+    pub(super) fn number(&self, key: u32) -> Option<u32> {
+        Some(self.numbers[key as usize]).filter(|number| *number != NO_NUMBER)
+    }
+
+    /// Returns the number of a key that is met for the first time.
+    pub(super) fn push(&mut self, key: u32, value: &[u8], entries: &mut Entries) -> u32 {
+        let number = entries.push(value);
+        self.numbers[key as usize] = number;
+        number
     }
 }

@@ -12,6 +12,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptes
 
 use super::*;
 use crate::layout::DICTIONARY_BYTES_MAX;
+use crate::output::SparseTexts;
 
 /// A file of one column that was written here, as any reader reads it.
 struct ReadBack {
@@ -20,11 +21,11 @@ struct ReadBack {
     file: Bytes,
 }
 
-/// Writes the column in two pieces, as a seal does, and reads it.
-fn read_back(field: Field, column: &ArrayRef) -> ReadBack {
-    let schema = Arc::new(Schema::new(vec![field]));
+/// Writes the column in two pieces, as a seal does.
+fn write(field: &Field, column: &Column) -> Bytes {
+    let schema = Arc::new(Schema::new(vec![field.clone()]));
     let parquet = ArrowSchemaConverter::new().convert(&schema).unwrap();
-    assert!(ByteColumn::takes(schema.field(0), column));
+    assert!(ByteColumn::takes(field, column));
     let manner = Manner {
         column: parquet.column(0),
         has_range: true,
@@ -41,7 +42,23 @@ fn read_back(field: Field, column: &ArrayRef) -> ReadBack {
     let mut group = file.next_row_group().unwrap();
     group.append_column(&bytes, close).unwrap();
     group.close().unwrap();
-    let file = Bytes::from(file.into_inner().unwrap());
+    Bytes::from(file.into_inner().unwrap())
+}
+
+/// Returns the texts without their gaps, if the column is one of plain texts.
+fn sparse(column: &ArrayRef) -> Option<Column> {
+    let texts = column.as_string_opt::<i32>()?;
+    let valid = texts.nulls().cloned().unwrap_or_else(|| NullBuffer::new_valid(texts.len()));
+    let texts = BinaryArray::from_iter_values(texts.iter().flatten());
+    Some(Column::Texts(SparseTexts::new(texts, valid)))
+}
+
+/// Writes the column and reads it.
+fn read_back(field: Field, column: &ArrayRef) -> ReadBack {
+    let file = write(&field, &Column::Rows(Arc::clone(column)));
+    if let Some(sparse) = sparse(column) {
+        assert_eq!(write(&field, &sparse), file, "without gaps it is the same file");
+    }
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap();
     let metadata = Arc::clone(reader.metadata());
@@ -178,6 +195,7 @@ fn few_values_have_no_filter() {
         let bloom = Some(layout::Bloom { false_share: 0.1, values_min: 256 });
         let manner = Manner { column: parquet.column(0), has_range: true, bloom };
         let mut compressor = Compressor::new(1).unwrap();
+        let column = Column::Rows(column);
         let mut values = ByteColumn::new(manner, &column).unwrap();
         values.push(&column, &mut compressor).unwrap();
         values.close(&mut compressor).unwrap().1.bloom_filter.is_some()
@@ -187,9 +205,9 @@ fn few_values_have_no_filter() {
 
 #[test]
 fn rows_of_another_dictionary_are_refused() {
-    let column = |entries: &[&str]| -> ArrayRef {
+    let column = |entries: &[&str]| {
         let values: ArrayRef = Arc::new(StringArray::from_iter_values(entries));
-        Arc::new(DictionaryArray::new(UInt32Array::from(vec![0]), values))
+        Column::Rows(Arc::new(DictionaryArray::new(UInt32Array::from(vec![0]), values)))
     };
     let (one, other) = (column(&["a"]), column(&["b"]));
     let schema = Schema::new(vec![text_field(false)]);
