@@ -83,7 +83,7 @@ impl Analyzer {
 
     /// Takes in spans that arrived at `now_ns` and moves everything on to then.
     pub fn push(&mut self, table: &SpanTable, now_ns: i64) -> Outcome {
-        self.detector.read(table);
+        self.detector.read(table, now_ns);
         let closed = self.stitcher.push(table, now_ns);
         self.step(closed, now_ns)
     }

@@ -231,9 +231,9 @@ impl Detector {
         }
     }
 
-    /// Reads who sends, and for whom, from spans as they arrive.
-    pub fn read(&mut self, table: &SpanTable) {
-        self.traits.read(table);
+    /// Reads who sends, for whom, and where, from spans that arrive at `now_ns`.
+    pub fn read(&mut self, table: &SpanTable, now_ns: i64) {
+        self.traits.read(table, now_ns);
     }
 
     /// Mines the templates of log records that arrived at `now_ns`; they become evidence, and never an incident.
@@ -257,8 +257,8 @@ impl Detector {
         let type_id = self.types.add(transaction, ended_ns, block);
         self.rates.add(transaction, self.known_block(block));
         let deviation = self.signals.add(transaction, block, |site| self.changes.note(site, block));
-        let traits = self.traits.take(transaction.id);
-        self.recent.push(Brief { traits, ..Brief::new(transaction, block, type_id, deviation) });
+        let said = self.traits.take(transaction.id);
+        self.recent.push(Brief { said, ..Brief::new(transaction, block, type_id, deviation) });
     }
 
     /// Takes in what is known of a transaction of several traces only when it is given out, at event time `known_ns`: how

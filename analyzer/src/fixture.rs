@@ -2,8 +2,8 @@
 //!
 //! A line is `service [kind] operation start..end [word…]`, times in milliseconds, two spaces of indent a level.
 //! The kind is `server` for a root or below another service, else `internal`. Words: `error`, `lost` (the span is
-//! not sent, its children are), `peer=bank:443`, `on=instance`, `version=2`, or an attribute whose key has a dot in it,
-//! `http.route=/cart`, a number if it is one. `@sent` names a span, `link=@sent` links to it, or to a trace that never
+//! not sent, its children are), `peer=bank:443`, `on=instance`, `version=2`, an attribute whose key has a dot in it,
+//! `http.route=/cart`, a number or true or false if it is one, or one of the resource, `in:cloud.region=eu`. `@sent` names a span, `link=@sent` links to it, or to a trace that never
 //! comes if no span has the name. A blank line begins another trace.
 
 pub(crate) mod dice;
@@ -132,8 +132,10 @@ pub(crate) fn table(drawn: &[Drawn<'_>]) -> SpanTable {
         }
         let is_attribute = |word: &&&str| word.split('=').next().is_some_and(|key| key.contains('.'));
         for (key, value) in one.words.iter().filter(is_attribute).filter_map(|word| word.split_once('=')) {
-            let is_number = value.parse::<i64>().is_ok();
-            builder.push_attribute(key, value, if is_number { ValueType::Int } else { ValueType::String });
+            match key.strip_prefix("in:") {
+                Some(key) => builder.push_resource_attribute(key, value, type_of(value)),
+                None => builder.push_attribute(key, value, type_of(value)),
+            }
         }
         for (trace_id, span) in &one.links {
             builder.push_link(&LinkFields { trace_id: *trace_id, span_id: span_id(*span), trace_state: None });
@@ -159,6 +161,14 @@ pub(crate) fn table(drawn: &[Drawn<'_>]) -> SpanTable {
         });
     }
     builder.finish()
+}
+
+fn type_of(value: &str) -> ValueType {
+    match value {
+        "true" | "false" => ValueType::Bool,
+        _ if value.parse::<i64>().is_ok() => ValueType::Int,
+        _ => ValueType::String,
+    }
 }
 
 /// Returns the trace id of the n-th drawn trace.

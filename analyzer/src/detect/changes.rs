@@ -1,5 +1,6 @@
-//! State changes of services that may be the reason for what follows: so far, versions that were not seen before.
-//! A change near an onset is a candidate, never proof. Bounded by services and by versions of each.
+//! State changes of services that may be the reason for what follows: versions that were not seen before. New values of
+//! attributes are told by whom they hurt (`who`). A change near an onset is a candidate, never proof. Bounded by services
+//! and by versions of each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,11 @@ const VERSIONS_MAX: usize = 64;
 const BEFORE_BLOCKS: i64 = 90;
 /// Blocks after an onset in which a change may still be its reason: the onset is an estimate.
 const AFTER_BLOCKS: i64 = 3;
+
+/// Returns whether what changed in a block may be the reason for what began at an onset.
+pub(super) fn is_near(onset: i64, block: i64) -> bool {
+    (onset - BEFORE_BLOCKS..=onset + AFTER_BLOCKS).contains(&block)
+}
 
 /// Versions of every service with the block in which each was first seen.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use collector_table::TraceId;
 
 use super::signals::Deviation;
-use super::traits::TraitId;
+use super::traits::Said;
 use super::types::TypeId;
 use crate::incident::Exemplar;
 use crate::transaction::Transaction;
@@ -30,13 +30,13 @@ pub(super) struct Brief {
     /// Extra milliseconds by service, largest contributions of the transaction.
     pub(super) extra_by_service: Vec<(Arc<str>, f64)>,
     /// Attribute values of which there are few.
-    pub(super) traits: Box<[TraitId]>,
+    pub(super) said: Box<[Said]>,
     /// Whether it is of several traces, each of which was judged by itself before.
     pub(super) is_joined: bool,
 }
 
 impl Brief {
-    /// Returns a transaction of one trace, without its traits.
+    /// Returns a transaction of one trace, without what it says.
     pub(super) fn new(transaction: &Transaction, block: i64, type_id: TypeId, deviation: Deviation) -> Self {
         Self {
             id: transaction.id,
@@ -46,7 +46,7 @@ impl Brief {
             duration_ms: transaction.duration_ns as f64 / 1e6,
             expected_ms: deviation.expected_ms,
             extra_by_service: deviation.extra_by_service,
-            traits: Box::default(),
+            said: Box::default(),
             is_joined: false,
         }
     }

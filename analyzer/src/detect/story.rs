@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::blame::Suspect;
-use super::changes::Changes;
+use super::changes::{self, Changes};
 use super::instances::Outlier;
 use super::life::ONSET_BLOCKS;
 use super::recent::{Brief, Recent};
 use super::series::{BLOCK_S, MINUTE_BLOCKS, Verdict};
 use super::signals::{Scope, Signals};
-use super::traits::Traits;
+use super::traits::{TraitId, Traits};
 use super::types::{TypeId, Types};
 use super::who::{self, Over};
 use super::{Thresholds, block_start_ns, slow};
@@ -102,13 +102,14 @@ pub(super) fn tell(incident: &mut Incident, facts: &Facts<'_>) -> bool {
     let Some((service, operation)) = facts.types.slots.key(type_id) else { return false };
     incident.kind = facts.kind;
     incident.transaction = TransactionRef { service: service.to_string(), operation: operation.to_string() };
-    let who = who(facts, type_id, is_blamed);
+    let who = who(facts, type_id, &blamed);
     let outlier = outlier(facts, first);
     incident.root_cause = root_causes(facts, &incident.root_cause, outlier.as_ref(), &who);
     incident.affected = affected(facts);
     incident.changes = facts.changes.near(facts.onset, |service| {
         is_blamed(service) || incident.affected.iter().any(|affected| affected.service == service)
     });
+    incident.changes.extend(new_values(facts, &who));
     incident.changes.extend(load_change(facts));
     incident.impact = impact(facts, incident, &hurt, type_id, is_blamed);
     incident.impact.who = who.into_iter().map(|over| over.text).collect();
@@ -220,10 +221,25 @@ fn outlier(facts: &Facts<'_>, first: &Suspect) -> Option<Outlier> {
     facts.signals.steps.instances.outlier(service, side, facts.onset)
 }
 
-/// Returns the attribute values of those that are hurt most, against all of their type since a while before the onset.
-fn who(facts: &Facts<'_>, type_id: TypeId, is_blamed: impl Fn(&str) -> bool) -> Vec<Over> {
+/// Returns the attribute values of those that are hurt most, against all of their type since the onset.
+fn who(facts: &Facts<'_>, type_id: TypeId, blamed: &BTreeSet<Arc<str>>) -> Vec<Over> {
     let like = facts.recent.since(facts.onset).filter(|brief| brief.type_id == type_id && !brief.is_joined);
-    who::over_represented(facts.traits, like, |brief| brief.is_hurt(&is_blamed))
+    let is_blamed = |service: &str| blamed.contains(service);
+    who::over_represented(facts.traits, like, blamed, |brief| brief.is_hurt(is_blamed))
+}
+
+/// Returns values of those that are hurt which were said first near the onset.
+fn new_values(facts: &Facts<'_>, who: &[Over]) -> Vec<Change> {
+    let values: BTreeSet<TraitId> = who.iter().flat_map(|over| &over.values).copied().collect();
+    let new_near = |found: TraitId| facts.traits.new_in(found).filter(|block| changes::is_near(facts.onset, *block));
+    let mut new: Vec<(i64, TraitId)> = values.into_iter().filter_map(|found| Some((new_near(found)?, found))).collect();
+    new.sort_unstable();
+    let change = |(block, found)| {
+        let (key, value) = facts.traits.name(found)?;
+        let at = rfc3339(block_start_ns(block));
+        Some(Change { kind: "value".to_owned(), at, text: format!("{key} = {value} first seen") })
+    };
+    new.into_iter().filter_map(change).collect()
 }
 
 /// Says that traffic grew, if it did: then load may be the reason.

@@ -3,6 +3,7 @@
 
 mod kinds;
 mod logs;
+mod who;
 
 use std::fmt::Write as _;
 
