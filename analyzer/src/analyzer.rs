@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
-use crate::detect::{Detector, DetectorLimits, IncidentChange};
+use crate::detect::{Detector, DetectorLimits, IncidentChange, LongMemory, Unfit};
 use crate::expect::{Declared, Expectations, Learner, NeverCame};
 use crate::hazards::{HazardReport, Register};
 use crate::incident::Incident;
@@ -79,6 +79,19 @@ impl Analyzer {
     /// Takes over incidents from before a restart; see [`Detector::restore`].
     pub fn restore(&mut self, incidents: Vec<Incident>, next_number: u64, judged_ns: i64) {
         self.detector.restore(incidents, next_number, judged_ns);
+    }
+
+    /// Returns what is usual over days, to be kept; see [`Detector::remember`].
+    pub fn remember(&self) -> Option<LongMemory> {
+        self.detector.remember()
+    }
+
+    /// Takes over what was kept before a restart; see [`Detector::recall`].
+    ///
+    /// # Errors
+    /// When it is of no use, and why; then it is learned anew.
+    pub fn recall(&mut self, memory: &LongMemory, last_ns: i64) -> Result<(), Unfit> {
+        self.detector.recall(memory, last_ns)
     }
 
     /// Takes in spans that arrived at `now_ns` and moves everything on to then.
@@ -173,6 +186,10 @@ impl Analyzer {
         in_order.into_iter().for_each(|transaction| self.hazards.add(transaction, ended_ns(transaction)));
         let mut closed: Vec<&Transaction> = first_seen.iter().chain(given_at_once).collect();
         closed.sort_by_key(|transaction| ended_ns(transaction));
+        let worked = self.stitcher.take_worked();
+        if self.clock_ns != i64::MIN {
+            self.detector.observe_worked(&worked, self.clock_ns, now_ns);
+        }
         // What is known of whole transactions counts when it is known, before the blocks that end by then are judged.
         transactions.iter().for_each(|one| self.detector.observe_whole(one, self.clock_ns.max(ended_ns(one)), now_ns));
         let joined = transactions.iter().filter(|transaction| transaction.traces.len() > 1);
@@ -211,6 +228,7 @@ impl Analyzer {
             ("transactions_evicted", stats.evicted),
             ("spans_folded", stats.folded),
             ("spans_too_late", stats.too_late),
+            ("values_not_told", stats.values_left_out),
             ("joins_refused", stats.joins.refused),
             ("joins_at_revision_limit", stats.joins.at_revision_limit),
             ("join_facts_left_out", stats.joins.facts_left_out),

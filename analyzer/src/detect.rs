@@ -19,6 +19,7 @@ mod instances;
 mod kinds;
 mod life;
 mod logs;
+mod memory;
 mod rate_story;
 mod rates;
 mod recent;
@@ -40,6 +41,7 @@ mod trend;
 mod types;
 mod who;
 
+pub use memory::{LongMemory, Unfit, Usual};
 pub use series::BLOCK_S;
 pub use sketch::Sketch;
 
@@ -59,7 +61,7 @@ use self::signals::{Scope, Signal, Signals};
 use self::traits::Traits;
 use self::types::{TransactionType, TypeName, Types};
 use crate::incident::{Incident, IncidentEvent};
-use crate::stitch::Taken;
+use crate::stitch::{Taken, Worked};
 use crate::summary::{TypeState, TypeSummary};
 use crate::transaction::Transaction;
 
@@ -277,6 +279,12 @@ impl Detector {
         let block = self.known_block(block_of(ended_ns));
         self.rates.send(transaction, block, now_ns);
         self.rates.undo(transaction, block, now_ns);
+    }
+
+    /// Takes in what executions worked for, of traces that closed by `now_ns`.
+    pub(crate) fn observe_worked(&mut self, worked: &[Worked], clock_ns: i64, now_ns: i64) {
+        let block = self.known_block(block_of(clock_ns));
+        self.rates.work(worked, block, now_ns);
     }
 
     /// Takes in what spans that arrived at `now_ns` took in, and moves on what waits for messages.

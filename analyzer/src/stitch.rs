@@ -24,12 +24,14 @@ mod taken;
 mod tree;
 mod waiting;
 mod weave;
+mod worked;
 
 pub(crate) use joining::HeldBack;
 pub use limits::{JoinStats, StitcherLimits, StitcherStats};
 pub(crate) use open::Unclosed;
 pub use open::{OpenTransaction, Stitcher};
 pub(crate) use taken::Taken;
+pub(crate) use worked::Worked;
 
 use collector_table::{LogTable, SpanTable};
 

@@ -327,6 +327,23 @@ impl Transaction {
         (parent != NO_PARENT).then_some(parent as usize)
     }
 
+    /// Returns whether a service begins work with a span.
+    pub(crate) fn begins_execution(&self, index: usize) -> bool {
+        let span = &self.spans[index];
+        self.parent(index).is_none_or(|parent| span.is_entry() || !span.is_same_service(&self.spans[parent]))
+    }
+
+    /// Returns the span with which the execution began that a span is part of.
+    pub(crate) fn execution_of(&self, index: usize) -> usize {
+        let mut at = index;
+        while !self.begins_execution(at)
+            && let Some(parent) = self.parent(at)
+        {
+            at = parent;
+        }
+        at
+    }
+
     /// Returns how deep a span stands below its root.
     pub fn depth(&self, index: usize) -> u32 {
         self.nodes[index].depth

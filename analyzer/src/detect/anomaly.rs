@@ -68,7 +68,7 @@ impl Detector {
             found: Found::Time(verdict),
         });
         let mut anomalies: Vec<Anomaly> = by_time.collect();
-        let mut shapes = self.signals.shapes(block, &thresholds);
+        let mut shapes = self.signals.shapes(block, &thresholds, is_judging);
         // Versions that came meanwhile are a reason; without any, growth has to speak for itself.
         shapes.retain(|shape| match shape {
             Shape::Creeping(creeping) => {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::block_start_ns;
+use super::memory::VersionsMemory;
 use crate::incident::Change;
 use crate::span::Site;
 use crate::time::rfc3339;
@@ -45,6 +46,26 @@ impl Changes {
             versions.remove(0);
         }
         versions.push((version.clone(), block));
+    }
+
+    /// Returns every version of every service with the block in which it was first seen, in order of names.
+    pub(super) fn kept(&self) -> Vec<VersionsMemory> {
+        let versions = |(service, versions): (&Arc<str>, &Vec<(Arc<str>, i64)>)| VersionsMemory {
+            service: service.to_string(),
+            versions: versions.iter().map(|(version, block)| (version.to_string(), *block)).collect(),
+        };
+        let mut kept: Vec<VersionsMemory> = self.versions.iter().map(versions).collect();
+        kept.sort_by(|a, b| a.service.cmp(&b.service));
+        kept
+    }
+
+    /// Takes over versions that were kept, as far as there is room.
+    pub(super) fn recall(&mut self, kept: &[VersionsMemory]) {
+        for one in kept.iter().take(SERVICES_MAX) {
+            let versions = one.versions.iter().rev().take(VERSIONS_MAX).rev();
+            let versions = versions.map(|(version, block)| (Arc::from(version.as_str()), *block)).collect();
+            self.versions.insert(one.service.as_str().into(), versions);
+        }
     }
 
     /// Returns the version of a service that was first seen last, if that was in or after block `since` and not the first.

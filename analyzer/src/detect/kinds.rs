@@ -72,6 +72,11 @@ impl Charge {
         services
     }
 
+    /// Returns whether it is about work that is told apart by values of a business key.
+    fn is_by_key(&self) -> bool {
+        self.scope.occasion.is_by_key()
+    }
+
     /// Returns how specific it is: of what is found in one incident the most specific names it.
     pub(super) fn specificity(&self) -> u8 {
         match self.scope.wrong {
@@ -79,7 +84,10 @@ impl Charge {
             Wrong::CutOff => 0,
             // How long messages wait says more, where it is known.
             Wrong::Behind => specificity(self.kind) - 1,
-            // Requests come again when callers try again, which says why.
+            // Requests come again when callers try again, or call more often, which says why.
+            Wrong::Twice if self.scope.occasion.of == Of::Request && self.is_by_key() => {
+                specificity(IncidentKind::ChattyCalls) - 1
+            }
             Wrong::Twice if self.scope.occasion.of == Of::Request => specificity(IncidentKind::DegradedResponse),
             _ => specificity(self.kind),
         }
@@ -128,7 +136,7 @@ pub(super) fn charges(rates: &Rates, changes: &Changes, hot: &[(RateScope, RateV
         Wrong::Unreached => context::charge(&court, scope, verdict),
         Wrong::Lost => lost::charge(&court, scope, verdict),
         Wrong::Behind => behind::charge(&court, scope, verdict),
-        Wrong::Twice | Wrong::Disordered => Some(messages::charge(&court, scope, verdict)),
+        Wrong::Twice | Wrong::Disordered => messages::charge(&court, scope, verdict),
         Wrong::NotUndone => Some(undoing::charge(&court, scope, verdict)),
         // These are asked for by others, and say nothing alone.
         Wrong::Absorbed | Wrong::Begins | Wrong::Uncaused | Wrong::RetriedErrors => None,
@@ -201,8 +209,8 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
 
 /// Returns whether a charge follows from another one: a storm, if the one that is called again and again is itself a caller
 /// that fails, or gives up, at something below it; work for nobody, and a backlog, if something below fails; messages that
-/// are lost, if more of the same wait because their taker is behind with all of them, or if its calls go wrong; what is
-/// not undone, if who undoes is given up on or gives up, or needs what fails others, too.
+/// are lost, if more of the same wait because their taker is behind with all of them, or if its calls go wrong; work for a
+/// value that is done twice, if more is done twice by one above; what is not undone, if who undoes is given up on or gives up, or needs what fails others, too.
 fn follows(charge: &Charge, charges: &[Charge], graph: &Graph) -> bool {
     let is_backlog = |other: &Charge| {
         other.scope.wrong == Wrong::Behind
@@ -220,6 +228,14 @@ fn follows(charge: &Charge, charges: &[Charge], graph: &Graph) -> bool {
         let is_other = by.0 != charge.scope.occasion.by.0 && to.as_ref().is_some_and(|to| below.contains(&to.0));
         other.scope.wrong == Wrong::Fails && is_other
     };
+    // What is done twice has what it calls and sends done twice.
+    let is_done_twice_above = |other: &Charge| {
+        let (own, others) = (&charge.service, &other.service);
+        other.scope.wrong == Wrong::Twice
+            && own != others
+            && graph.above(own).contains(others)
+            && !graph.above(others).contains(own)
+    };
     let below = |wrongs: &[Wrong]| goes_wrong_below(&charge.service, wrongs, charges, graph);
     match charge.scope.wrong {
         Wrong::Retried => below(&[Wrong::WorkedOn, Wrong::CutOff, Wrong::Fails, Wrong::LeftOut]),
@@ -227,6 +243,7 @@ fn follows(charge: &Charge, charges: &[Charge], graph: &Graph) -> bool {
         Wrong::Lost => {
             charges.iter().any(is_backlog) || below(&[Wrong::Fails, Wrong::CutOff, Wrong::WorkedOn, Wrong::Retried])
         }
+        Wrong::Twice if charge.is_by_key() => charges.iter().any(is_done_twice_above),
         Wrong::NotUndone => {
             let below = graph.below(&charge.scope.occasion.by.0);
             charges.iter().any(|other| is_given_up_on(other) || fails_others(other, &below))

@@ -16,7 +16,7 @@ use super::signals::{Scope, Signals};
 use super::story;
 use super::told::Told;
 use super::{Detector, IncidentChange, block_of, block_start_ns};
-use crate::incident::{Incident, IncidentEvent, IncidentStatus};
+use crate::incident::{Incident, IncidentEvent, IncidentKind, IncidentStatus};
 use crate::time::{parse_rfc3339, rfc3339};
 
 /// Ticks for which everything must be back before an incident is resolved.
@@ -156,9 +156,11 @@ impl OpenIncident {
     /// another story.
     fn is_slow_growth(&self) -> bool {
         let is_growth = |shape: &Shape| matches!(shape, Shape::Creeping(_));
+        // One from before a restart is what it was told to be until its shapes are seen again.
+        let is_told_so = self.incident.kind == IncidentKind::FacadeCreep;
         self.verdict.is_none()
             && self.charges.is_empty()
-            && !self.shapes.is_empty()
+            && (is_told_so || !self.shapes.is_empty())
             && self.shapes.iter().all(is_growth)
     }
 }

@@ -115,7 +115,7 @@ fn affected(incident: &Incident, facts: &RateFacts<'_>) -> Vec<Affected> {
     let since = rfc3339(block_start_ns(facts.onset));
     let names = facts.charges.iter().flat_map(|charge| {
         let occasion = &charge.scope.occasion;
-        std::iter::once(&occasion.by).chain(&occasion.to)
+        std::iter::once(&occasion.by).chain(occasion.to.as_ref().filter(|_| !occasion.is_by_key()))
     });
     for (service, operation) in names {
         if !found.iter().any(|one| *one.service == **service && *one.operation == **operation) {

@@ -7,22 +7,28 @@ mod judge;
 mod marks;
 mod occasion;
 mod odds;
+mod remembered;
 mod sends;
 mod takings;
+mod turns;
 mod undoing;
+mod works;
 
 use std::sync::Arc;
 
 pub(super) use judge::{RateVerdict, needed};
 pub(super) use occasion::{Example, Name, Occasion, Occasions, Of, Place, Wrong};
 pub(super) use odds::log10_binomial_tail;
+pub(super) use works::ONCE_AGAIN_MAX;
 
 use crate::hash::{Map, Set};
 use crate::span::Site;
 use marks::{Callees, Pass, Side};
 use sends::Sends;
 use takings::Takings;
+use turns::Turns;
 use undoing::Undoings;
+use works::Works;
 
 /// What goes wrong on which occasions: the identity of a rate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,6 +49,8 @@ pub(super) struct Rates {
     pairs: Set<(Arc<str>, Arc<str>)>,
     pass: Pass,
     takings: Takings,
+    works: Works,
+    turns: Turns,
     sends: Sends,
     undoings: Undoings,
     needed: f64,
@@ -62,6 +70,8 @@ impl Rates {
             pairs: Set::default(),
             pass: Pass::default(),
             takings: Takings::default(),
+            works: Works::default(),
+            turns: Turns::default(),
             sends: Sends::default(),
             undoings: Undoings::default(),
             needed: needed(false_alarms_per_week, 0),
@@ -152,6 +162,8 @@ impl Rates {
             self.pairs = pairs.collect();
             self.takings.forget_places();
             self.sends.forget_places(is_gone);
+            self.works.forget_places(is_gone);
+            self.turns.forget_places();
         }
     }
 
@@ -162,12 +174,13 @@ impl Rates {
     }
 
     /// Returns what was left out at bounds: occasions, messages that were waited for or of senders that are not watched,
-    /// and partitions.
-    pub(super) fn at_bounds(&self) -> [(&'static str, u64); 3] {
+    /// partitions, and operations that work for values of business keys.
+    pub(super) fn at_bounds(&self) -> [(&'static str, u64); 4] {
         [
             ("occasions_not_watched", self.occasions.slots.left_out),
             ("messages_not_waited_for", self.sends.left_out),
             ("messages_of_further_partitions", self.takings.partitions_left_out),
+            ("works_of_further_operations", self.works.left_out),
         ]
     }
 }

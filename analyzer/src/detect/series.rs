@@ -84,7 +84,7 @@ impl Block {
 }
 
 /// What is usual for a signal.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reference {
     /// Median of the minutes' mean log ratios.
     pub(super) center: f64,
@@ -105,7 +105,7 @@ pub(super) struct Reference {
 }
 
 /// How the last minute compares.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Verdict {
     /// Shift in standard deviations of the signal's own minutes.
     pub(super) z: f64,

@@ -149,13 +149,16 @@ pub(super) fn lead(shapes: &[Shape]) -> Option<&Shape> {
 }
 
 impl Signals {
-    /// Judges all shapes in the minute that ends with `block`; returns what stands out.
-    pub(super) fn shapes(&mut self, block: i64, thresholds: &Thresholds) -> Vec<Shape> {
+    /// Judges all shapes in the minute that ends with `block`; returns what stands out. What crept up is asked for once a
+    /// bucket, and so not while nothing is told.
+    pub(super) fn shapes(&mut self, block: i64, thresholds: &Thresholds, is_judging: bool) -> Vec<Shape> {
         let straggles = self.fan_outs.judge(block, thresholds, PERSISTENCE_TICKS);
         let mut shapes: Vec<Shape> = straggles.into_iter().map(Shape::Straggle).collect();
         let chatters = self.chatty.judge(block, thresholds, PERSISTENCE_TICKS);
         shapes.extend(chatters.into_iter().map(|(key, chatter)| Shape::Chatter(key, chatter)));
-        shapes.extend(self.creeping(block, thresholds).into_iter().map(Shape::Creeping));
+        if is_judging {
+            shapes.extend(self.creeping(block, thresholds).into_iter().map(Shape::Creeping));
+        }
         shapes
     }
 

@@ -38,6 +38,11 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Returns the step of an operation with all below it.
+    pub(super) fn of_whole(service: Arc<str>, operation: Arc<str>) -> Self {
+        Self { service, operation, what: What::Whole, other: None }
+    }
+
     /// Returns why the step's time passes; none for a whole span.
     pub(super) fn cause(&self) -> Option<Cause> {
         match self.what {
@@ -323,7 +328,7 @@ fn own(site: &Site) -> Step {
 }
 
 fn whole(site: &Site) -> Step {
-    Step { service: site.service.clone(), operation: site.operation.clone(), what: What::Whole, other: None }
+    Step::of_whole(site.service.clone(), site.operation.clone())
 }
 
 fn between(from: &Site, to: &Site, cause: Cause) -> Step {

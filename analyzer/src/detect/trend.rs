@@ -2,6 +2,7 @@
 //! the time grows. Kept for each operation's own time and for the calls that it makes; asked when a bucket is full.
 //! Bounded by buckets: with all in use, each two become one.
 
+use super::memory::TrendMemory;
 use super::series::median;
 
 /// Buckets kept.
@@ -49,6 +50,8 @@ pub(super) struct Trend {
     blocks: i64,
     /// Bucket up to which was judged.
     judged: i64,
+    /// Block up to which it was recalled: what is read back of that was added before.
+    recalled: i64,
 }
 
 /// A value that grew slowly.
@@ -80,13 +83,16 @@ impl Creep {
 
 impl Default for Trend {
     fn default() -> Self {
-        Self { buckets: Vec::new(), first: 0, blocks: BLOCKS_FIRST, judged: i64::MIN }
+        Self { buckets: Vec::new(), first: 0, blocks: BLOCKS_FIRST, judged: i64::MIN, recalled: i64::MIN }
     }
 }
 
 impl Trend {
     /// Adds a log value to the bucket of a block.
     pub(super) fn add(&mut self, value: f64, block: i64) {
+        if block <= self.recalled {
+            return;
+        }
         if self.buckets.is_empty() {
             self.first = block.div_euclid(self.blocks);
         }
@@ -130,9 +136,30 @@ impl Trend {
         self.judged = i64::MIN;
     }
 
+    /// Returns what is known, if that is anything.
+    pub(super) fn kept(&self) -> Option<TrendMemory> {
+        let Self { first, blocks, .. } = *self;
+        let buckets = self.buckets.iter().map(|bucket| (bucket.n, bucket.sum)).collect();
+        (!self.buckets.is_empty()).then_some(TrendMemory { first, blocks, buckets })
+    }
+
+    /// Returns what was kept up to a block; nothing if it cannot have been.
+    pub(super) fn recalled(kept: &TrendMemory, block: i64) -> Option<Self> {
+        let widths = std::iter::successors(Some(BLOCKS_FIRST), |blocks| Some(blocks * 2));
+        let is_width = widths.take_while(|blocks| *blocks <= BLOCKS_LAST).any(|blocks| blocks == kept.blocks);
+        let is_sound = |(n, sum): &(f32, f32)| n.is_finite() && *n >= 0.0 && sum.is_finite();
+        let last = kept.first.checked_add(i64::try_from(kept.buckets.len()).ok()?)?;
+        let is_over = last <= block.div_euclid(kept.blocks.max(1)) + 1;
+        if !is_width || !is_over || kept.buckets.len() > BUCKETS_MAX || !kept.buckets.iter().all(is_sound) {
+            return None;
+        }
+        let buckets = kept.buckets.iter().map(|&(n, sum)| Bucket { n, sum }).collect();
+        Some(Self { buckets, first: kept.first, blocks: kept.blocks, judged: i64::MIN, recalled: block })
+    }
+
     /// Forgets all: what was is usual from now on.
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { recalled: self.recalled, ..Self::default() };
     }
 
     /// Returns the growth up to `block` if a bucket ended since it was last asked for and the value crept up.

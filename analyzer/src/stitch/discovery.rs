@@ -104,8 +104,8 @@ pub(super) struct Discovery {
     keys: Vec<Behaviour>,
     /// Keys whose values began or ceased to join, until the traces that carry them are looked at.
     changed: Vec<KeyId>,
-    /// Keys that are no longer watched, until the book is told.
-    dropped: Vec<KeyId>,
+    /// Keys that are no longer watched, and what they are still of use for, until the book is told.
+    dropped: Vec<(KeyId, Use)>,
 }
 
 /// What is told of a value when one more trace is known to carry it.
@@ -266,8 +266,8 @@ impl Discovery {
         std::mem::take(&mut self.changed)
     }
 
-    /// Takes out the keys that are no longer watched.
-    pub(super) fn take_dropped(&mut self) -> Vec<KeyId> {
+    /// Takes out the keys that are no longer watched, with what they are still of use for.
+    pub(super) fn take_dropped(&mut self) -> Vec<(KeyId, Use)> {
         std::mem::take(&mut self.dropped)
     }
 
@@ -293,7 +293,8 @@ impl Discovery {
         }
         known.doubts += u64::from(next == Standing::Watched);
         if next == Standing::Dropped {
-            self.dropped.push(key);
+            // What many traces share names no piece of work. What hardly any two share, or what is done again, may.
+            self.dropped.push((key, if known.is_crowded() { Use::Dropped } else { Use::Told }));
         }
         known.standing = next;
     }

@@ -136,10 +136,20 @@ pub(crate) struct Taking {
     pub(crate) is_request: bool,
 }
 
+/// A value of a business key as a span carries it, whether or not it joins traces.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Carried {
+    pub(super) token: u64,
+    pub(super) span_id: SpanId,
+    pub(super) key: KeyId,
+    pub(super) form: ValueForm,
+}
+
 /// What one row says; its room is kept from row to row.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) facts: Vec<Fact>,
+    pub(super) carried: Vec<Carried>,
     pub(super) links: Vec<LinkFact>,
     pub(super) taking: Option<Taking>,
 }
@@ -147,6 +157,7 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn clear(&mut self) {
         self.facts.clear();
+        self.carried.clear();
         self.links.clear();
         self.taking = None;
     }
@@ -212,14 +223,20 @@ impl<'a> RowFacts<'a> {
                 }
             }
             Meaning::Key(key) => {
+                let is_entry = matches!(speaker.kind, SpanKind::Server | SpanKind::Consumer);
                 let rule = match book.use_of(key) {
-                    Use::Named if !value.is_empty() => Rule::NamedKey,
-                    Use::Watched if looks_like_id(value, value_type) => Rule::DiscoveredKey,
+                    Use::Named if !value.is_empty() => Some(Rule::NamedKey),
+                    Use::Watched if looks_like_id(value, value_type) => Some(Rule::DiscoveredKey),
+                    // It is told for what enters a service only: such keys are many, and it must cost next to nothing.
+                    Use::Told if is_entry && looks_like_id(value, value_type) => None,
                     _ => return,
                 };
                 let token = book.hasher.hash_one((KEY_TOKEN, key, value));
                 let form = ValueForm::of(value);
-                found.facts.push(Fact { form, ..fact(speaker, token, key, rule, Side::Either) });
+                found.carried.push(Carried { token, span_id: speaker.span_id, key, form });
+                if let Some(rule) = rule {
+                    found.facts.push(Fact { form, ..fact(speaker, token, key, rule, Side::Either) });
+                }
             }
         }
     }

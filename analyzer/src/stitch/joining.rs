@@ -8,6 +8,7 @@ mod told;
 
 pub(crate) use keep::HeldBack;
 pub(super) use keep::Reopened;
+pub(super) use note::SpanIndex;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};

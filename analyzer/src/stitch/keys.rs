@@ -67,6 +67,8 @@ pub(super) enum Use {
     Named,
     /// Values that look like ids are told; whether they join is for discovery to say.
     Watched,
+    /// Joins nothing any more; values that look like ids are still told as what executions work for.
+    Told,
     /// Nothing.
     Dropped,
 }
@@ -128,9 +130,9 @@ impl KeyBook {
         self.uses.get(usize::from(key)).copied().unwrap_or(Use::Dropped)
     }
 
-    pub(super) fn drop_key(&mut self, key: KeyId) {
-        if let Some(to) = self.uses.get_mut(usize::from(key)) {
-            *to = Use::Dropped;
+    pub(super) fn put_to(&mut self, key: KeyId, to: Use) {
+        if let Some(known) = self.uses.get_mut(usize::from(key)) {
+            *known = to;
         }
     }
 

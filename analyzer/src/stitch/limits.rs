@@ -131,6 +131,8 @@ pub struct StitcherStats {
     pub evicted: u64,
     /// Spans of names or sites beyond their bound, read as those of "(others)".
     pub folded: u64,
+    /// Values of business keys, and executions that work for them, that were not told at a bound.
+    pub values_left_out: u64,
     /// What was counted of joins.
     pub joins: JoinStats,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use collector_table::{LogRow, LogTable, SpanTable, TraceId};
 
 use super::closed::{Archive, Closed};
-use super::facts::Found;
+use super::facts::{Carried, Found};
 use super::joining::{Closing, HeldBack, Joiner, REVISIONS_MAX, Reopened, Step};
 use super::keys::KeyBook;
 use super::limits::{JoinStats, StitcherLimits, StitcherStats};
@@ -16,6 +16,7 @@ use super::read::Reader;
 use super::taken::{TAKEN_MAX, Taken};
 use super::tree::{Header, Trees};
 use super::waiting::Waiting;
+use super::worked::{Worked, Works};
 use crate::hash::{Map, Set};
 use crate::join::{Proposal, Refused};
 use crate::span::Span;
@@ -55,6 +56,8 @@ pub(crate) struct Unclosed<'a> {
 
 struct Open {
     spans: Vec<Span>,
+    /// Values of business keys that spans carry, as [`Works`] bounds them.
+    carried: Vec<Carried>,
     /// As it was given out, if it was.
     before: Option<Arc<[Span]>>,
     /// Copies that were left out when it was closed before.
@@ -93,6 +96,8 @@ struct Held {
     joiner: Joiner,
     /// What spans took in, until it is asked for.
     taken: Vec<Taken>,
+    /// Executions that worked for values of business keys, until they are asked for.
+    works: Works,
     /// Whom the latest spans reached, latest last; ids may repeat.
     latest: VecDeque<TraceId>,
     stats: StitcherStats,
@@ -113,6 +118,7 @@ impl Stitcher {
             archive: Archive::default(),
             joiner,
             taken: Vec::new(),
+            works: Works::default(),
             latest: VecDeque::new(),
             stats: StitcherStats::default(),
         };
@@ -139,6 +145,11 @@ impl Stitcher {
     /// Returns what spans took in since this was last asked, in order of arrival.
     pub(crate) fn take_taken(&mut self) -> Vec<Taken> {
         std::mem::take(&mut self.held.taken)
+    }
+
+    /// Returns the executions that worked for values of business keys in traces that closed since this was last asked.
+    pub(crate) fn take_worked(&mut self) -> Vec<Worked> {
+        self.held.works.take()
     }
 
     /// Takes in log records: what they carry of business keys counts as what their spans carry.
@@ -183,8 +194,8 @@ impl Stitcher {
     }
 
     fn drop_keys(&mut self) {
-        for key in self.held.joiner.graph.discovery.take_dropped() {
-            self.reader.drop_key(key);
+        for (key, to) in self.held.joiner.graph.discovery.take_dropped() {
+            self.reader.put_key_to(key, to);
         }
     }
 
@@ -212,7 +223,8 @@ impl Stitcher {
     /// Returns what was counted.
     pub fn stats(&self) -> StitcherStats {
         let joins = JoinStats { keys_left_out: self.reader.book.left_out(), ..self.held.joiner.stats() };
-        StitcherStats { folded: self.reader.folded(), joins, ..self.held.stats }
+        let (folded, values_left_out) = (self.reader.folded(), self.held.works.left_out);
+        StitcherStats { folded, values_left_out, joins, ..self.held.stats }
     }
 
     /// Returns how many transactions wait for spans.
@@ -261,14 +273,19 @@ impl Held {
                 Taken { taking, trace: id, span_id: span.span_id, start_ns: span.start_ns, site: span.site.clone() };
             taken.each(found, |one| self.taken.push(one));
         }
-        if !self.open.contains_key(&id) {
-            self.open(id, now_ns);
-        }
-        let Some(open) = self.open.get_mut(&id) else { return };
+        let open = match self.open.get_mut(&id) {
+            Some(open) => open,
+            None => {
+                self.open(id, now_ns);
+                let Some(open) = self.open.get_mut(&id) else { return };
+                open
+            }
+        };
         if open.arrived_ns != now_ns || open.spans.is_empty() {
             note_latest(&mut self.latest, id);
         }
         open.push(span);
+        self.works.carry(&mut open.carried, &found.carried);
         open.arrived_ns = now_ns;
         self.open_spans += 1;
         if open.spans.len() >= self.limits.spans_per_transaction_max {
@@ -283,7 +300,8 @@ impl Held {
         // Room for as many as a trace has on average, so that few are copied as more come.
         let usual = usize::try_from(self.stats.spans / self.stats.closed.max(1)).unwrap_or(ROOM_FIRST_MAX);
         let (spans, before) = (Vec::with_capacity(usual.min(ROOM_FIRST_MAX)), None);
-        let mut open = Open { spans, before, duplicates: 0, revision: 0, opened_ns: now_ns, arrived_ns: now_ns };
+        let (duplicates, carried) = (0, Vec::new());
+        let mut open = Open { spans, carried, before, duplicates, revision: 0, opened_ns: now_ns, arrived_ns: now_ns };
         if let Some(Reopened { spans, duplicates, opened_ns }) = self.joiner.reopen(id) {
             self.stats.reopened += 1;
             let revision = self.joiner.revision(id);
@@ -371,6 +389,9 @@ impl Held {
 
     /// Notes what a log record of a trace carries; a trace that was given out as one that nothing joins is taken back in.
     fn note_log(&mut self, id: TraceId, found: &Found, now_ns: i64) {
+        if let Some(open) = self.open.get_mut(&id) {
+            self.works.carry(&mut open.carried, &found.carried);
+        }
         if !self.joiner.wants(id) {
             self.adopt(id, now_ns);
         }
@@ -421,6 +442,10 @@ impl Held {
         let mut transaction = self.trees.transaction(open.spans, header)?;
         if let Some(before) = open.before.filter(|_| open.revision > 0) {
             transaction.told = Told::before(&before, &transaction.spans, &transaction.hops);
+        }
+        // Work that was told is not told again when more spans come.
+        if revision == 1 {
+            self.works.note(&transaction, &open.carried, &self.joiner.graph.discovery);
         }
         let is_cut = reason.is_cut();
         if is_late_part {

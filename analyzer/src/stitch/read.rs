@@ -8,7 +8,7 @@ use std::sync::Arc;
 use collector_table::{AttributeColumns, LogRow, SpanColumns, SpanKind, SpanTable, StatusCode, TraceId, ValueType};
 
 use super::facts::{self, Found, LinkFact, Meaning, RowFacts, Speaker, Taking};
-use super::keys::{KeyBook, KeyId};
+use super::keys::{KeyBook, KeyId, Use};
 use super::site::{Manner, Name, Process, Sites, Toward};
 use crate::hash::Map;
 use crate::span::{Repeat, Site, Span};
@@ -129,9 +129,9 @@ impl Reader {
         keys.extend(table.names.iter().map(|name| key(known_keys, book, name.unwrap_or_default())));
     }
 
-    /// Has values of a key join nothing any more.
-    pub(super) fn drop_key(&mut self, key: KeyId) {
-        self.book.drop_key(key);
+    /// Puts a key to another use.
+    pub(super) fn put_key_to(&mut self, key: KeyId, to: Use) {
+        self.book.put_to(key, to);
         self.known_keys.clear();
     }
 

@@ -4,12 +4,14 @@
 
 mod derived;
 mod history;
+mod kept;
 mod rows;
 mod stored;
 mod telling;
 
 pub use telling::TellingCounts;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use crate::state::{Happening, State};
 use crate::telemetry::error_chain;
 use crate::{hazard_table, incident_table};
 use derived::Derived;
+use kept::{KEEP_EVERY, Kept};
 use stored::StoredBefore;
 use telling::Teller;
 
@@ -75,6 +78,9 @@ pub struct Analysis {
     /// As SQL shows it now.
     hazards_shown: Option<Arc<HazardReport>>,
     dismissals: mpsc::Receiver<Dismissing>,
+    kept: Kept,
+    /// Writes what is usual.
+    keeping: Option<JoinHandle<()>>,
 }
 
 /// What others see of the analysis.
@@ -119,6 +125,7 @@ impl Analysis {
         state: &State,
         notifier: Notifier,
         public_url: String,
+        data_dir: &Path,
     ) -> anyhow::Result<(Self, Watched, JoinHandle<()>)> {
         let incidents = state.load_incidents(INCIDENTS_RESTORED).await.context("loading incidents")?;
         let next_number = state.next_number().await.context("numbering incidents")?;
@@ -136,7 +143,7 @@ impl Analysis {
         };
         let analyzer = Analyzer::new(limits);
         let (stored, derived) = (StoredBefore::default(), Derived::default());
-        let hazards_shown = None;
+        let (hazards_shown, kept, keeping) = (None, Kept::in_folder(data_dir), None);
         let mut analysis = Self {
             analyzer,
             store,
@@ -149,12 +156,15 @@ impl Analysis {
             public_url,
             hazards_shown,
             dismissals,
+            kept,
+            keeping,
         };
         let last_ns = analysis.last_span_ns().await;
         let history = last_ns.map(|last_ns| (history::from_ns(last_ns, &incidents), last_ns));
         let judged_ns = last_ns.map_or(i64::MIN, |last_ns| last_ns - JUDGED_MARGIN_NS);
         analysis.analyzer.restore(incidents, next_number, judged_ns);
         if let Some((from_ns, last_ns)) = history {
+            analysis.recall(last_ns).await;
             analysis.read_back(from_ns, last_ns).await;
         }
         analysis.publish();
@@ -176,6 +186,7 @@ impl Analysis {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut publish = tokio::time::interval(PUBLISH_EVERY);
         publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut keep = tokio::time::interval(KEEP_EVERY);
         let stored_matters_until = Instant::now() + STORED_BEFORE_MATTERS;
         loop {
             tokio::select! {
@@ -188,6 +199,7 @@ impl Analysis {
                     let outcome = self.analyzer.advance(now_ns());
                     self.keep(outcome).await;
                 }
+                _ = keep.tick() => self.keep_usual(),
                 now = publish.tick() => {
                     self.keep_derived().await;
                     self.publish();
@@ -197,6 +209,7 @@ impl Analysis {
                 }
             }
         }
+        self.keep_usual_at_end().await;
     }
 
     /// Closes an incident that is no problem, and shows that before it answers.

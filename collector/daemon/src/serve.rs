@@ -99,7 +99,8 @@ impl Daemon {
         let analysis_bytes = Budget::of(config.limits.memory_bytes).analysis_bytes;
         let limits = analyzer_limits(&config, analysis_bytes);
         let (analysis, watched, telling) =
-            Analysis::start(limits, store.clone(), &state, notifier.clone(), public_url.clone()).await?;
+            Analysis::start(limits, store.clone(), &state, notifier.clone(), public_url.clone(), &config.data_dir)
+                .await?;
         let analysis = tokio::spawn(analysis.run(committed));
 
         let memory = Memory::new(config.limits.memory_bytes);

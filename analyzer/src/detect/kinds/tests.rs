@@ -3,6 +3,7 @@
 
 mod calls;
 mod errors;
+mod keys;
 mod messages;
 mod sagas;
 

@@ -99,7 +99,7 @@ impl Rates {
         for (index, span) in spans.iter().enumerate() {
             has_errors |= span.has_error();
             let (own, parent) = (u32::try_from(index).unwrap_or(NO_SPAN), transaction.nodes[index].parent);
-            let begins = parent == NO_PARENT || span.is_entry() || !span.is_same_service(&spans[parent as usize]);
+            let begins = transaction.begins_execution(index);
             pass.executions.push(if begins { own } else { pass.executions[parent as usize] });
             if !begins {
                 continue;

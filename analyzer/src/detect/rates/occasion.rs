@@ -25,8 +25,10 @@ pub(in crate::detect) enum Of {
     Message,
     /// A message that is taken in.
     Taking,
-    /// A request that carries an idempotency key.
+    /// A request that carries an idempotency key, or a value of a business key.
     Request,
+    /// A message about a value of a business key that follows another one.
+    Turn,
     /// A stage that is to be undone, because another failed.
     Undoing,
 }
@@ -38,11 +40,17 @@ pub(in crate::detect) struct Occasion {
     pub(in crate::detect) of: Of,
     /// Who executes, calls, sends, takes in, or did what is to be undone.
     pub(in crate::detect) by: Name,
-    /// Whom a call or message is for, or which stage failed.
+    /// Whom a call or message is for, which stage failed, or by values of which business key of its own service the work
+    /// is told apart.
     pub(in crate::detect) to: Option<Name>,
 }
 
 impl Occasion {
+    /// Returns whether the second name is that of a business key, and not of whom it is for.
+    pub(in crate::detect) fn is_by_key(&self) -> bool {
+        self.to.is_some() && matches!(self.of, Of::Taking | Of::Request | Of::Turn)
+    }
+
     /// Returns the services that are concerned.
     pub(in crate::detect) fn services(&self) -> Vec<Arc<str>> {
         let mut services = vec![self.by.0.clone()];

@@ -292,9 +292,12 @@ impl Rates {
                 self.wait_for(sent_by, sender, transaction, now_ns);
             }
             // Where a key alone tells that it came, a trace that is not kept looks like a message that was not taken.
-            let callee = hop.callee.filter(|callee| !transaction.is_joined_by_key(*callee));
-            let Some(callee) = callee.map(|callee| &transaction.spans[callee]) else { continue };
-            self.came(sent_by, sender, callee, (block, now_ns), transaction.told.hop(number));
+            let Some(callee) = hop.callee.filter(|callee| !transaction.is_joined_by_key(*callee)) else { continue };
+            let is_told = transaction.told.hop(number);
+            self.came(sent_by, sender, &transaction.spans[callee], (block, now_ns), is_told);
+            if !is_told {
+                self.take_turn(transaction, (hop.caller, callee), (block, now_ns));
+            }
         }
     }
 
@@ -466,3 +469,6 @@ fn sending(site: &Site) -> Arc<str> {
         _ => site.operation.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use collector_table::{SpanId, TraceId};
 
 use super::occasion::{Example, Occasion, Of, Wrong};
+use super::remembered::Remembered;
 use super::{Rates, name};
 use crate::hash::Map;
 use crate::stitch::Taken;
@@ -65,11 +66,9 @@ struct Partition {
 }
 
 /// What was taken in lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Takings {
-    messages: Map<(u64, u64), Before>,
-    older: Map<(u64, u64), Before>,
-    turned_ns: i64,
+    messages: Remembered<(u64, u64), Before>,
     partitions: Map<(u64, u64), Partition>,
     settled_ns: i64,
     tidied_ns: i64,
@@ -78,6 +77,20 @@ pub(super) struct Takings {
     /// What was counted last as one piece of evidence.
     last_trace: TraceId,
     pub(super) partitions_left_out: u64,
+}
+
+impl Default for Takings {
+    fn default() -> Self {
+        Self {
+            messages: Remembered::new(MESSAGES_MAX, GENERATION_NS),
+            partitions: Map::default(),
+            settled_ns: 0,
+            tidied_ns: 0,
+            disordered: Vec::new(),
+            last_trace: TraceId::default(),
+            partitions_left_out: 0,
+        }
+    }
 }
 
 impl Takings {
@@ -89,11 +102,8 @@ impl Takings {
 
     /// Returns how else a message was taken in, and remembers of both the one that began later: spans arrive in any order.
     fn before(&mut self, key: (u64, u64), now: Before, now_ns: i64) -> Option<Before> {
-        if self.messages.len() >= MESSAGES_MAX || now_ns.saturating_sub(self.turned_ns) >= GENERATION_NS {
-            self.older = std::mem::take(&mut self.messages);
-            self.turned_ns = now_ns;
-        }
-        let other = self.messages.remove(&key).or_else(|| self.older.remove(&key));
+        self.messages.turn(now_ns);
+        let other = self.messages.remove(&key);
         self.messages.insert(key, other.filter(|other| other.start_ns > now.start_ns).unwrap_or(now));
         other
     }
@@ -147,11 +157,9 @@ impl Rates {
         }
         self.occasions.occurs(place, block, 0, site);
         // What failed is to be done again.
-        let is_twice = other.is_some_and(|other| {
-            let first = if other.start_ns <= now.start_ns { other } else { now };
-            !first.has_failed
-        });
-        if is_twice {
+        let in_order = |other: Before| if other.start_ns <= now.start_ns { (other, now) } else { (now, other) };
+        if let Some((_, again)) = other.map(in_order).filter(|(first, _)| !first.has_failed) {
+            self.works.note_repeated((again.trace, again.span_id), now_ns);
             self.occasions.goes_wrong(place, (Wrong::Twice, 1.0), block, || example(taken.trace, site));
         }
         if taking.partition != 0 && other.is_none() {
@@ -224,3 +232,6 @@ impl Rates {
 fn example(id: TraceId, site: &Arc<crate::span::Site>) -> Example {
     Example { id, root: None, duration_ms: 0.0, site: Some(site.clone()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,3 +122,6 @@ fn to_undo(saga: &SagaOutcome, root: &Site) -> Vec<ToUndo> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

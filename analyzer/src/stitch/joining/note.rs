@@ -235,7 +235,7 @@ impl Graph {
 }
 
 /// Finds spans by id: of a few that are asked for, looking through them costs less than an index.
-enum SpanIndex<'a> {
+pub(in crate::stitch) enum SpanIndex<'a> {
     Looks(&'a [Span]),
     Knows(Map<SpanId, u32>),
 }
@@ -244,14 +244,14 @@ enum SpanIndex<'a> {
 const LOOKS_MAX: usize = 512;
 
 impl<'a> SpanIndex<'a> {
-    fn of(spans: &'a [Span], asked: usize) -> Self {
+    pub(in crate::stitch) fn of(spans: &'a [Span], asked: usize) -> Self {
         if spans.len().saturating_mul(asked) <= LOOKS_MAX {
             return Self::Looks(spans);
         }
         Self::Knows((0u32..).zip(spans).map(|(at, span)| (span.span_id, at)).collect())
     }
 
-    fn find(&self, id: SpanId) -> Option<u32> {
+    pub(in crate::stitch) fn find(&self, id: SpanId) -> Option<u32> {
         match self {
             Self::Looks(spans) => find(spans, id),
             Self::Knows(index) => index.get(&id).copied(),

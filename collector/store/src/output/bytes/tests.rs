@@ -54,10 +54,10 @@ fn sparse(column: &ArrayRef) -> Option<Column> {
 }
 
 /// Writes the column and reads it.
-fn read_back(field: Field, column: &ArrayRef) -> ReadBack {
-    let file = write(&field, &Column::Rows(Arc::clone(column)));
+fn read_back(field: &Field, column: &ArrayRef) -> ReadBack {
+    let file = write(field, &Column::Rows(Arc::clone(column)));
     if let Some(sparse) = sparse(column) {
-        assert_eq!(write(&field, &sparse), file, "without gaps it is the same file");
+        assert_eq!(write(field, &sparse), file, "without gaps it is the same file");
     }
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap();
@@ -116,7 +116,7 @@ proptest! {
         let column: ArrayRef = Arc::new(DictionaryArray::new(UInt32Array::from(rows.clone()), values));
         let expected: Vec<Option<Vec<u8>>> =
             rows.iter().map(|row| row.map(|entry| entries[entry as usize].clone().into_bytes())).collect();
-        let read = read_back(text_field(is_optional), &column);
+        let read = read_back(&text_field(is_optional), &column);
         prop_assert_eq!(&read.column, &expected);
         check_what_is_said(&read);
     }
@@ -127,7 +127,7 @@ proptest! {
     ) {
         let rows = rows.iter().flat_map(|(text, length)| std::iter::repeat_n(text.as_deref(), *length));
         let column = texts(rows);
-        let read = read_back(text_field(true), &column);
+        let read = read_back(&text_field(true), &column);
         prop_assert_eq!(&read.column, &bytes_of(&column));
         check_what_is_said(&read);
     }
@@ -138,7 +138,7 @@ fn more_rows_than_a_page_are_several_pages() {
     let rows: Vec<String> = (0..3 * PAGE_ROWS_MAX + 5).map(|n| format!("entry {}", n * 7 % 1_000)).collect();
     for nulls_every in [usize::MAX, 3, 20_000] {
         let column = texts(rows.iter().enumerate().map(|(at, row)| (at % nulls_every != 1).then_some(row.as_str())));
-        let read = read_back(text_field(true), &column);
+        let read = read_back(&text_field(true), &column);
         assert_eq!(read.column, bytes_of(&column));
         check_what_is_said(&read);
         assert_eq!(read.metadata.offset_index().unwrap()[0][0].page_locations().len(), 4);
@@ -148,7 +148,7 @@ fn more_rows_than_a_page_are_several_pages() {
 #[test]
 fn a_column_without_values_needs_no_dictionary() {
     let column = texts(vec![None; 40_000]);
-    let read = read_back(text_field(true), &column);
+    let read = read_back(&text_field(true), &column);
     assert_eq!(read.column, vec![None; 40_000]);
     assert!(read.file.len() < 2_000);
 }
@@ -157,7 +157,7 @@ fn a_column_without_values_needs_no_dictionary() {
 fn values_that_never_repeat_are_written_plain_after_the_first_page() {
     let rows: Vec<String> = (0..50_000_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
     let column = texts(rows.iter().map(|row| Some(row.as_str())));
-    let read = read_back(text_field(false), &column);
+    let read = read_back(&text_field(false), &column);
     assert_eq!(read.column, bytes_of(&column));
     check_what_is_said(&read);
 }
@@ -167,7 +167,7 @@ fn a_dictionary_that_grows_too_large_is_given_up_within_a_page() {
     let large = "x".repeat(DICTIONARY_BYTES_MAX / 4);
     let rows: Vec<String> = (0..24).map(|n| format!("{large}{}", n / 2)).collect();
     let column = texts(rows.iter().map(|row| Some(row.as_str())));
-    let read = read_back(text_field(true), &column);
+    let read = read_back(&text_field(true), &column);
     assert_eq!(read.column, bytes_of(&column));
     check_what_is_said(&read);
     let pages = read.metadata.offset_index().unwrap()[0][0].page_locations().len();
@@ -179,7 +179,7 @@ fn ids_of_neighbouring_rows_are_kept_once() {
     let ids: Vec<[u8; 16]> =
         (0..20_000_u128).map(|n| (n / 10).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()).collect();
     let column: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter(ids.iter()).unwrap());
-    let read = read_back(Field::new("id", DataType::FixedSizeBinary(16), false), &column);
+    let read = read_back(&Field::new("id", DataType::FixedSizeBinary(16), false), &column);
     assert_eq!(read.column, bytes_of(&column));
     check_what_is_said(&read);
     assert!(read.file.len() < 20_000 / 10 * 16 + 10_000);
