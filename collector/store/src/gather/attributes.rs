@@ -188,3 +188,6 @@ impl TextColumn {
         SparseTexts::new(texts, NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(self.valid), 0, rows)))
     }
 }
+
+#[cfg(test)]
+mod tests;

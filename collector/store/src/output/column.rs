@@ -53,11 +53,13 @@ impl SparseTexts {
         Self::new(BinaryArray::new_null(0), NullBuffer::new_null(rows))
     }
 
-    pub(super) fn texts(&self) -> &BinaryArray {
+    /// Returns the texts, one after the other.
+    pub(crate) fn texts(&self) -> &BinaryArray {
         &self.texts
     }
 
-    pub(super) fn valid(&self) -> &NullBuffer {
+    /// Returns which rows have one.
+    pub(crate) fn valid(&self) -> &NullBuffer {
         &self.valid
     }
 }
