@@ -30,7 +30,7 @@ pub(super) struct Brief {
     /// Extra milliseconds by service, largest contributions of the transaction.
     pub(super) extra_by_service: Vec<(Arc<str>, f64)>,
     /// Attribute values of which there are few.
-    pub(super) said: Box<[Said]>,
+    pub(super) said: Vec<Said>,
     /// Whether it is of several traces, each of which was judged by itself before.
     pub(super) is_joined: bool,
 }
@@ -46,7 +46,7 @@ impl Brief {
             duration_ms: transaction.duration_ns as f64 / 1e6,
             expected_ms: deviation.expected_ms,
             extra_by_service: deviation.extra_by_service,
-            said: Box::default(),
+            said: Vec::new(),
             is_joined: false,
         }
     }

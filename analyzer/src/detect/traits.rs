@@ -265,8 +265,8 @@ impl Traits {
     }
 
     /// Takes what a trace says; a trace is judged once.
-    pub(super) fn take(&mut self, trace: TraceId) -> Box<[Said]> {
-        let taken = self.traces.remove(&trace).unwrap_or_default().into_boxed_slice();
+    pub(super) fn take(&mut self, trace: TraceId) -> Vec<Said> {
+        let taken = self.traces.remove(&trace).unwrap_or_default();
         // Nearly always the oldest; others go when it is their turn.
         while self.order.front().is_some_and(|oldest| !self.traces.contains_key(oldest)) {
             self.order.pop_front();
