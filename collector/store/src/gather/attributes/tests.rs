@@ -9,8 +9,8 @@ const ROWS: u32 = 111;
 fn attributes(n: u32) -> Vec<(&'static str, String, ValueType)> {
     let mut attributes = Vec::new();
     for (key, every) in [("order", 2), ("size", 3), ("order", 5), ("seldom", 50)] {
-        if n % every == 0 {
-            let value_type = if key == "size" && n % 4 == 0 { ValueType::Int } else { ValueType::String };
+        if n.is_multiple_of(every) {
+            let value_type = if key == "size" && n.is_multiple_of(4) { ValueType::Int } else { ValueType::String };
             attributes.push((key, (n * every).to_string(), value_type));
         }
     }
