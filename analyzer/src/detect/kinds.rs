@@ -210,7 +210,8 @@ fn is_above_another(charge: &Charge, charges: &[Charge]) -> bool {
 /// Returns whether a charge follows from another one: a storm, if the one that is called again and again is itself a caller
 /// that fails, or gives up, at something below it; work for nobody, and a backlog, if something below fails; messages that
 /// are lost, if more of the same wait because their taker is behind with all of them, or if its calls go wrong; work for a
-/// value that is done twice, if more is done twice by one above; what is not undone, if who undoes is given up on or gives up, or needs what fails others, too.
+/// value that is done twice, if more is done twice by one above; what is not undone, if who undoes is given up on or gives
+/// up, or needs what fails others, too.
 fn follows(charge: &Charge, charges: &[Charge], graph: &Graph) -> bool {
     let is_backlog = |other: &Charge| {
         other.scope.wrong == Wrong::Behind

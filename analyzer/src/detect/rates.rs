@@ -174,13 +174,15 @@ impl Rates {
     }
 
     /// Returns what was left out at bounds: occasions, messages that were waited for or of senders that are not watched,
-    /// partitions, and operations that work for values of business keys.
-    pub(super) fn at_bounds(&self) -> [(&'static str, u64); 4] {
+    /// partitions, operations that work for values of business keys, and what was forgotten of messages and values before
+    /// its time.
+    pub(super) fn at_bounds(&self) -> [(&'static str, u64); 5] {
         [
             ("occasions_not_watched", self.occasions.slots.left_out),
             ("messages_not_waited_for", self.sends.left_out),
             ("messages_of_further_partitions", self.takings.partitions_left_out),
             ("works_of_further_operations", self.works.left_out),
+            ("messages_and_works_forgotten", self.takings.let_go() + self.works.let_go() + self.turns.let_go()),
         ]
     }
 }

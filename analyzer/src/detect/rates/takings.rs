@@ -94,6 +94,11 @@ impl Default for Takings {
 }
 
 impl Takings {
+    /// Returns how many messages were forgotten at the bound.
+    pub(super) fn let_go(&self) -> u64 {
+        self.messages.let_go
+    }
+
     /// Lets go of messages that wait for their turn: places are given anew.
     pub(super) fn forget_places(&mut self) {
         self.partitions.clear();

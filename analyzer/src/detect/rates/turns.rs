@@ -143,6 +143,11 @@ impl Turns {
         known.into_iter().flatten().filter_map(|(key, value)| Some((*key, (*value)?))).collect()
     }
 
+    /// Returns how many executions and values were forgotten at the bounds.
+    pub(super) fn let_go(&self) -> u64 {
+        self.about.let_go + self.lanes.let_go
+    }
+
     pub(super) fn forget_places(&mut self) {
         self.places.clear();
     }

@@ -115,6 +115,11 @@ impl Works {
         self.repeated.insert(span, ());
     }
 
+    /// Returns how many values and repetitions were forgotten at the bounds.
+    pub(super) fn let_go(&self) -> u64 {
+        self.done.let_go + self.repeated.let_go
+    }
+
     /// Lets go of places that are gone.
     pub(super) fn forget_places(&mut self, is_gone: impl Fn(usize) -> bool) {
         self.habits.retain(|_, habit| habit.place.is_none_or(|place| !is_gone(place)));
