@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::array_value_to_string;
@@ -424,6 +425,33 @@ async fn hops_are_computed_from_the_spans_that_a_query_asks_for() {
             assert_eq!(text(store.reader(), sql).await, answer, "{form}: {sql}");
         }
     }
+}
+
+#[tokio::test]
+async fn hops_of_more_spans_than_there_is_memory_for_are_computed_in_shorter_windows() {
+    const TIMES: u8 = 200;
+    const SECONDS: u8 = 240;
+    let dir = tempfile::tempdir().unwrap();
+    let query = QueryLimits { memory_bytes: 8 * 1024 * 1024, ..QueryLimits::default() };
+    let (store, _) = Store::open(Config { query, ..config(dir.path()) }, decode).await.unwrap();
+    let rows = spans(0..SECONDS);
+    for time in 0..TIMES {
+        // A payload that is no other one's retry.
+        let payload = Bytes::copy_from_slice(&[0, SECONDS, time]);
+        store.append(SPANS, payload, TableName::Spans, rows.clone()).await.unwrap();
+    }
+    let most_read = Arc::new(AtomicUsize::new(0));
+    let most = Arc::clone(&most_read);
+    store.reader().compute_hops(Arc::new(move |spans| {
+        most.fetch_max(spans.iter().map(RecordBatch::num_rows).sum(), Ordering::Relaxed);
+        Ok(hops(spans))
+    }));
+    let counted = format!("{}|1000000000|239000000000", u32::from(SECONDS) / 2 * u32::from(TIMES));
+    let count = "SELECT count(*), CAST(min(start_time) AS BIGINT), CAST(max(start_time) AS BIGINT) FROM hops";
+    assert_eq!(text(store.reader(), count).await, counted);
+    assert_eq!(text(store.reader(), "SELECT count(*) FROM (SELECT * FROM hops LIMIT 5)").await, "5");
+    let (most_read, all) = (most_read.load(Ordering::Relaxed), usize::from(SECONDS) * usize::from(TIMES));
+    assert!(most_read < all, "{most_read} spans were read at once, of {all}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The `hops` view: computed from spans when a query asks for it, by a function that the daemon hands in. Works through
 //! the asked time window by window, each with the spans around it, so that memory is bounded by a window and the traces
-//! of its hops are whole. A trace longer than [`AROUND_NS`] on one side of a hop is cut for that hop.
+//! of its hops are whole. A window whose spans are more than queries have memory for is halved. A trace longer than
+//! [`AROUND_NS`], or than a window that was halved, on one side of a hop is cut for that hop.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -37,8 +38,10 @@ pub type HopsOf = dyn Fn(&[RecordBatch]) -> Result<RecordBatch, Box<dyn Error + 
 const AROUND_NS: i64 = 120 * 1_000_000_000;
 /// Spans that a window should have, with those around it.
 const WINDOW_SPANS: i128 = 256 * 1024;
-/// No window is shorter, however dense spans are, or more would be read around windows than in them.
+/// No window is shorter at first, however dense spans are, or more would be read around windows than in them.
 const WINDOW_NS_MIN: i64 = AROUND_NS;
+/// A window that is not halved any more, and for which there must be memory.
+const HALVED_NS_MIN: i64 = 1_000_000_000;
 
 /// The view over the tables of one snapshot.
 #[derive(Clone)]
@@ -128,7 +131,8 @@ impl HopsView {
         window: RangeInclusive<i64>,
         task: Arc<TaskContext>,
     ) -> Result<RecordBatch, DataFusionError> {
-        let (from_ns, to_ns) = (window.start().saturating_sub(AROUND_NS), window.end().saturating_add(AROUND_NS));
+        let around_ns = length_ns(&window).clamp(HALVED_NS_MIN, AROUND_NS);
+        let (from_ns, to_ns) = (window.start().saturating_sub(around_ns), window.end().saturating_add(around_ns));
         let mut parts = HashMap::new();
         let wanted = match traces {
             None => Wanted { from_ns, to_ns, ids: None },
@@ -180,6 +184,16 @@ impl HopsView {
     }
 }
 
+fn length_ns(window: &RangeInclusive<i64>) -> i64 {
+    window.end().saturating_sub(*window.start())
+}
+
+/// Returns the halves of a window, the earlier first, if it can be halved.
+fn halves(window: &RangeInclusive<i64>) -> Option<[RangeInclusive<i64>; 2]> {
+    let middle = window.start().saturating_add(length_ns(window) / 2);
+    (length_ns(window) > HALVED_NS_MIN).then(|| [*window.start()..=middle, middle + 1..=*window.end()])
+}
+
 /// Gives hops of traces that were kept as part of a transaction its id: their spans alone may not say so any more.
 fn of_parts(hops: &RecordBatch, parts: &HashMap<Id, Id>) -> Result<RecordBatch, DataFusionError> {
     let schema = hops.schema();
@@ -221,10 +235,26 @@ impl PartitionStream for Hops {
     fn execute(&self, task: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (view, traces) = (self.view.clone(), self.traces.clone());
         // The newest first: a query with a limit then reads no more than it must.
-        let windows = stream::iter(self.windows.clone().into_iter().rev());
-        let hops = windows.then(move |window| view.clone().hops(traces.clone(), window, Arc::clone(&task)));
+        let hops = stream::try_unfold(self.windows.clone(), move |mut windows| {
+            let (view, traces, task) = (view.clone(), traces.clone(), Arc::clone(&task));
+            async move {
+                while let Some(window) = windows.pop() {
+                    // Some traces are found in one window, whose length means nothing.
+                    let halves = halves(&window).filter(|_| traces.is_none());
+                    match (view.clone().hops(traces.clone(), window, Arc::clone(&task)).await, halves) {
+                        (Err(error), Some(halves)) if is_out_of_memory(&error) => windows.extend(halves),
+                        (hops, _) => return Ok(Some((hops?, windows))),
+                    }
+                }
+                Ok(None)
+            }
+        });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.view.schema), hops))
     }
+}
+
+fn is_out_of_memory(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 async fn collect(
