@@ -455,6 +455,23 @@ async fn hops_of_more_spans_than_there_is_memory_for_are_computed_in_shorter_win
 }
 
 #[tokio::test]
+async fn hops_of_a_moment_are_computed_with_the_spans_around_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 0).await;
+    append(&store, 0..240).await;
+    let most_read = Arc::new(AtomicUsize::new(0));
+    let most = Arc::clone(&most_read);
+    store.reader().compute_hops(Arc::new(move |spans| {
+        most.fetch_max(spans.iter().map(RecordBatch::num_rows).sum(), Ordering::Relaxed);
+        Ok(hops(spans))
+    }));
+    let moment = "SELECT count(*) FROM hops WHERE start_time = to_timestamp_nanos(101000000000)";
+    assert_eq!(text(store.reader(), moment).await, "1");
+    // All that start up to 120 seconds before and after.
+    assert_eq!(most_read.load(Ordering::Relaxed), 222);
+}
+
+#[tokio::test]
 async fn hops_of_all_traces_of_a_transaction_have_its_id_when_it_is_asked_for() {
     let (_, store, _dir) = every_form().await.remove(0);
     store.reader().compute_hops(Arc::new(|spans| Ok(hops(spans))));

@@ -1,7 +1,7 @@
 //! The `hops` view: computed from spans when a query asks for it, by a function that the daemon hands in. Works through
 //! the asked time window by window, each with the spans around it, so that memory is bounded by a window and the traces
-//! of its hops are whole. A window whose spans are more than queries have memory for is halved. A trace longer than
-//! [`AROUND_NS`], or than a window that was halved, on one side of a hop is cut for that hop.
+//! of its hops are whole. A window whose spans are more than queries have memory for is halved, and so is what is read
+//! around it. A trace that is longer than that, at first [`AROUND_NS`], on one side of a hop is cut for that hop.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -40,7 +40,7 @@ const AROUND_NS: i64 = 120 * 1_000_000_000;
 const WINDOW_SPANS: i128 = 256 * 1024;
 /// No window is shorter at first, however dense spans are, or more would be read around windows than in them.
 const WINDOW_NS_MIN: i64 = AROUND_NS;
-/// A window that is not halved any more, and for which there must be memory.
+/// What is not halved any more, of a window and around it; for so much there must be memory.
 const HALVED_NS_MIN: i64 = 1_000_000_000;
 
 /// The view over the tables of one snapshot.
@@ -104,7 +104,7 @@ impl TableProvider for HopsView {
 
 impl HopsView {
     /// Cuts the wanted time into windows; the hops of some traces are found in one.
-    fn windows(&self, wanted: &Wanted, is_of_traces: bool) -> Vec<RangeInclusive<i64>> {
+    fn windows(&self, wanted: &Wanted, is_of_traces: bool) -> Vec<Window> {
         let Some((earliest, latest)) = self.spans.time_range() else { return Vec::new() };
         let (from, to) = (wanted.from_ns.max(earliest), wanted.to_ns.min(latest));
         let mut length_ns = i128::from(u64::MAX);
@@ -118,7 +118,8 @@ impl HopsView {
         let mut start = i128::from(from);
         while start <= i128::from(to) {
             let end = (start + length_ns - 1).min(i128::from(to));
-            windows.extend(i64::try_from(start).ok().zip(i64::try_from(end).ok()).map(|(start, end)| start..=end));
+            let times = i64::try_from(start).ok().zip(i64::try_from(end).ok()).map(|(start, end)| start..=end);
+            windows.extend(times.map(|times| Window { times, around_ns: AROUND_NS }));
             start = end + 1;
         }
         windows
@@ -128,11 +129,10 @@ impl HopsView {
     async fn hops(
         self,
         traces: Option<Traces>,
-        window: RangeInclusive<i64>,
+        Window { times, around_ns }: Window,
         task: Arc<TaskContext>,
     ) -> Result<RecordBatch, DataFusionError> {
-        let around_ns = length_ns(&window).clamp(HALVED_NS_MIN, AROUND_NS);
-        let (from_ns, to_ns) = (window.start().saturating_sub(around_ns), window.end().saturating_add(around_ns));
+        let (from_ns, to_ns) = (times.start().saturating_sub(around_ns), times.end().saturating_add(around_ns));
         let mut parts = HashMap::new();
         let wanted = match traces {
             None => Wanted { from_ns, to_ns, ids: None },
@@ -152,7 +152,7 @@ impl HopsView {
             return exec_err!("hops have no start");
         };
         let starts = starts.as_primitive::<TimestampNanosecondType>().values();
-        let is_within: BooleanArray = starts.iter().map(|start| Some(window.contains(start))).collect();
+        let is_within: BooleanArray = starts.iter().map(|start| Some(times.contains(start))).collect();
         Ok(filter_record_batch(&hops, &is_within)?)
     }
 
@@ -184,14 +184,30 @@ impl HopsView {
     }
 }
 
-fn length_ns(window: &RangeInclusive<i64>) -> i64 {
-    window.end().saturating_sub(*window.start())
+/// A stretch of time whose hops are computed at once.
+#[derive(Debug, Clone)]
+struct Window {
+    times: RangeInclusive<i64>,
+    /// Nanoseconds before and after it of which spans are read with it.
+    around_ns: i64,
 }
 
-/// Returns the halves of a window, the earlier first, if it can be halved.
-fn halves(window: &RangeInclusive<i64>) -> Option<[RangeInclusive<i64>; 2]> {
-    let middle = window.start().saturating_add(length_ns(window) / 2);
-    (length_ns(window) > HALVED_NS_MIN).then(|| [*window.start()..=middle, middle + 1..=*window.end()])
+impl Window {
+    /// Returns what can be read instead with less memory, the earlier first; nothing if it is as small as can be.
+    fn halves(&self) -> Vec<Self> {
+        let (start, end) = (*self.times.start(), *self.times.end());
+        let length_ns = end.saturating_sub(start);
+        let around_ns = (self.around_ns / 2).max(HALVED_NS_MIN);
+        let window = |times| Self { times, around_ns };
+        if length_ns > HALVED_NS_MIN {
+            let middle = start.saturating_add(length_ns / 2);
+            vec![window(start..=middle), window(middle + 1..=end)]
+        } else if around_ns < self.around_ns {
+            vec![window(start..=end)]
+        } else {
+            Vec::new()
+        }
+    }
 }
 
 /// Gives hops of traces that were kept as part of a transaction its id: their spans alone may not say so any more.
@@ -224,7 +240,7 @@ enum Traces {
 struct Hops {
     view: HopsView,
     traces: Option<Traces>,
-    windows: Vec<RangeInclusive<i64>>,
+    windows: Vec<Window>,
 }
 
 impl PartitionStream for Hops {
@@ -239,11 +255,11 @@ impl PartitionStream for Hops {
             let (view, traces, task) = (view.clone(), traces.clone(), Arc::clone(&task));
             async move {
                 while let Some(window) = windows.pop() {
-                    // Some traces are found in one window, whose length means nothing.
-                    let halves = halves(&window).filter(|_| traces.is_none());
-                    match (view.clone().hops(traces.clone(), window, Arc::clone(&task)).await, halves) {
-                        (Err(error), Some(halves)) if is_out_of_memory(&error) => windows.extend(halves),
-                        (hops, _) => return Ok(Some((hops?, windows))),
+                    // Some traces are read whole, whatever the window is.
+                    let halves = if traces.is_none() { window.halves() } else { Vec::new() };
+                    match view.clone().hops(traces.clone(), window, Arc::clone(&task)).await {
+                        Err(error) if is_out_of_memory(&error) && !halves.is_empty() => windows.extend(halves),
+                        hops => return Ok(Some((hops?, windows))),
                     }
                 }
                 Ok(None)
