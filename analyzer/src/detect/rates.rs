@@ -16,6 +16,8 @@ mod works;
 
 use std::sync::Arc;
 
+use collector_table::{SpanId, TraceId};
+
 pub(super) use judge::{RateVerdict, needed};
 pub(super) use occasion::{Example, Name, Occasion, Occasions, Of, Place, Wrong};
 pub(super) use odds::log10_binomial_tail;
@@ -29,6 +31,9 @@ use takings::Takings;
 use turns::Turns;
 use undoing::Undoings;
 use works::Works;
+
+/// Identifies a span.
+type SpanOf = (TraceId, SpanId);
 
 /// What goes wrong on which occasions: the identity of a rate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -32,7 +32,7 @@ impl Walk {
                 continue;
             }
             let above = parent as usize;
-            let is_entrance = span.is_entry() || !span.is_same_service(&spans[above]);
+            let is_entrance = transaction.begins_execution(index);
             self.executions.push(if is_entrance { own } else { self.executions[above] });
             let depth = self.depths[above];
             self.depths.push(match span.kind() {

@@ -79,11 +79,12 @@ enum Pieces {
 /// If it is too large, comes too slowly, breaks off, or there is no room for it.
 pub(crate) async fn read(
     config: &Config,
-    (in_flight, spare): (&InFlight, &Spare),
+    in_flight: &InFlight,
+    spare: &Spare,
     mut body: Incoming,
     framing: Framing,
 ) -> Result<ReadBody, Refusal> {
-    let read = read_within_bounds(config, (in_flight, spare), &mut body, framing).await;
+    let read = read_within_bounds(config, in_flight, spare, &mut body, framing).await;
     if read.is_err() {
         discard(body).await;
     }
@@ -99,7 +100,8 @@ pub(crate) async fn discard(mut body: Incoming) {
 
 async fn read_within_bounds(
     config: &Config,
-    (in_flight, spare): (&InFlight, &Spare),
+    in_flight: &InFlight,
+    spare: &Spare,
     body: &mut Incoming,
     framing: Framing,
 ) -> Result<ReadBody, Refusal> {

@@ -69,7 +69,7 @@ impl<K: Keep> Intake<K> {
             return Err(refused.into());
         }
         let Shared { config, in_flight, spare, .. } = &*self.shared;
-        body::read(config, (in_flight, spare), body, framing).await
+        body::read(config, in_flight, spare, body, framing).await
     }
 
     /// Returns the body of the answer once the request is kept.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use collector_table::TraceId;
 
+use super::name;
 use super::odds::Count;
 use crate::detect::slots::{Slots, item_of};
 use crate::span::Site;
@@ -46,6 +47,13 @@ pub(in crate::detect) struct Occasion {
 }
 
 impl Occasion {
+    /// Returns work of an operation that is told apart by values of a business key.
+    pub(super) fn by_key(of: Of, site: &Site, key_name: &Arc<str>) -> Self {
+        let by = name(site);
+        let to = Some((by.0.clone(), key_name.clone()));
+        Self { of, by, to }
+    }
+
     /// Returns whether the second name is that of a business key, and not of whom it is for.
     pub(in crate::detect) fn is_by_key(&self) -> bool {
         self.to.is_some() && matches!(self.of, Of::Taking | Of::Request | Of::Turn)
@@ -126,6 +134,13 @@ pub(in crate::detect) struct Example {
     pub(in crate::detect) duration_ms: f64,
     /// The span at which it shows.
     pub(in crate::detect) site: Option<Arc<Site>>,
+}
+
+impl Example {
+    /// Returns a transaction of which only the span is known at which it shows.
+    pub(super) fn at(id: TraceId, site: &Arc<Site>) -> Self {
+        Self { id, root: None, duration_ms: 0.0, site: Some(site.clone()) }
+    }
 }
 
 /// Examples kept of each rate.

@@ -9,10 +9,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use collector_table::{SpanId, SpanKind, TraceId};
+use collector_table::{SpanKind, TraceId};
 
 use super::occasion::{Example, Occasion, Of, Wrong};
-use super::{Rates, name};
+use super::{Rates, SpanOf, name};
 use crate::detect::sketch::Sketch;
 use crate::detect::slots::item_of;
 use crate::hash::{FNV_SEED, Map, fnv};
@@ -55,9 +55,6 @@ const LATER_MIN: f64 = 8.0;
 const LATER_CAME: f64 = 0.2;
 /// The same of fewer messages.
 const FEW_LATER_CAME: f64 = 0.5;
-
-/// Identifies the span that sent a message.
-type SentBy = (TraceId, SpanId);
 
 /// A message that was sent.
 #[derive(Debug)]
@@ -214,12 +211,12 @@ struct Outlook {
 /// All messages that are waited for.
 #[derive(Debug, Default)]
 pub(super) struct Sends {
-    waiting: Map<SentBy, Sent>,
-    due: BinaryHeap<Reverse<(i64, SentBy)>>,
+    waiting: Map<SpanOf, Sent>,
+    due: BinaryHeap<Reverse<(i64, SpanOf)>>,
     senders: Map<u64, Sender>,
     /// Messages that were taken to be lost, and the places where that was counted.
-    lost: Map<SentBy, Vec<usize>>,
-    lost_order: VecDeque<SentBy>,
+    lost: Map<SpanOf, Vec<usize>>,
+    lost_order: VecDeque<SpanOf>,
     pub(super) left_out: u64,
 }
 
@@ -252,7 +249,7 @@ impl Sends {
         self.senders.get(&sender).map(|sender| sender.takers.as_slice()).unwrap_or_default()
     }
 
-    fn remember_lost(&mut self, sent_by: SentBy, places: Vec<usize>) {
+    fn remember_lost(&mut self, sent_by: SpanOf, places: Vec<usize>) {
         if places.is_empty() {
             return;
         }
@@ -301,7 +298,7 @@ impl Rates {
         }
     }
 
-    fn wait_for(&mut self, sent_by: SentBy, sender: &Span, transaction: &Transaction, now_ns: i64) {
+    fn wait_for(&mut self, sent_by: SpanOf, sender: &Span, transaction: &Transaction, now_ns: i64) {
         let key = sender_key(&sender.site);
         let mut patience_ns = None;
         if let Some(known) = self.sends.senders.get_mut(&key) {
@@ -322,7 +319,7 @@ impl Rates {
     }
 
     /// Notes that somebody took in a message.
-    fn came(&mut self, sent_by: SentBy, sender: &Span, callee: &Span, (block, now_ns): (i64, i64), is_told: bool) {
+    fn came(&mut self, sent_by: SpanOf, sender: &Span, callee: &Span, (block, now_ns): (i64, i64), is_told: bool) {
         let key = sender_key(&sender.site);
         let shape = callee.site.shape;
         let is_known = self.sends.takers(key).iter().any(|taker| taker.shape == shape);
@@ -414,7 +411,7 @@ impl Rates {
     }
 
     /// Counts a message that takers are late to take in, because they are behind with all that is sent.
-    fn note_behind(&mut self, sent_by: &SentBy, places: Vec<usize>, block: i64) {
+    fn note_behind(&mut self, sent_by: &SpanOf, places: Vec<usize>, block: i64) {
         let Some(sent) = self.sends.waiting.get_mut(sent_by).filter(|_| !places.is_empty()) else { return };
         self.occasions.begin();
         for &place in &places {
@@ -425,7 +422,7 @@ impl Rates {
     }
 
     /// Takes back that a message was lost: it came after all.
-    fn take_back(&mut self, sent_by: SentBy, shape: u64, key: u64, block: i64) {
+    fn take_back(&mut self, sent_by: SpanOf, shape: u64, key: u64, block: i64) {
         let Some(taker) = self.sends.takers(key).iter().find(|taker| taker.shape == shape).map(|taker| taker.place)
         else {
             return;

@@ -165,7 +165,7 @@ impl Rates {
         let in_order = |other: Before| if other.start_ns <= now.start_ns { (other, now) } else { (now, other) };
         if let Some((_, again)) = other.map(in_order).filter(|(first, _)| !first.has_failed) {
             self.works.note_repeated((again.trace, again.span_id), now_ns);
-            self.occasions.goes_wrong(place, (Wrong::Twice, 1.0), block, || example(taken.trace, site));
+            self.occasions.goes_wrong(place, (Wrong::Twice, 1.0), block, || Example::at(taken.trace, site));
         }
         if taking.partition != 0 && other.is_none() {
             self.wait_for_turn(taken, place, now_ns);
@@ -186,7 +186,7 @@ impl Rates {
     fn begins_without_cause(&mut self, taken: &Taken, block: i64) {
         let Some(place) = self.operation(&taken.site, block) else { return };
         self.occasions.begin();
-        let example = || example(taken.trace, &taken.site);
+        let example = || Example::at(taken.trace, &taken.site);
         self.occasions.goes_wrong(place, (Wrong::Begins, 0.0), block, example);
     }
 
@@ -224,7 +224,7 @@ impl Rates {
         disordered.sort_by_key(|one| (one.start_ns, one.offset, one.trace));
         for one in disordered {
             self.occasions.begin();
-            let example = || example(one.trace, &one.site);
+            let example = || Example::at(one.trace, &one.site);
             self.occasions.goes_wrong(one.place, (Wrong::Disordered, 1.0), block, example);
         }
         if now_ns.saturating_sub(self.takings.tidied_ns) >= UNUSED_NS / 10 {
@@ -232,10 +232,6 @@ impl Rates {
             self.takings.partitions.retain(|_, partition| now_ns - partition.used_ns < UNUSED_NS);
         }
     }
-}
-
-fn example(id: TraceId, site: &Arc<crate::span::Site>) -> Example {
-    Example { id, root: None, duration_ms: 0.0, site: Some(site.clone()) }
 }
 
 #[cfg(test)]

@@ -7,11 +7,9 @@
 
 use std::collections::VecDeque;
 
-use collector_table::{SpanId, TraceId};
-
 use super::occasion::{Example, Occasion, Of, Wrong};
 use super::remembered::Remembered;
-use super::{Rates, name};
+use super::{Rates, SpanOf};
 use crate::hash::{FNV_SEED, Map, fnv};
 use crate::span::Span;
 use crate::stitch::Worked;
@@ -33,9 +31,6 @@ const APART_NS: i64 = 50_000_000;
 const CLOCKS_APART_NS: i64 = 1_000_000_000;
 /// Short cuts past names that are kept; beyond it all are found again.
 const PLACES_MAX: usize = 20_000;
-
-/// Identifies a span.
-type SpanOf = (TraceId, SpanId);
 
 /// Values of one execution by key; of a key with several values none is the one that a message is about.
 type Values = Vec<(u16, Option<u64>)>;
@@ -187,8 +182,7 @@ impl Rates {
             let Some(place) = self.turn_place(taken, key, block) else { continue };
             self.occasions.occurs(place, block, 0, &taken.site);
             if order == Order::Broken {
-                let site = Some(taken.site.clone());
-                let example = || Example { id: span_of(taker).0, root: None, duration_ms: 0.0, site };
+                let example = || Example::at(span_of(taker).0, &taken.site);
                 self.occasions.goes_wrong(place, (Wrong::Disordered, 1.0), block, example);
             }
         }
@@ -199,9 +193,8 @@ impl Rates {
         if let Some(&place) = self.turns.places.get(&short) {
             return Some(place);
         }
-        let by = name(&taken.site);
-        let to = Some((by.0.clone(), self.turns.names.get(&key)?.clone()));
-        let place = self.occasions.slots.id(Occasion { of: Of::Turn, by, to }, block)?;
+        let occasion = Occasion::by_key(Of::Turn, &taken.site, self.turns.names.get(&key)?);
+        let place = self.occasions.slots.id(occasion, block)?;
         if self.turns.places.len() >= PLACES_MAX {
             self.turns.places.clear();
         }

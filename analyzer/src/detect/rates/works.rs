@@ -3,15 +3,12 @@
 //! each operation and key, and only those are watched: a tenant's or a customer's work comes again, and says nothing.
 //! Bounded by values remembered, of two generations the older goes, and by operations and keys.
 
-use std::sync::Arc;
-
-use collector_table::{SpanId, SpanKind, TraceId};
+use collector_table::{SpanKind, TraceId};
 
 use super::occasion::{Example, Occasion, Of, Wrong};
 use super::remembered::Remembered;
-use super::{Rates, name};
+use super::{Rates, SpanOf};
 use crate::hash::Map;
-use crate::span::Site;
 use crate::stitch::Worked;
 
 /// Values remembered of one generation, about 70 bytes each.
@@ -38,9 +35,6 @@ const HABITS_MAX: usize = 20_000;
 const UNUSED_NS: i64 = 7_200_000_000_000;
 /// Executions remembered of one generation to have been repetitions.
 const REPEATED_MAX: usize = 20_000;
-
-/// Identifies a span.
-type SpanOf = (TraceId, SpanId);
 
 /// How a value was worked for by one operation.
 #[derive(Debug, Clone, Copy)]
@@ -197,7 +191,7 @@ impl Rates {
         let is_told = is_told(&own) || one.above.is_some_and(|above| is_told(&(one.trace, above)));
         self.works.note_repeated(if other.start_ns > one.start_ns { other.span } else { own }, now_ns);
         if !is_told {
-            self.occasions.goes_wrong(place, (Wrong::Twice, 1.0), block, || example(one.trace, &one.site));
+            self.occasions.goes_wrong(place, (Wrong::Twice, 1.0), block, || Example::at(one.trace, &one.site));
         }
     }
 
@@ -208,9 +202,7 @@ impl Rates {
             return habit.place;
         }
         let of = if one.site.kind == SpanKind::Server { Of::Request } else { Of::Taking };
-        let by = name(&one.site);
-        let to = Some((by.0.clone(), one.key_name.clone()));
-        habit.place = self.occasions.slots.id(Occasion { of, by, to }, block);
+        habit.place = self.occasions.slots.id(Occasion::by_key(of, &one.site, &one.key_name), block);
         // It counts from the next one on.
         None
     }
@@ -223,10 +215,6 @@ fn is_in_loop(of_trace: &[Worked], at: usize) -> bool {
     let is_like = |other: &&Worked| other.value == one.value && other.site.shape == one.site.shape;
     let is_later = of_trace[..at].iter().any(|other| is_like(&other));
     is_later && one.site.kind == SpanKind::Server && of_trace.iter().filter(is_like).count() >= LOOP_FROM
-}
-
-fn example(id: TraceId, site: &Arc<Site>) -> Example {
-    Example { id, root: None, duration_ms: 0.0, site: Some(site.clone()) }
 }
 
 #[cfg(test)]

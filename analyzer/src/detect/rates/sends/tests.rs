@@ -1,5 +1,7 @@
 //! What happens at the bounds of messages that are waited for, of senders and takers, and of what was lost.
 
+use collector_table::SpanId;
+
 use super::*;
 use crate::fixture;
 use crate::stitch::assemble;
@@ -12,7 +14,7 @@ fn order(sender: &str, taker: &str) -> Transaction {
     assemble([&fixture::table(&fixture::lines(&text))]).remove(0)
 }
 
-fn sent_by(number: u64) -> SentBy {
+fn sent_by(number: u64) -> SpanOf {
     (TraceId(u128::from(number).to_be_bytes()), SpanId(number.to_be_bytes()))
 }
 

@@ -1,5 +1,7 @@
 //! Order of messages about one value: what is out of order, and what happens at the bounds.
 
+use collector_table::{SpanId, TraceId};
+
 use super::*;
 
 const MS_NS: i64 = 1_000_000;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use collector_table::{SpanId, SpanKind, TraceId};
 
 use super::*;
+use crate::detect::rates::name;
 use crate::fixture;
+use crate::span::Site;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// When learning is over.
