@@ -17,8 +17,13 @@ use crate::{Config, RefusalReason};
 pub(crate) const GRPC_PREFIX_BYTES: usize = 5;
 /// A length that a sender only claims is believed up to here; a longer body grows as it comes.
 const CLAIMED_BYTES_MAX: usize = 4 << 20;
+/// Messages that come in several pieces are put together from a multiple of this on, so that they can be written to the
+/// log from where they lie.
+const ALIGNMENT: usize = 4_096;
 /// Bodies whose memory is used again: as many as a core decodes while others are being logged.
-const SPARE_MAX: usize = 4;
+const SPARE_MAX: usize = 8;
+/// Longer ones are given back: what senders claimed at once.
+const SPARE_BYTES_MAX: usize = CLAIMED_BYTES_MAX + ALIGNMENT;
 /// How long the rest of a refused body is read and thrown away, so that the sender gets to read the answer: many
 /// clients write the whole request before they look, and a closed connection would hide the code from them.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +60,7 @@ impl Spare {
     fn give(&self, mut written: BytesMut) -> Bytes {
         let bytes = written.split().freeze();
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes.len() <= CLAIMED_BYTES_MAX {
+        if bytes.len() <= SPARE_BYTES_MAX {
             // The oldest goes: it is the one that somebody still reads.
             if spare.len() == SPARE_MAX {
                 spare.remove(0);
@@ -70,7 +75,14 @@ impl Spare {
 enum Pieces {
     None,
     One(Bytes),
-    Many(BytesMut),
+    Many(Gathered),
+}
+
+/// Pieces that were put together.
+struct Gathered {
+    room: BytesMut,
+    /// Where in the room the body begins.
+    begin: usize,
 }
 
 /// Reads a body of at most `body_bytes_max` bytes and its frame.
@@ -131,7 +143,7 @@ async fn read_within_bounds(
         if !reservation.grow(piece.len()) {
             return Err(Refusal::in_flight());
         }
-        pieces.push(piece, claimed, spare);
+        pieces.push(piece, claimed, framing, spare);
     }
 }
 
@@ -159,33 +171,33 @@ impl Pieces {
         match self {
             Self::None => 0,
             Self::One(piece) => piece.len(),
-            Self::Many(pieces) => pieces.len(),
+            Self::Many(Gathered { room, begin }) => room.len() - begin,
         }
     }
 
     /// Adds a piece; `claimed` is the length of the whole body, if its sender said.
-    fn push(&mut self, piece: Bytes, claimed: usize, spare: &Spare) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(piece),
+    fn push(&mut self, piece: Bytes, claimed: usize, framing: Framing, spare: &Spare) {
+        match self {
+            Self::None => *self = Self::One(piece),
             Self::One(first) => {
                 let least = first.len() + piece.len();
-                let mut many = spare.take(least.max(claimed.min(CLAIMED_BYTES_MAX)));
-                many.extend_from_slice(&first);
-                many.extend_from_slice(&piece);
-                Self::Many(many)
+                let mut room = spare.take(ALIGNMENT + least.max(claimed.min(CLAIMED_BYTES_MAX)));
+                let message = room.spare_capacity_mut().as_ptr().wrapping_add(framing.bytes());
+                let begin = message.align_offset(ALIGNMENT);
+                room.resize(begin, 0);
+                room.extend_from_slice(first);
+                room.extend_from_slice(&piece);
+                *self = Self::Many(Gathered { room, begin });
             }
-            Self::Many(mut many) => {
-                many.extend_from_slice(&piece);
-                Self::Many(many)
-            }
-        };
+            Self::Many(Gathered { room, .. }) => room.extend_from_slice(&piece),
+        }
     }
 
     fn into_bytes(self, spare: &Spare) -> Bytes {
         match self {
             Self::None => Bytes::new(),
             Self::One(piece) => piece,
-            Self::Many(many) => spare.give(many),
+            Self::Many(Gathered { room, begin }) => spare.give(room).slice(begin..),
         }
     }
 }
@@ -214,9 +226,24 @@ mod tests {
     fn bodies_that_are_kept_and_large_ones_leave_nothing_behind() {
         let spare = Spare::default();
         let kept: Vec<Bytes> = (0..=SPARE_MAX).map(|_| spare.give(BytesMut::zeroed(10))).collect();
-        drop(spare.give(BytesMut::zeroed(CLAIMED_BYTES_MAX + 1)));
+        drop(spare.give(BytesMut::zeroed(SPARE_BYTES_MAX + 1)));
         let rooms = || spare.0.lock().map_or(0, |rooms| rooms.len());
         assert_eq!((kept.len(), rooms()), (SPARE_MAX + 1, SPARE_MAX));
         assert_eq!((spare.take(10).capacity(), rooms()), (10, SPARE_MAX));
+    }
+
+    #[test]
+    fn message_that_is_put_together_begins_where_it_can_be_written_to_the_log() {
+        let (spare, body) = (Spare::default(), Bytes::from_iter(0..200));
+        for framing in [Framing::None, Framing::Grpc] {
+            let mut pieces = Pieces::None;
+            for piece in [0..3, 3..100, 100..200] {
+                pieces.push(body.slice(piece), body.len(), framing, &spare);
+            }
+            assert_eq!(pieces.len(), body.len());
+            let gathered = pieces.into_bytes(&spare);
+            assert_eq!(gathered, body);
+            assert!(gathered[framing.bytes()..].as_ptr().addr().is_multiple_of(ALIGNMENT));
+        }
     }
 }

@@ -1,9 +1,14 @@
 //! The local disk: what the log does to its files, and what makes segment files durable that object_store wrote.
 //! A trait, so that tests can make each effect fail, or stop the world right before it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+mod direct;
+
+use direct::DirectFile;
+pub(crate) use direct::{BLOCK, blocks_in_place};
 
 /// What the store does to files by itself.
 pub(crate) trait Disk: Send + Sync {
@@ -23,7 +28,7 @@ pub(crate) trait Disk: Send + Sync {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
 
-/// A file that is being written.
+/// A file that is being written, by appending.
 pub(crate) trait DiskFile: Write + Send {
     /// Makes what was written durable.
     fn sync(&mut self) -> io::Result<()>;
@@ -36,8 +41,7 @@ pub(crate) struct OsDisk;
 
 impl Disk for OsDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-        Ok(Box::new(file))
+        Ok(Box::new(DirectFile::create(path)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -63,15 +67,5 @@ impl Disk for OsDisk {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-}
-
-impl DiskFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.set_len(bytes)
     }
 }

@@ -1,6 +1,8 @@
 //! The write-ahead log: what an acknowledgement rests on. The writer commits groups of requests and rotates at a seal,
 //! recovery reads the files back.
 //!
+//! Groups begin and end at blocks ([`group`]), so that the disk can take large payloads from where they lie.
+//!
 //! A file that refused a write or a sync is never written again: after a failed fdatasync the kernel may have dropped
 //! the pages and still report success the next time. It is cut to what was durable and the next group starts a new one.
 
@@ -13,12 +15,10 @@ use crate::Durability;
 use crate::disk::{Disk, DiskFile};
 use crate::stats::Counters;
 
+mod group;
 mod record;
 
 pub(crate) use record::{Record, Records};
-
-/// Pieces that are handed to the system at once, which takes no more.
-const PIECES_MAX: usize = 1_024;
 
 /// A log file that is no longer written.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Log {
     /// Writes the requests, and syncs once or leaves that to [`Self::sync`]. Their numbers are never used again, whether it succeeds or not.
     pub(crate) fn commit<'a>(&mut self, requests: impl Iterator<Item = (u8, &'a [u8])>) -> io::Result<()> {
         let first_seq = self.next_seq;
-        let records: Vec<Record<'a>> =
-            (first_seq..).zip(requests).map(|(seq, (kind, payload))| Record { seq, kind, payload }).collect();
+        let begins_file = self.active.is_none();
+        let records = group::lay_out(first_seq, begins_file, requests);
         self.next_seq += records.len() as u64;
         let result = self.write(first_seq, &records);
         if result.is_err() {
@@ -163,7 +163,8 @@ impl Log {
             self.active = Some(self.create(first_seq)?);
         }
         let active = self.active.as_mut().expect("it was created above");
-        let bytes = write_records(&mut *active.file, records)?;
+        let header = if active.bytes == 0 { &record::FILE_HEADER[..] } else { &[] };
+        let bytes = write_records(&mut *active.file, header, records)?;
         let started = Instant::now();
         if self.durability == Durability::Always {
             active.file.sync()?;
@@ -177,22 +178,21 @@ impl Log {
 
     fn create(&self, first_seq: u64) -> io::Result<ActiveFile> {
         let path = self.dir.join(format!("wal-{first_seq:020}.wal"));
-        let mut file = self.disk.create(&path)?;
-        let created = file.write_all(&record::FILE_HEADER).and_then(|()| self.disk.sync_dir(&self.dir));
-        if let Err(error) = created {
+        let file = self.disk.create(&path)?;
+        if let Err(error) = self.disk.sync_dir(&self.dir) {
             drop(file);
-            // Nothing is in it; if it stays, recovery counts it as damaged and reads nothing from it.
+            // Nothing is in it, should it stay.
             let _ = self.disk.remove(&path);
             return Err(error);
         }
-        Ok(ActiveFile { path, first_seq, file, bytes: record::FILE_HEADER.len() as u64, unsynced_since: None })
+        Ok(ActiveFile { path, first_seq, file, bytes: 0, unsynced_since: None })
     }
 
     /// Gives the active file up after a failed write. Should cutting it fail as well, the refused records may come back at
     /// the next start: the sender was told to retry, and replaying drops the second copy.
     fn abandon(&mut self) {
         let Some(mut active) = self.active.take() else { return };
-        if active.bytes == record::FILE_HEADER.len() as u64 && self.disk.remove(&active.path).is_ok() {
+        if active.bytes == 0 && self.disk.remove(&active.path).is_ok() {
             return;
         }
         if let Err(error) = active.file.truncate(active.bytes) {
@@ -207,15 +207,16 @@ impl Log {
     }
 }
 
-/// Writes the records from where their payloads lie; returns how many bytes they are.
-fn write_records(file: &mut dyn DiskFile, records: &[Record<'_>]) -> io::Result<u64> {
+/// Writes the file's header, if any, and the records from where their payloads lie; returns how many bytes they are.
+fn write_records(file: &mut dyn DiskFile, file_header: &[u8], records: &[Record<'_>]) -> io::Result<u64> {
     let headers: Vec<_> = records.iter().map(|record| record::header(*record)).collect();
     let pieces = headers.iter().zip(records).flat_map(|(header, record)| [&header[..], record.payload]);
+    let pieces = std::iter::once(file_header).chain(pieces);
     let mut pieces: Vec<IoSlice<'_>> = pieces.filter(|piece| !piece.is_empty()).map(IoSlice::new).collect();
     let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut rest = &mut pieces[..];
     while !rest.is_empty() {
-        match file.write_vectored(&rest[..rest.len().min(PIECES_MAX)]) {
+        match file.write_vectored(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => IoSlice::advance_slices(&mut rest, written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,12 +1,15 @@
 //! Bytes of a log file: a header, then records `[len u32][crc32 u32][seq u64][kind u8][payload]`, little-endian, with
-//! consecutive `seq`. The checksum covers everything but itself. The writer encodes, recovery scans.
+//! consecutive `seq`. The checksum covers everything but itself. The writer encodes, recovery scans. Records of the kind
+//! [`PADDING`] carry nothing, and a reader of the log is not shown them.
 //!
 //! Damage costs the records it touches and no more: a record whose checksum is wrong is stepped over by its length if
 //! the next record stands there, else the file is searched byte by byte for the next record with a later `seq`.
 
 /// First bytes of a log file: a name and the version of the format.
 pub(crate) const FILE_HEADER: [u8; 8] = *b"TLWAL\0\0\x01";
-const RECORD_HEADER_BYTES: usize = 17;
+pub(super) const RECORD_HEADER_BYTES: usize = 17;
+/// Kind of the records that only move the next one to where a block begins. No request is of it.
+pub(super) const PADDING: u8 = u8::MAX;
 
 /// One request in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,8 @@ impl<'a> Records<'a> {
     /// Starts reading a file whose name says that it begins with `first_seq`. A damaged header is counted and otherwise
     /// ignored, because every record carries its own checksum.
     pub(crate) fn new(bytes: &'a [u8], first_seq: u64) -> Self {
-        let is_whole = bytes.starts_with(&FILE_HEADER);
+        // An empty one was created and not written yet.
+        let is_whole = bytes.is_empty() || bytes.starts_with(&FILE_HEADER);
         Self { bytes, offset: FILE_HEADER.len(), expected: first_seq, damaged: u64::from(!is_whole) }
     }
 
@@ -86,6 +90,12 @@ impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
+        std::iter::from_fn(|| self.next_of_any_kind()).find(|record| record.kind != PADDING)
+    }
+}
+
+impl<'a> Records<'a> {
+    fn next_of_any_kind(&mut self) -> Option<Record<'a>> {
         if self.offset >= self.bytes.len() {
             return None;
         }
