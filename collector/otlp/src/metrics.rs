@@ -14,18 +14,16 @@ use serde_json::json;
 use crate::tally::{ENTRY_BYTES, Tally, present, time_ns};
 use crate::values::{as_text, plain_number};
 use crate::walk::Resource;
-use crate::wire::{Content, Damaged};
+use crate::wire::Damaged;
 use crate::{DecodedBatch, Limits, RejectReason, Signal};
 
 /// Returns one row for every valid data point.
 pub(crate) fn metrics(request: &ExportMetricsServiceRequest, limits: &Limits) -> Result<DecodedBatch, Damaged> {
     let mut walk = Walk { limits, tally: Tally::new(limits), table: MetricTableBuilder::default() };
     for resource_metrics in &request.resource_metrics {
-        let mut resource = Resource::new(limits);
-        if let Some(sent) = &resource_metrics.resource {
-            resource.read(Content::Bytes(&sent.encode_to_vec()))?;
-        }
-        walk.tally.cut_attributes += resource.cut();
+        let message = resource_metrics.resource.as_ref().map(Message::encode_to_vec).unwrap_or_default();
+        let resource = Resource::read(&message, limits)?;
+        walk.tally.cut_attributes += resource.cut;
         let resource = resource.register(&mut walk.tally, |fields| walk.table.resource(fields));
         for metric in resource_metrics.scope_metrics.iter().flat_map(|scope_metrics| &scope_metrics.metrics) {
             walk.add_metric(resource, metric);

@@ -11,6 +11,9 @@ pub(crate) use logs::logs;
 pub(crate) use origin::Resource;
 pub(crate) use spans::spans;
 
+use std::rc::Rc;
+
+use attribute::join;
 use collector_table::ResourceFields;
 use origin::Scope;
 
@@ -19,14 +22,14 @@ use crate::tally::{Tally, present};
 use crate::wire::{Content, Damaged, Reader};
 
 /// Where items come from. The table's numbers of resource and scope are given when the first of their items is good.
-struct Origin<'a, 'l> {
-    resource: Resource<'l>,
+struct Origin<'a> {
+    resource: Rc<Resource>,
     resource_number: Option<u32>,
     scope: Scope<'a>,
     scope_number: Option<u32>,
 }
 
-impl Origin<'_, '_> {
+impl Origin<'_> {
     /// Returns the table's number of the resource.
     fn resource_number(&mut self, tally: &mut Tally, intern: impl FnOnce(&ResourceFields<'_>) -> u32) -> u32 {
         *self.resource_number.get_or_insert_with(|| self.resource.register(tally, intern))
@@ -45,7 +48,7 @@ impl Origin<'_, '_> {
 /// What reads the items of one signal.
 trait Items<'a> {
     /// Reads one item into a row, or counts it as rejected.
-    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally) -> Result<(), Damaged>;
+    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a>, tally: &mut Tally) -> Result<(), Damaged>;
 }
 
 /// Walks over a request. Requests of spans and of log records have the same upper levels, with the same field numbers.
@@ -101,17 +104,24 @@ fn resource_items<'a>(
     items: &mut impl Items<'a>,
     tally: &mut Tally,
 ) -> Result<(), Damaged> {
-    let resource = Resource::new(limits);
-    let mut origin = Origin { resource, resource_number: None, scope: Scope::default(), scope_number: None };
+    let mut resource: Option<&[u8]> = None;
+    let mut pieces: Vec<u8> = Vec::new();
     let mut fields = message;
     while let Some((number, content)) = fields.field()? {
         match number {
-            1 => origin.resource.read(content)?,
+            1 => {
+                if let Some(before) = resource.replace(content.bytes()?) {
+                    join(&mut pieces, before, content.message()?)?;
+                }
+            }
             3 => drop(content.text()?),
             _ => {}
         }
     }
-    tally.cut_attributes += origin.resource.cut();
+    let resource = if pieces.is_empty() { resource.unwrap_or_default() } else { &pieces };
+    let resource = Resource::read(resource, limits)?;
+    tally.cut_attributes += resource.cut;
+    let mut origin = Origin { resource, resource_number: None, scope: Scope::default(), scope_number: None };
     let mut fields = message;
     while let Some((number, content)) = fields.field()? {
         if number == 2 {
@@ -125,7 +135,7 @@ fn resource_items<'a>(
 fn scope_items<'a>(
     message: Reader<'a>,
     limits: &Limits,
-    origin: &mut Origin<'a, '_>,
+    origin: &mut Origin<'a>,
     items: &mut impl Items<'a>,
     tally: &mut Tally,
 ) -> Result<(), Damaged> {

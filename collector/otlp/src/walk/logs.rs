@@ -46,7 +46,7 @@ struct Parts<'a, 'l> {
 }
 
 impl<'a> Items<'a> for Records<'a, '_> {
-    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally) -> Result<(), Damaged> {
+    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a>, tally: &mut Tally) -> Result<(), Damaged> {
         let record = self.read_record(item.message()?)?;
         let body = record.body_value(self.limits)?;
         let appended = record.times_ns().and_then(|times_ns| {
@@ -102,7 +102,7 @@ impl<'a, 'l> Records<'a, 'l> {
         record: &Parts<'a, 'l>,
         body: &Value<'_>,
         (time_ns, observed_ns): (i64, i64),
-        origin: &mut Origin<'a, '_>,
+        origin: &mut Origin<'a>,
         tally: &mut Tally,
     ) -> Result<(), RejectReason> {
         let texts_bytes = body.text_bytes_max() + record.severity_text.len() + record.event_name.len();

@@ -74,7 +74,7 @@ struct Parts<'a, 'l> {
 }
 
 impl<'a> Items<'a> for Spans<'a, '_> {
-    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a, '_>, tally: &mut Tally) -> Result<(), Damaged> {
+    fn read(&mut self, item: Content<'a>, origin: &mut Origin<'a>, tally: &mut Tally) -> Result<(), Damaged> {
         let span = self.read_span(item.message()?)?;
         let name = self.table.name(span.name).map_err(|_| Damaged)?;
         let appended = span.identity().and_then(|identity| {
@@ -137,7 +137,7 @@ impl<'a, 'l> Spans<'a, 'l> {
         span: &Parts<'a, 'l>,
         identity: &Identity,
         name: u32,
-        origin: &mut Origin<'a, '_>,
+        origin: &mut Origin<'a>,
         tally: &mut Tally,
     ) -> Result<(), RejectReason> {
         let Steps { events, links, .. } = &mut self.steps;
